@@ -1,0 +1,22 @@
+"""The one exception that a user is meant to read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input: the message says what is wrong, what was expected and how to mend it.
+
+    The commands print it on one line and exit with status 2.
+    """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the names nearest to ``name`` as a hint, or all names where none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(repr(match) for match in near)}?"
+    return f"known: {', '.join(known)}"
