@@ -1,0 +1,73 @@
+"""Source models: any timm network behind ``features()`` and ``head()``.
+
+timm is imported when the first backbone is made, so that the commands start fast. Importing
+``tta.backbones.nets`` registers the nets of this package in timm's own registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tta.backbones.backbone import Backbone
+
+
+def create_backbone(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    class_subset: Sequence[int] | None = None,
+    model_kwargs: dict[str, Any] | None = None,
+    pretrained: bool | None = None,
+) -> Backbone:
+    """Make a source model: on the CPU, in eval mode, no parameter requiring a gradient.
+
+    Args:
+        name: any timm name, with or without a tag (``resnet50.a1_in1k``), or a net of
+            ``tta.backbones.nets``.
+        weights: a checkpoint of this architecture, see ``tta.backbones.checkpoint``.
+        num_classes: outputs of the classifier; by default what the architecture is configured for.
+        class_subset: ids of the classes to keep; the logits then have these columns, in this order.
+        model_kwargs: further arguments of the timm model (``{"drop_path_rate": 0.1}``).
+        pretrained: load timm's weights. By default, when no file is given and timm has weights of
+            that name. ``False`` without a file gives a random network, the same one every time.
+
+    Raises:
+        UserError: an unknown name, weights that are missing or do not fit, a model that cannot be
+            split into features and a linear head.
+    """
+    from tta.backbones import factory
+
+    return factory.create_backbone(
+        name,
+        weights=weights,
+        num_classes=num_classes,
+        class_subset=class_subset,
+        model_kwargs=model_kwargs,
+        pretrained=pretrained,
+    )
+
+
+def wrap_model(
+    model: nn.Module, name: str | None = None, class_subset: Sequence[int] | None = None
+) -> Backbone:
+    """Make a backbone of a copy of ``model``, a timm model, which itself stays as it is.
+
+    Raises:
+        UserError: the model cannot be split into features and a linear head.
+    """
+    from tta.backbones import factory
+
+    return factory.wrap_model(model, name, class_subset)
+
+
+def list_backbones() -> list[str]:
+    """Return every architecture name that ``create_backbone`` knows, without tags."""
+    from tta.backbones import factory
+
+    return factory.list_backbones()

@@ -1,0 +1,179 @@
+"""A classification network as features and a linear head, normalisation inside."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tta.backbones.checkpoint import weights_sha256
+from tta.errors import UserError
+
+
+class Backbone(nn.Module):
+    """A copy of a timm model behind ``features()`` and ``head()``.
+
+    Args:
+        model: a model with timm's ``forward_features``, ``forward_head`` and ``get_classifier``.
+            It is copied, and itself left as it is.
+        name: what messages and records call it.
+        input_size: (C, H, W) of one image.
+        mean: per channel, for images in [0, 1].
+        std: per channel, for images in [0, 1].
+        class_subset: ids of the classes to keep; the logits then have these columns, in this order.
+
+    Attributes:
+        num_classes: columns of the logits, after ``class_subset``.
+        feature_dim: columns of the features, measured.
+        weights_sha256: digest of the source weights, see ``tta.backbones.checkpoint``.
+
+    Raises:
+        UserError: the classifier is neither a Linear nor a 1x1 convolution, or features and head
+            together do not give what the model itself gives.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        name: str,
+        input_size: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        class_subset: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.input_size = tuple(input_size)
+        self.model = _copy_module(model).requires_grad_(False)
+        self.eval()
+        _check_protocol(self.model, name)
+        device = next(self.model.parameters()).device
+        # Not persistent: facts of the configuration, and no weights.
+        for key, values in (("mean", mean), ("std", std)):
+            constant = torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+            self.register_buffer(key, constant, persistent=False)
+        outputs = _num_outputs(self.classifier)
+        subset = None
+        if class_subset is not None:
+            subset = _checked_subset(class_subset, outputs, name).to(device)
+        self.num_classes = outputs if subset is None else len(subset)
+        self.register_buffer("class_subset", subset, persistent=False)
+        self.feature_dim = self._probe()
+        self.weights_sha256 = weights_sha256(self.model)
+
+    @property
+    def classifier(self) -> nn.Linear | nn.Conv2d:
+        """The layer that turns features into logits of all classes."""
+        return self.model.get_classifier()
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return features [B, D] of images [B, C, H, W] in [0, 1]; at least float32."""
+        maps = self.model.forward_features(self._normalise(images))
+        return _at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return logits [B, num_classes] of features [B, D]; at least float32."""
+        if isinstance(self.classifier, nn.Conv2d):
+            features = features[:, :, None, None]
+        return self._select(_at_least_float32(self.classifier(features).flatten(1)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [B, num_classes] of images [B, C, H, W] in [0, 1]."""
+        return self.head(self.features(images))
+
+    def clone(self) -> Backbone:
+        """Return an independent copy, also where a forward has left tensors with a graph."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
+        return _copy_module(self, memo)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+    def _select(self, logits: Tensor) -> Tensor:
+        return logits if self.class_subset is None else logits.index_select(1, self.class_subset)
+
+    @torch.no_grad()
+    def _probe(self) -> int:
+        """Check features and head against the model's own forward; return the feature size."""
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(1, *self.input_size, generator=generator).to(self.mean.device)
+        features = self.features(images)
+        if features.shape[1] != _num_inputs(self.classifier):
+            raise _refusal(
+                self.name,
+                f"its features have {features.shape[1]} columns, its classifier takes "
+                f"{_num_inputs(self.classifier)}",
+            )
+        logits = self.head(features)
+        expected = self._select(self.model(self._normalise(images)))
+        if not torch.allclose(logits, expected, rtol=1e-3, atol=1e-4):
+            raise _refusal(self.name, "features and classifier do not give the model's own logits")
+        return features.shape[1]
+
+
+def _copy_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """Deep-copy a module, detaching what a forward left in it.
+
+    The old ``torch.nn.utils.weight_norm`` keeps the weight it computed as a plain attribute, a
+    tensor inside a graph, which ``copy.deepcopy`` refuses.
+    """
+    memo = {} if memo is None else memo
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    duplicate = module.__class__.__new__(module.__class__)
+    memo[id(module)] = duplicate
+    duplicate.__dict__.update(copy.deepcopy(module.__dict__, memo))
+    return duplicate
+
+
+def _check_protocol(model: nn.Module, name: str) -> None:
+    absent = [
+        call
+        for call in ("forward_features", "forward_head", "get_classifier")
+        if not hasattr(model, call)
+    ]
+    if absent:
+        raise _refusal(name, f"it has no {', '.join(absent)}")
+    classifier = model.get_classifier()
+    if isinstance(classifier, nn.Linear):
+        return
+    if not isinstance(classifier, nn.Conv2d) or classifier.kernel_size != (1, 1):
+        raise _refusal(name, f"its classifier is a {type(classifier).__name__}")
+
+
+def _refusal(name: str, reason: str) -> UserError:
+    return UserError(
+        f"backbone {name!r} is refused: {reason}; choose a timm model whose classifier is "
+        "one Linear or 1x1 Conv2d on pooled features"
+    )
+
+
+def _checked_subset(class_subset: Sequence[int], outputs: int, name: str) -> Tensor:
+    ids = list(class_subset)
+    if not ids or len(set(ids)) < len(ids) or not all(0 <= index < outputs for index in ids):
+        raise UserError(
+            f"class_subset must hold distinct class ids from 0 to {outputs - 1}, the outputs of "
+            f"backbone {name!r}; got {len(ids)} ids, {len(set(ids))} distinct"
+            + (f", from {min(ids)} to {max(ids)}" if ids else "")
+        )
+    return torch.tensor(ids)
+
+
+def _num_inputs(classifier: nn.Linear | nn.Conv2d) -> int:
+    return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
+
+
+def _num_outputs(classifier: nn.Linear | nn.Conv2d) -> int:
+    return classifier.out_features if isinstance(classifier, nn.Linear) else classifier.out_channels
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,0 +1,206 @@
+"""One frozen dataclass behind the command line, YAML files and Python.
+
+This module imports neither torch nor timm, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+
+from tta.errors import UserError, did_you_mean
+
+
+def option(
+    default: Any,
+    help: str,
+    group: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """Declare one option of a run."""
+    metadata = {
+        "help": help,
+        "group": group,
+        "choices": choices,
+        "minimum": minimum,
+        "metavar": metavar,
+    }
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=dict, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's figures, and where its records go."""
+
+    method: str = option(
+        "source", "method name, or my_file.py:MyMethod", "method", metavar="NAME"
+    )
+    set: dict[str, Any] = option(
+        {}, "a hyper-parameter of the method; may be repeated", "method", metavar="NAME=VALUE"
+    )
+    preset: str = option(
+        "auto",
+        "published hyper-parameters: a file of tta/presets, 'auto' for the dataset's, or "
+        "'defaults' for the method's own",
+        "method",
+        metavar="NAME",
+    )
+    window: int = option(
+        1,
+        "with --batch-size 1: adapt once per window of this many images",
+        "method",
+        minimum=1,
+        metavar="N",
+    )
+    dataset: str = option(
+        "digits-c", "name, arrays:PATH.npz or folder:PATH", "data", metavar="NAME"
+    )
+    source: str | None = option(
+        None,
+        "source images for methods that need them, in the same forms; default: the dataset's own",
+        "data",
+        metavar="NAME",
+    )
+    domains: tuple[str, ...] | None = option(
+        None, "comma-separated domains, in this order", "data", metavar="A,B,C"
+    )
+    severity: int | None = option(
+        None, "corruption severity, 1 to 5", "data", minimum=0, metavar="N"
+    )
+    num_samples: int | None = option(
+        None, "images per domain; default: all", "data", minimum=1, metavar="N"
+    )
+    backbone: str | None = option(
+        None, "any timm model name; default: the dataset's", "backbone", metavar="NAME"
+    )
+    weights: str | None = option(
+        None, "checkpoint: safetensors, or a pickle of plain tensors", "backbone", metavar="FILE"
+    )
+    num_classes: int | None = option(
+        None,
+        "outputs of the classifier in --weights; default: the architecture's",
+        "backbone",
+        minimum=1,
+        metavar="C",
+    )
+    scenario: str = option("continual", "order of the stream", "stream", metavar="NAME")
+    batch_size: int | None = option(
+        None, "images per batch; default: the dataset's", "stream", minimum=1, metavar="N"
+    )
+    contiguous_batches: bool = option(
+        False, "let batches run across domain boundaries", "stream"
+    )
+    dirichlet: float = option(
+        0.0,
+        "label order of correlated scenarios: Dirichlet concentration, 0 sorts by label",
+        "stream",
+        minimum=0.0,
+        metavar="DELTA",
+    )
+    seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
+    device: str = option(
+        "auto", "where the model runs", "machine", choices=("auto", "cpu", "cuda", "mps")
+    )
+    precision: str = option(
+        "fp32", "of forward passes", "machine", choices=("fp32", "bf16", "fp16")
+    )
+    memory_format: str = option(
+        "auto",
+        "layout of activations; auto is channels_last for models with convolutions",
+        "machine",
+        choices=("auto", "channels_last", "contiguous"),
+    )
+    output: str = option("results/runs", "where records go", "records", metavar="DIR")
+    force: bool = option(False, "run again although a finished record exists", "records")
+    metric: str = option(
+        "error", "figure that tables show", "records", choices=("error", "accuracy")
+    )
+
+    UNRECORDED = ("output", "force", "metric")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        if self.window > 1 and self.batch_size != 1:
+            raise UserError("--window needs --batch-size 1: it is for streams of single images")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], origin: str) -> RunConfig:
+        """Return a configuration from plain values, such as those of a YAML file.
+
+        Args:
+            values: by field name; lists are taken for tuples.
+            origin: where they come from, for messages.
+
+        Raises:
+            UserError: an unknown name, a wrong type or a value out of range.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in names:
+                raise UserError(f"{origin} has an unknown option {name!r}; {did_you_mean(name, names)}")
+        hints = get_type_hints(cls)
+        converted = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        for name, value in converted.items():
+            _check_type(name, value, hints[name], origin)
+        return cls(**converted)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values from which :meth:`from_mapping` makes this again."""
+        return {
+            field.name: list(value) if isinstance(value, tuple) else value
+            for field in dataclasses.fields(self)
+            for value in [getattr(self, field.name)]
+        }
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the options in a YAML file.
+
+    Raises:
+        UserError: the file is missing or is not a mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {str(path)!r} ({error}); check the path") from error
+    except yaml.YAMLError as error:
+        place = " ".join(str(error).split())
+        raise UserError(f"{str(path)!r} is not valid YAML: {place}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{str(path)!r} must hold a mapping of option names to values")
+    return values
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    choices, minimum = field.metadata["choices"], field.metadata["minimum"]
+    if choices and value not in choices:
+        raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {value!r}")
+    if minimum is not None and value is not None and not value >= minimum:
+        raise UserError(f"{flag} must be at least {minimum}, but got {value}")
+
+
+def _check_type(name: str, value: Any, hint: Any, origin: str) -> None:
+    kinds = tuple(getattr(kind, "__origin__", kind) for kind in get_args(hint)) or (
+        getattr(hint, "__origin__", hint),
+    )
+    if hint == dict[str, Any]:
+        kinds = (dict,)
+    accepted = (*kinds, int) if float in kinds else kinds
+    if isinstance(value, bool) and bool not in kinds or not isinstance(value, accepted):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise UserError(f"{origin}: {name} must be {expected}, but got {value!r}")

@@ -1,0 +1,95 @@
+"""What every data set offers: samples by (domain, severity, index), and their labels."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NATURAL = 0
+"""The severity of images that nobody corrupted."""
+
+
+class Dataset(ABC):
+    """Images of several domains.
+
+    Attributes:
+        name: identity of the data, as in records; data made differently has another name.
+        domains: names in the published order.
+        severities: available severities; ``(0,)`` for natural domains.
+        default_severity: the one that runs use unless told otherwise.
+        num_classes: number of classes that labels count.
+        class_subset: classes of the source model that occur here, in label order, or None for
+            all of them.
+        backbone: default backbone name, or None.
+        weights: default checkpoint of that backbone, or None.
+        source: specification of the data set that holds its source images, or None.
+        preset: file of published hyper-parameters in ``tta/presets``, or None.
+        batch_size: the published batch size.
+        image_size: (height, width) that image files are resized and centre-cropped to; set from
+            the backbone. None keeps them as they are.
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    severities: tuple[int, ...] = (NATURAL,)
+    default_severity: int = NATURAL
+    num_classes: int
+    class_subset: tuple[int, ...] | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    source: str | None = None
+    preset: str | None = None
+    batch_size: int = 64
+    image_size: tuple[int, int] | None = None
+
+    @abstractmethod
+    def labels(self, domain: str, severity: int) -> np.ndarray:
+        """Return the labels ``[N]`` (int64) of one domain at one severity."""
+
+    @abstractmethod
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        """Return images ``[B, 3, H, W]`` (uint8, in host memory) of the given samples."""
+
+    def gather(
+        self, names: tuple[str, ...], domain: np.ndarray, severity: np.ndarray, index: np.ndarray
+    ) -> Tensor:
+        """Return images ``[B, 3, H, W]`` (uint8) of samples that may be of several domains.
+
+        Args:
+            names: the domains that ``domain`` numbers.
+            domain: domain number of each sample ``[B]``.
+            severity: severity of each sample ``[B]``.
+            index: index of each sample in its domain ``[B]``.
+        """
+        pairs, group = np.unique(np.stack([domain, severity]), axis=1, return_inverse=True)
+        group = group.reshape(-1)
+        members = [np.flatnonzero(group == number) for number in range(pairs.shape[1])]
+        parts = [
+            self.images(names[pair[0]], int(pair[1]), index[rows])
+            for pair, rows in zip(pairs.T, members, strict=True)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate(members))
+        return torch.cat(parts)[torch.from_numpy(order)]
+
+    def stored_order(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return domain number and index of every sample in the order in which it is stored."""
+        sizes = [len(self.labels(domain, self.default_severity)) for domain in self.domains]
+        domain = np.repeat(np.arange(len(sizes)), sizes)
+        return domain, np.concatenate([np.arange(size) for size in sizes])
+
+    def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
+        """Check, before the stream starts, that these domains can be read.
+
+        Raises:
+            UserError: naming the first file that is missing or damaged.
+        """
+
+    def digest(self) -> str:
+        """Return a SHA-256 that differs where the data differs."""
+        return hashlib.sha256(self.name.encode()).hexdigest()

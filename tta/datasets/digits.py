@@ -1,0 +1,90 @@
+"""Handwritten digits that scikit-learn carries: a benchmark with nothing to download.
+
+1,797 scans of 8x8 pixels (UCI Optical Recognition of Handwritten Digits), enlarged to 32x32.
+Every second block of ten scans is source data, the others are the test images.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tta.corruptions import CORRUPTIONS, corrupt
+from tta.datasets.base import NATURAL, Dataset
+
+SIZE = 32
+WEIGHTS = Path(__file__).parent / "assets" / "digits_test_resnet.safetensors"
+
+
+@lru_cache(maxsize=1)
+def load_digits_rgb() -> tuple[Tensor, np.ndarray]:
+    """Return all scans as uint8 ``[1797, 3, 32, 32]`` (bicubic) and their labels."""
+    from sklearn.datasets import load_digits  # slow to import, and only needed here
+
+    scans, labels = load_digits(return_X_y=True)
+    grey = np.round(scans.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    enlarged = [
+        np.asarray(Image.fromarray(scan).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        for scan in grey
+    ]
+    images = torch.from_numpy(np.stack(enlarged))[:, None]
+    return images.expand(-1, 3, -1, -1).contiguous(), labels.astype(np.int64)
+
+
+def split_rows(source: bool) -> np.ndarray:
+    """Return which scans belong to the source split, or to the test split."""
+    scan = np.arange(1797)
+    return scan[(scan // 10 % 2 == 0) == source]
+
+
+class _Digits(Dataset):
+    """One split of the scans."""
+
+    num_classes = 10
+    backbone = "test_resnet.r160_in1k"
+    weights = str(WEIGHTS)
+    source = "digits"
+    preset = "digits-c"
+
+    def __init__(self, path: str = "", *, source_split: bool) -> None:
+        images, labels = load_digits_rgb()
+        self.rows = split_rows(source_split)
+        self._images = images[torch.from_numpy(self.rows)]
+        self._labels = labels[self.rows]
+
+    def labels(self, domain: str, severity: int) -> np.ndarray:
+        return self._labels
+
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self._images[torch.from_numpy(indices)]
+
+
+class SourceDigits(_Digits):
+    """``digits``: the clean source split (900 scans)."""
+
+    name = "digits"
+    domains = ("clean",)
+
+    def __init__(self, path: str = "") -> None:
+        super().__init__(source_split=True)
+
+
+class CorruptedDigits(_Digits):
+    """``digits-c``: the test split (897 scans) under the common corruptions, made on the fly."""
+
+    name = "digits-c"
+    domains = CORRUPTIONS
+    severities = (1, 2, 3, 4, 5)
+    default_severity = 5
+
+    def __init__(self, path: str = "") -> None:
+        super().__init__(source_split=False)
+
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        clean = super().images(domain, NATURAL, indices)
+        return corrupt(clean, domain, severity, ids=self.rows[indices])

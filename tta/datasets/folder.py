@@ -1,0 +1,85 @@
+"""``folder:PATH``: a stream of one's own, as ``<domain>/<class>/*.jpg|png``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tta.datasets.base import NATURAL, Dataset
+from tta.datasets.images import IMAGE_SUFFIXES, check_image, read_image
+from tta.errors import UserError
+
+
+class FolderDataset(Dataset):
+    """Images of a folder tree; class numbers follow the sorted names over all domains.
+
+    Args:
+        path: folder of ``<domain>/<class>/*.jpg|png``.
+
+    Raises:
+        UserError: the folder is missing or holds no such images.
+    """
+
+    def __init__(self, path: str) -> None:
+        root = Path(path)
+        if not root.is_dir():
+            raise UserError(f"no folder {path!r}; folder:PATH names a folder that exists")
+        self.name = f"folder:{root.name}"
+        files = {domain.name: _image_files(domain) for domain in _subfolders(root)}
+        self._files = {domain: found for domain, found in files.items() if found}
+        if not self._files:
+            raise UserError(
+                f"{path!r} holds no images; lay them out as <domain>/<class>/*.jpg or *.png"
+            )
+        self.domains = tuple(self._files)
+        self.classes = sorted({file.parent.name for found in self._files.values() for file in found})
+        self.num_classes = len(self.classes)
+        number = {name: k for k, name in enumerate(self.classes)}
+        self._labels = {
+            domain: np.array([number[file.parent.name] for file in found], np.int64)
+            for domain, found in self._files.items()
+        }
+
+    def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
+        return self._labels[domain]
+
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        files = [self._files[domain][index] for index in indices]
+        images = [read_image(file, self.image_size) for file in files]
+        shapes = {tuple(image.shape[1:]) for image in images}
+        if len(shapes) > 1:
+            raise UserError(
+                f"images of domain {domain!r} differ in size ({min(shapes)} and {max(shapes)}); "
+                "set image_size, so that they are resized to one"
+            )
+        return torch.stack(images)
+
+    def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
+        for domain in domains:
+            for file in self._files[domain]:
+                check_image(file)
+
+    def digest(self) -> str:
+        sha = hashlib.sha256()
+        for domain, files in self._files.items():
+            for file in files:
+                identity = f"{domain}/{file.parent.name}/{file.name}:{file.stat().st_size}\n"
+                sha.update(identity.encode())
+        return sha.hexdigest()
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
+
+
+def _image_files(domain: Path) -> list[Path]:
+    return [
+        file
+        for folder in _subfolders(domain)
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in IMAGE_SUFFIXES
+    ]

@@ -1,0 +1,58 @@
+"""Adaptation methods by name, by entry point and by file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from tta.errors import UserError
+from tta.methods.base import Method, Need
+from tta.methods.params import param
+from tta.registry import Registry
+
+__all__ = ["METHODS", "Method", "Need", "find_method", "param"]
+
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "bn": "tta.methods.bn:BatchNormOne",
+        "bn_alpha": "tta.methods.bn_alpha:AlphaBatchNorm",
+        "rmt": "tta.methods.rmt:RobustMeanTeacher",
+        "source": "tta.methods.source:Source",
+        "tent": "tta.methods.tent:Tent",
+    },
+    entry_point_group="tta.methods",
+)
+
+
+def find_method(name: str) -> type[Method]:
+    """Return the method class that ``name`` stands for.
+
+    Args:
+        name: a registered name, or ``path/to/file.py:ClassName`` for a method of one's own.
+
+    Raises:
+        UserError: there is no such name, file or class, or the class is not a Method.
+    """
+    path, colon, class_name = name.rpartition(":")
+    if not (colon and path.endswith(".py")):
+        return METHODS[name]
+    return _from_file(Path(path), class_name)
+
+
+def _from_file(path: Path, class_name: str) -> type[Method]:
+    if not path.is_file():
+        raise UserError(f"method file {str(path)!r} does not exist; give path/to/file.py:ClassName")
+    spec = importlib.util.spec_from_file_location(f"tta_user_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # noqa: S101 - a .py file has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up while the class is made
+    spec.loader.exec_module(module)
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise UserError(
+            f"{str(path)!r} has no subclass of tta.methods.Method named {class_name!r}; "
+            "check the name after the colon"
+        )
+    return found

@@ -1,0 +1,144 @@
+"""The base class of every adaptation method.
+
+A method sees images and nothing else of the test stream. It adapts in :meth:`Method.step` and
+returns its outputs for that batch. What it changes is named in :attr:`Method.state`; resetting,
+saving and loading follow from those names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tta.methods.params import OptimizerParams
+from tta.methods.state import capture, restore
+
+if TYPE_CHECKING:
+    from tta.backbones.backbone import Backbone
+    from tta.source import SourceData
+
+
+class Need(str, Enum):
+    """What a method cannot run without; checked before the stream starts."""
+
+    SOURCE_AT_PREPARE = "source_at_prepare"
+    SOURCE_AT_STEP = "source_at_step"
+    SOURCE_LABELS = "source_labels"
+    BATCH_NORM = "batch_norm"
+    NORM_AFFINE = "norm_affine"
+    CLOUD_MODEL = "cloud_model"
+    DOMAIN_HEADS = "domain_heads"
+
+
+class Method:
+    """Adapts a backbone online, one batch after another.
+
+    A subclass sets the class attributes, and overrides :meth:`configure` (layers, optimiser),
+    :meth:`prepare` (what it computes from source images) and :meth:`step`.
+
+    Args:
+        backbone: in evaluation mode with frozen parameters; the method owns and changes it.
+        params: hyper-parameters; the defaults of ``Params`` where None.
+        seed: of the method's own random generator.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    predicts: ClassVar[str] = "before"
+    """Whether outputs come from ``before`` or ``after`` the update on the same batch."""
+    outputs: ClassVar[str] = "logits"
+    """``logits``, ``logit_sum`` (of two models) or ``probabilities``."""
+    state: ClassVar[tuple[str, ...]] = ()
+    """Names of the attributes that change after :meth:`prepare`."""
+
+    @dataclass(frozen=True)
+    class Params:
+        """Hyper-parameters; none by default."""
+
+    def __init__(self, backbone: Backbone, params: Any = None, *, seed: int = 0) -> None:
+        self.backbone = backbone
+        self.params = self.Params() if params is None else params
+        self.generator = torch.Generator().manual_seed(seed)
+        self.configure()
+        self._initial: dict[str, Any] = {}
+
+    @classmethod
+    def needs(cls, params: Any) -> frozenset[Need]:
+        """Return what the method needs with these hyper-parameters."""
+        return frozenset()
+
+    def configure(self) -> None:
+        """Set up layers, trainable parameters and the optimiser."""
+
+    def prepare(self, source: SourceData | None) -> None:
+        """Compute once, from source images, what :meth:`step` will use.
+
+        ``source`` is None for a method that :meth:`needs` none.
+        """
+
+    def start(self, source: SourceData | None = None) -> None:
+        """Prepare, and remember the state that :meth:`reset` returns to."""
+        self.prepare(source)
+        self._initial = self.state_dict()
+
+    def step(self, images: Tensor) -> Tensor:
+        """Adapt to ``images`` ``[B, 3, H, W]`` in [0, 1] and return outputs ``[B, C]``.
+
+        Right for a single image, a short batch, and a batch from which nothing is selected.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Tensor:
+        """Return outputs ``[B, C]`` of the latest adapted model, without adapting."""
+        return self.backbone(images)
+
+    def reset(self) -> None:
+        """Return bit for bit to the state after :meth:`start`."""
+        self.load_state_dict(self._initial)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of everything that changes: tensors and plain values only."""
+        return {name: capture(getattr(self, name)) for name in ("generator", *self.state)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`state_dict`."""
+        for name in ("generator", *self.state):
+            setattr(self, name, restore(getattr(self, name), state[name]))
+
+
+def trainable(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+    """Switch gradients on for ``parameters`` and return them."""
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    return parameters
+
+
+def make_optimizer(
+    parameters: list[nn.Parameter], params: OptimizerParams
+) -> torch.optim.Optimizer:
+    """Return the optimiser that ``params`` describes over ``parameters``."""
+    if params.optimizer == "adam":
+        betas = (params.momentum, 0.999)
+        return torch.optim.Adam(
+            parameters, params.lr, betas, weight_decay=params.weight_decay, foreach=True
+        )
+    return torch.optim.SGD(
+        parameters,
+        params.lr,
+        params.momentum,
+        weight_decay=params.weight_decay,
+        nesterov=params.nesterov and params.momentum > 0,
+        foreach=True,
+    )
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take one step down the gradient of ``loss`` (a scalar)."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()

@@ -1,0 +1,143 @@
+"""RMT: robust mean teacher for continual and gradual test-time adaptation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+from tta.methods.params import OptimizerParams, param
+from tta.ops.augment import CottaAugment
+from tta.ops.batch_norm import replace_batch_norm
+from tta.ops.contrastive import nearest_prototype, prototype_contrastive_loss
+from tta.ops.ema import ema_update
+from tta.ops.losses import symmetric_cross_entropy
+from tta.ops.parameters import all_parameters
+from tta.source import SourceBatches, SourceData, class_prototypes
+
+
+class RobustMeanTeacher(Method):
+    """Trains a student against its mean teacher, drawn to source prototypes (CVPR 2023).
+
+    Loss of a batch x with augmented view T(x): symmetric cross-entropy of both views against
+    the teacher, a contrastive term over {nearest source prototype, g(x), g(T(x))}, and
+    cross-entropy on a batch of source images. All parameters are trained. Outputs are the sum
+    of student and teacher logits before the update.
+
+    Source-free: ``lambda_source=0 warm_up_samples=0``; the prototypes remain, as in the paper.
+    """
+
+    name = "rmt"
+    paper = "Doebler et al., Robust mean teacher for continual and gradual TTA, CVPR 2023"
+    outputs = "logit_sum"
+    state = ("student_parameters", "teacher_parameters", "optimizer", "source_batches")
+
+    @dataclass(frozen=True)
+    class Params(OptimizerParams):
+        """Hyper-parameters; the defaults are the paper's for CIFAR."""
+
+        lambda_target: float = param(1.0, "weight of the self-training loss", minimum=0.0)
+        lambda_contrastive: float = param(1.0, "weight of the contrastive loss", minimum=0.0)
+        lambda_source: float = param(1.0, "weight of the source cross-entropy", minimum=0.0)
+        temperature: float = param(0.1, "temperature of the contrastive loss", minimum=1e-6)
+        teacher_decay: float = param(0.999, "EMA decay per step", minimum=0.0, maximum=1.0)
+        projection_dim: int = param(
+            128, "width of the projector; 0 for none", unit="features", minimum=0
+        )
+        warm_up_samples: int = param(
+            50_000, "source images seen before the stream", unit="images", minimum=0
+        )
+
+    @classmethod
+    def needs(cls, params: Any) -> frozenset[Need]:
+        needs = {Need.SOURCE_AT_PREPARE, Need.SOURCE_LABELS}
+        return frozenset(needs | ({Need.SOURCE_AT_STEP} if params.lambda_source else set()))
+
+    def configure(self) -> None:
+        replace_batch_norm(self.backbone)
+        self.teacher = copy.deepcopy(self.backbone)
+        self.projector = self._projector(self.backbone.feature_dim)
+        self.student_parameters = trainable(
+            [*all_parameters(self.backbone), *all_parameters(self.projector)]
+        )
+        self.teacher_parameters = all_parameters(self.teacher)
+        self.averaged_parameters = all_parameters(self.backbone)
+        self.optimizer = make_optimizer(self.student_parameters, self.params)
+        self.augment = CottaAugment()
+        self.source_batches: SourceBatches | None = None
+
+    def _projector(self, feature_dim: int) -> nn.Module:
+        width = self.params.projection_dim
+        if width == 0:
+            return nn.Identity()
+        device = next(self.backbone.parameters()).device
+        with torch.random.fork_rng(devices=[]):  # layer initialisation draws from the global RNG
+            torch.manual_seed(self.generator.initial_seed())
+            layers = nn.Linear(feature_dim, width), nn.ReLU(), nn.Linear(width, width)
+        return nn.Sequential(*layers).to(device)
+
+    def prepare(self, source: SourceData) -> None:
+        self.prototypes = class_prototypes(self._features(source), self.backbone.num_classes)
+        self.source_batches = SourceBatches(source, first_epoch=1)
+        self._warm_up(self.params.warm_up_samples // source.batch_size)
+
+    @torch.no_grad()
+    def _features(self, source: SourceData) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in source.one_pass():
+            yield self.backbone.features(images).float(), labels
+
+    def _warm_up(self, steps: int) -> None:
+        """Accustom student and teacher to each other on source images, without labels."""
+        for step in range(steps):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.params.lr * (step + 1) / steps
+            images, _ = next(self.source_batches)
+            loss = symmetric_cross_entropy(self.backbone(images), self._teach(images)).mean()
+            descend(self.optimizer, loss)
+            ema_update(
+                self.teacher_parameters, self.averaged_parameters, self.params.teacher_decay
+            )
+
+    @torch.no_grad()
+    def _teach(self, images: Tensor) -> Tensor:
+        return self.teacher(images)
+
+    def step(self, images: Tensor) -> Tensor:
+        features = self.backbone.features(images)
+        logits = self.backbone.head(features)
+        teacher_logits = self._teach(images)
+        view = self.backbone.features(self.augment(images, self.generator))
+        loss = self.params.lambda_target * self._self_training(logits, view, teacher_logits)
+        loss = loss + self.params.lambda_contrastive * self._contrastive(features, view)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.params.lambda_source:
+            self._replay_source()  # its graph is freed on its own: half the peak memory
+        self.optimizer.step()
+        ema_update(self.teacher_parameters, self.averaged_parameters, self.params.teacher_decay)
+        return logits.detach() + teacher_logits
+
+    def _self_training(self, logits: Tensor, view: Tensor, teacher_logits: Tensor) -> Tensor:
+        plain = symmetric_cross_entropy(logits, teacher_logits)
+        augmented = symmetric_cross_entropy(self.backbone.head(view), teacher_logits)
+        return (0.5 * plain + 0.5 * augmented).mean()
+
+    def _contrastive(self, features: Tensor, view: Tensor) -> Tensor:
+        nearest = self.prototypes[nearest_prototype(features.detach(), self.prototypes)]
+        views = [self.projector(group.float()) for group in (nearest, features, view)]
+        return prototype_contrastive_loss(views, self.params.temperature)
+
+    def _replay_source(self) -> None:
+        images, labels = next(self.source_batches)
+        loss = F.cross_entropy(self.backbone(images), labels)
+        (self.params.lambda_source * loss).backward()
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Tensor:
+        return self.backbone(images) + self.teacher(images)

@@ -1,0 +1,178 @@
+"""Batch normalisation whose statistics mix the source's with the current batch's.
+
+The functional layer behind every method that re-estimates statistics at test time:
+
+    mean = (1 - a) * source_mean + a * batch_mean
+    var  = (1 - a) * source_var  + a * batch_var
+    y    = weight * (x - mean) / sqrt(var + eps) + bias
+
+with ``a = target_weight``: 0 is the source model, 1 is BN-1 (test-batch statistics alone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tta.errors import UserError
+
+
+def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance per channel of ``x`` ``[B, C, ...]``, as float32 ``[C]``.
+
+    One pass over the activations (Welford), which unlike a sum of squares keeps its digits when
+    the mean is far from zero. Not differentiable.
+    """
+    return torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
+
+
+def mix_moments(
+    batch: tuple[Tensor, Tensor], source: tuple[Tensor, Tensor], target_weight: float
+) -> tuple[Tensor, Tensor]:
+    """Return ``(1 - a) * source + a * batch`` for mean and variance."""
+    return source[0].lerp(batch[0], target_weight), source[1].lerp(batch[1], target_weight)
+
+
+def mixed_batch_norm(
+    x: Tensor,
+    source: tuple[Tensor, Tensor] | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    target_weight: float,
+    eps: float,
+    unbiased: bool = False,
+) -> Tensor:
+    """Normalise ``x`` ``[B, C, ...]`` with mixed statistics; gradients flow through the batch's.
+
+    Args:
+        x: activations.
+        source: source mean and variance ``[C]``; None where the layer keeps none.
+        weight: affine scale ``[C]`` or None.
+        bias: affine shift ``[C]`` or None.
+        target_weight: weight of the batch statistics, between 0 and 1.
+        eps: added to the variance.
+        unbiased: divide the batch variance by n - 1, as toolboxes do that read it from a
+            running buffer. The default, n, makes ``target_weight=1`` equal BN-1 exactly.
+
+    A batch with one value per channel has no variance: the source statistics stand in for it.
+    """
+    values_per_channel = x.numel() // x.shape[1]
+    if source is not None and (target_weight == 0 or values_per_channel < 2):
+        return F.batch_norm(x, *source, weight, bias, False, 0.0, eps)
+    if source is None or (target_weight == 1 and not unbiased):
+        # Not F.batch_norm: it raises on one value per channel, where this gives the shift alone.
+        return torch.batch_norm(
+            x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled
+        )
+    correction = values_per_channel / (values_per_channel - 1) if unbiased else 1.0
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _differentiable(x, source, weight, bias, target_weight, eps, correction)
+    mean, var = batch_moments(x)
+    mean, var = mix_moments((mean, var * correction), source, target_weight)
+    return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+
+def _differentiable(
+    x: Tensor,
+    source: tuple[Tensor, Tensor],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    target_weight: float,
+    eps: float,
+    correction: float,
+) -> Tensor:
+    reduced = [dim for dim in range(x.dim()) if dim != 1]
+    var, mean = torch.var_mean(x.float(), reduced, correction=0)
+    mean, var = mix_moments((mean, var * correction), source, target_weight)
+    scale = torch.rsqrt(var + eps) * (1.0 if weight is None else weight)
+    shift = (0.0 if bias is None else bias) - mean * scale
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    return (x * scale.view(shape) + shift.view(shape)).to(x.dtype)
+
+
+class AdaptiveBatchNorm(_BatchNorm):
+    """Takes the place of a batch-norm layer and owns the same parameters and buffers.
+
+    Where statistics come from is ``target_weight`` alone: ``train()`` and ``eval()`` change
+    nothing, and the running buffers keep the source statistics. The activation and drop of
+    timm's fused ``BatchNormAct2d`` stay in place.
+
+    Args:
+        layer: the layer to replace.
+        target_weight: weight of the current batch's statistics, between 0 and 1.
+        unbiased: see :func:`mixed_batch_norm`.
+    """
+
+    def __init__(
+        self, layer: _BatchNorm, target_weight: float = 1.0, unbiased: bool = False
+    ) -> None:
+        super().__init__(
+            layer.num_features, layer.eps, layer.momentum, affine=False, track_running_stats=False
+        )
+        self.weight, self.bias = layer.weight, layer.bias
+        self.running_mean, self.running_var = layer.running_mean, layer.running_var
+        self.num_batches_tracked = layer.num_batches_tracked
+        self.drop = getattr(layer, "drop", nn.Identity())
+        self.act = getattr(layer, "act", nn.Identity())
+        self.target_weight = target_weight
+        self.unbiased = unbiased
+        self.train(layer.training)
+
+    @property
+    def source_moments(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance that the source model was trained with, or None."""
+        if self.running_mean is None:
+            return None
+        return self.running_mean, self.running_var
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalise ``x``; the one thing that kinds of statistics differ in."""
+        return mixed_batch_norm(
+            x,
+            self.source_moments,
+            self.weight,
+            self.bias,
+            self.target_weight,
+            self.eps,
+            self.unbiased,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop(self.normalize(x)))
+
+
+def batch_norm_layers(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+    """Yield name and module of every batch-norm layer."""
+    return ((name, m) for name, m in model.named_modules() if isinstance(m, _BatchNorm))
+
+
+def replace_batch_norm(
+    model: nn.Module, make: Callable[[_BatchNorm], AdaptiveBatchNorm] = AdaptiveBatchNorm
+) -> list[AdaptiveBatchNorm]:
+    """Replace every batch-norm layer of ``model`` in place and return the new layers.
+
+    A layer that stands in several places stays one layer. Layers made by an earlier call are
+    replaced again, so that the last caller decides.
+    """
+    made: dict[_BatchNorm, AdaptiveBatchNorm] = {}
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, _BatchNorm):
+                if child not in made:
+                    made[child] = make(child)
+                setattr(parent, name, made[child])
+    return list(made.values())
+
+
+def require_source_statistics(model: nn.Module) -> None:
+    """Refuse a model with a batch-norm layer that keeps no running statistics."""
+    for name, layer in batch_norm_layers(model):
+        if layer.running_mean is None:
+            raise UserError(
+                f"batch-norm layer {name!r} keeps no running statistics, so there are no source "
+                "statistics to mix with; use a backbone whose layers track them, or --method bn"
+            )

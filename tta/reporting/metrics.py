@@ -1,0 +1,55 @@
+"""Metrics of single samples, on the device, and their sums over a domain."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ECE_BINS = 15
+SAMPLE_METRICS = ("correct", "confidence", "nll", "brier")
+
+
+def log_probabilities(outputs: Tensor, kind: str) -> Tensor:
+    """Return log-probabilities ``[B, C]`` of outputs of a declared kind.
+
+    Args:
+        outputs: ``[B, C]``.
+        kind: ``logits``; ``logit_sum``, the sum of two models' logits, whose mean is the
+            calibrated prediction; or ``probabilities``, to which no softmax is applied.
+    """
+    if kind == "probabilities":
+        return outputs.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+    scale = 0.5 if kind == "logit_sum" else 1.0
+    return (outputs.float() * scale).log_softmax(1)
+
+
+@torch.no_grad()
+def sample_metrics(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
+    """Return ``[4, B]``: correct (0 or 1), top-1 confidence, NLL (nats) and Brier score (0..2).
+
+    Args:
+        outputs: ``[B, C]``.
+        labels: ``[B]``, on the same device.
+        kind: see :func:`log_probabilities`.
+    """
+    log_p = log_probabilities(outputs, kind)
+    p = log_p.exp()
+    prediction = outputs.argmax(1)
+    confidence = p.gather(1, prediction[:, None])[:, 0]
+    label_log_p = log_p.gather(1, labels[:, None])[:, 0]
+    brier = p.square().sum(1) - 2 * label_log_p.exp() + 1
+    correct = (prediction == labels).to(p.dtype)
+    return torch.stack([correct, confidence, -label_log_p, brier])
+
+
+def expected_calibration_error(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = ECE_BINS
+) -> float:
+    """Return the ECE over equal-width bins of the top-1 confidence, a fraction (0 to 1).
+
+    Guo et al., On calibration of modern neural networks, ICML 2017.
+    """
+    number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(number, correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / max(len(confidence), 1))

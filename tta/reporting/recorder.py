@@ -1,0 +1,157 @@
+"""Counts on the device, records on disk, progress on the terminal."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from tta.reporting.metrics import SAMPLE_METRICS, expected_calibration_error, sample_metrics
+from tta.reporting.run_directory import RunDirectory
+from tta.scenarios import StreamPlan
+from tta.stream import Batch
+
+DISPLAY_INTERVAL = 0.5
+"""Seconds between fetches from the device."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    start: int
+    stop: int
+    metrics: Tensor
+    seconds: float
+
+
+class Recorder:
+    """Observer of the loop that turns outputs into figures.
+
+    Per-sample metrics are computed on the device and fetched every :data:`DISPLAY_INTERVAL`, so
+    that the loop never waits for the device between fetches.
+
+    Args:
+        plan: the stream's table.
+        labels: labels ``[N]`` in stream order.
+        outputs: what the method returns, see :func:`tta.reporting.metrics.log_probabilities`.
+        device: where outputs are.
+        directory: where batch records go; None keeps figures in memory alone.
+        progress: show a progress bar.
+    """
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        labels: np.ndarray,
+        outputs: str,
+        device: torch.device | str = "cpu",
+        directory: RunDirectory | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.plan = plan
+        self.outputs = outputs
+        self.directory = directory
+        self.samples = np.full((len(SAMPLE_METRICS), len(plan)), np.nan, np.float32)
+        self.seen = 0
+        self.seconds = 0.0
+        self._labels = torch.from_numpy(labels).to(device)
+        self._pending: list[_Pending] = []
+        self._wrote_header = False
+        self._bar = tqdm(total=len(plan), unit="img", disable=not progress, smoothing=0.1)
+        self._last = self._last_flush = time.perf_counter()
+
+    def update(self, batch: Batch, outputs: Tensor) -> None:
+        """Note one batch's outputs ``[B, C]``."""
+        labels = self._labels[batch.start : batch.stop]
+        metrics = sample_metrics(outputs, labels, self.outputs)
+        now = time.perf_counter()
+        self._pending.append(_Pending(batch.start, batch.stop, metrics, now - self._last))
+        self._last = now
+        if now - self._last_flush > DISPLAY_INTERVAL:
+            self.flush()
+
+    def restart_clock(self) -> None:
+        """Start timing: the first batch is timed from here."""
+        self._last = self._last_flush = time.perf_counter()
+
+    def flush(self) -> None:
+        """Fetch what is pending, write it down and show it."""
+        if self._pending:
+            fetched = torch.cat([item.metrics for item in self._pending], 1).cpu().numpy()
+            first, last = self._pending[0].start, self._pending[-1].stop
+            self.samples[:, first:last] = fetched
+            self.seen = last
+            self.seconds += sum(item.seconds for item in self._pending)
+            self._write()
+            self._show(last - first)
+            self._pending.clear()
+        self._last_flush = time.perf_counter()
+
+    def close(self) -> None:
+        """Flush and end the progress bar."""
+        self.flush()
+        self._bar.close()
+
+    def _show(self, count: int) -> None:
+        correct = self.samples[0, : self.seen]
+        domain = self.plan.domains[self.plan.domain[self.seen - 1]]
+        self._bar.set_description(domain, refresh=False)
+        self._bar.set_postfix(error=f"{100 * (1 - correct.mean()):.2f}%", refresh=False)
+        self._bar.update(count)
+
+    def _write(self) -> None:
+        if self.directory is None:
+            return
+        batches = pd.DataFrame([self._row(item) for item in self._pending])
+        timing = pd.DataFrame(
+            {
+                "position": [item.start for item in self._pending],
+                "seconds": [item.seconds for item in self._pending],
+            }
+        )
+        for name, frame in (("batches.csv", batches), ("timing.csv", timing)):
+            text = io.StringIO()
+            frame.to_csv(text, index=False, header=not self._wrote_header, float_format="%.7g")
+            self.directory.append(name, text.getvalue())
+        self._wrote_header = True
+
+    def _row(self, item: _Pending) -> dict[str, object]:
+        rows = slice(item.start, item.stop)
+        domains, severities = set(self.plan.domain[rows]), set(self.plan.severity[rows])
+        means = self.samples[:, rows].mean(1)
+        return {
+            "position": item.start,
+            "domain": self.plan.domains[domains.pop()] if len(domains) == 1 else "mixed",
+            "severity": severities.pop() if len(severities) == 1 else "mixed",
+            "size": item.stop - item.start,
+            "correct": int(self.samples[0, rows].sum()),
+            **{name: mean for name, mean in zip(SAMPLE_METRICS[1:], means[1:], strict=True)},
+        }
+
+    def domains(self) -> pd.DataFrame:
+        """Return one row per visit to a domain: counts, accuracy, error and calibration."""
+        rows = []
+        visits = self.plan.visit[: self.seen]
+        for visit in pd.unique(visits):
+            chosen = np.flatnonzero(visits == visit)
+            rows.append(self._domain_row(chosen))
+        return pd.DataFrame(rows)
+
+    def _domain_row(self, chosen: np.ndarray) -> dict[str, object]:
+        correct, confidence, nll, brier = self.samples[:, chosen].astype(np.float64)
+        return {
+            "domain": self.plan.domains[self.plan.domain[chosen[0]]],
+            "severity": int(self.plan.severity[chosen[0]]),
+            "samples": len(chosen),
+            "correct": int(correct.sum()),
+            "accuracy": correct.mean(),
+            "error": 1.0 - correct.mean(),
+            "ece": expected_calibration_error(confidence, correct),
+            "nll": nll.mean(),
+            "brier": brier.mean(),
+        }

@@ -1,0 +1,109 @@
+"""The files of one run. All but the growing tables are written aside and renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tta.errors import UserError
+
+SCHEMA_VERSION = 1
+
+
+def run_path(root: str, parts: list[str], fingerprint: str) -> Path:
+    """Return ``root/<dataset>/<scenario>/<backbone>/<method>/<fingerprint>``."""
+    return Path(root, *(_file_name(part) for part in parts), fingerprint)
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", text).strip("._") or "_"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new, never a part."""
+    aside = path.with_name(f".{path.name}.tmp")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+class RunDirectory:
+    """One run's folder.
+
+    Args:
+        path: the folder; made if it is missing. Records of an unfinished run are replaced.
+
+    Raises:
+        UserError: the folder cannot be made or written.
+    """
+
+    GROWING = ("batches.csv", "timing.csv")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name in ("done", "summary.json", "domains.csv", *self.GROWING):
+                (path / name).unlink(missing_ok=True)
+            (path / "batches.csv").touch()
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {str(path)!r} ({error.strerror}); choose another --output"
+            ) from error
+
+    @staticmethod
+    def is_done(path: Path) -> bool:
+        """Return whether ``path`` holds a finished run."""
+        return (path / "done").is_file() and (path / "summary.json").is_file()
+
+    @staticmethod
+    def read_summary(path: Path) -> dict[str, Any]:
+        """Return the summary of a run.
+
+        Raises:
+            UserError: there is none, or it is damaged or of another schema.
+        """
+        file = path / "summary.json"
+        try:
+            summary = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(
+                f"{str(path)!r} is no run directory: it has no readable summary.json; "
+                "name a folder that tta.run has written"
+            ) from error
+        except ValueError as error:
+            raise UserError(f"{str(file)!r} is damaged ({error}); run again with --force") from error
+        if not isinstance(summary, dict) or summary.get("schema") != SCHEMA_VERSION:
+            raise UserError(
+                f"{str(file)!r} is not a summary of schema {SCHEMA_VERSION}; "
+                "it was written by another version of this package: run again with --force"
+            )
+        return summary
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write ``config.yaml``, which runs again with ``--config``."""
+        write_atomically(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    def append(self, name: str, rows: str) -> None:
+        """Append lines to a growing table."""
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(rows)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file whole."""
+        write_atomically(self.path / name, text)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write ``summary.json``."""
+        self.write("summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def mark_done(self) -> None:
+        """Mark the run as finished; nothing is written afterwards."""
+        self.write("done", "")

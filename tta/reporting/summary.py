@@ -1,0 +1,72 @@
+"""The summary of a run: figures, cost and provenance as plain values."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import tta
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
+
+
+def figures(domains: pd.DataFrame) -> dict[str, Any]:
+    """Return the headline figures of a table of domains, as fractions.
+
+    ``mean_error`` is the unweighted mean over visits to domains; ``pooled_error`` counts every
+    sample alike.
+    """
+    samples = int(domains["samples"].sum())
+    return {
+        "samples": samples,
+        "mean_error": float(domains["error"].mean()),
+        "mean_accuracy": float(domains["accuracy"].mean()),
+        "pooled_error": 1.0 - int(domains["correct"].sum()) / samples,
+        "mean_ece": float(domains["ece"].mean()),
+        "mean_nll": float(domains["nll"].mean()),
+        "mean_brier": float(domains["brier"].mean()),
+        "domains": domains.to_dict(orient="records"),
+    }
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the peak memory of the device, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what the figures were made with."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "tta": tta.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "git_revision": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    """Return the revision of the checkout that this package runs from, if it is one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,76 @@
+"""Tables for people: Markdown that also reads well on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Return an aligned Markdown table; all columns but the first are right-aligned."""
+    cells = [[_escape(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [_line(row, widths) for row in (cells[0], rule, *cells[1:])]
+    return "\n".join(lines)
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    first, *others = zip(row, widths, strict=True)
+    return "| " + " | ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in others)]) + " |"
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as percent with two digits."""
+    return f"{100 * fraction:.2f}"
+
+
+def domain_table(summary: dict[str, Any]) -> str:
+    """Return the per-domain table of one run."""
+    rows = [
+        [
+            domain["domain"],
+            str(domain["severity"]),
+            str(domain["samples"]),
+            percent(domain["accuracy"]),
+            percent(domain["error"]),
+        ]
+        for domain in summary["domains"]
+    ]
+    rows.append(
+        [
+            "**mean over domains**",
+            "",
+            str(summary["samples"]),
+            percent(summary["mean_accuracy"]),
+            percent(summary["mean_error"]),
+        ]
+    )
+    pooled = summary["pooled_error"]
+    rows.append(["pooled", "", str(summary["samples"]), percent(1 - pooled), percent(pooled)])
+    return markdown(["domain", "severity", "n", "accuracy %", "error %"], rows)
+
+
+def run_report(summary: dict[str, Any], metric: str) -> str:
+    """Return what a run prints: its table, figures, provenance and where the record is."""
+    cost = summary["cost"]
+    lines = [
+        domain_table(summary),
+        "",
+        f"{summary['method']} on {summary['dataset']}, {summary['scenario']}, "
+        f"{summary['backbone']}; predicts {summary['predicts']} the update; "
+        f"batch {summary['batch_size']}, seed {summary['seed']}",
+        f"hyper-parameters: {summary['preset']}",
+        f"mean {metric} {percent(summary[f'mean_{metric}'])} %; "
+        f"{cost['images_per_second']:.0f} images/s; "
+        f"peak memory {cost['peak_memory_bytes'] / 2**20:.0f} MiB; "
+        f"prepared in {cost['prepare_seconds']:.1f} s, streamed in {cost['stream_seconds']:.1f} s",
+        f"stream {summary['stream_digest'][:16]}  weights {summary['weights_sha256'][:16]}",
+        f"record: {summary['path']}",
+    ]
+    if summary["reused"]:
+        lines.append("this run was finished before; --force runs it again")
+    return "\n".join(lines)

@@ -1,0 +1,89 @@
+"""Run one adaptation method over one stream and print its table.
+
+examples:
+  python -m tta.run --method rmt --scenario continual
+  python -m tta.run --method tent --dataset arrays:mine.npz --backbone resnet18 --weights w.pth
+  python -m tta.run --method my_file.py:MyMethod --set lr=0.01
+  python -m tta.run --list
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tta.cli import EXIT_INTERRUPTED, Parser, add_config_options, guarded, parse_settings
+from tta.config import RunConfig, read_yaml
+from tta.errors import UserError
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, do what it asks for, and return the exit status."""
+    options = vars(_parser().parse_args(arguments))
+    show_list, show_params = options.pop("list"), options.pop("params")
+    as_json, config_file = options.pop("json"), options.pop("config")
+    if show_list:
+        from tta.listing import listing
+
+        print(listing())
+        return 0
+    config = _config(options, config_file)
+    if show_params:
+        from tta.listing import parameter_table
+
+        print(parameter_table(config.method))
+        return 0
+    return _run(config, as_json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m tta.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shows = parser.add_argument_group("information")
+    shows.add_argument("--list", action="store_true", help="show methods, datasets and scenarios")
+    shows.add_argument(
+        "--params", action="store_true", help="show the hyper-parameters of --method"
+    )
+    shows.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.add_argument("--config", type=Path, help="YAML file of options; flags go over it")
+    add_config_options(parser)
+    return parser
+
+
+def _config(options: dict[str, Any], file: Path | None) -> RunConfig:
+    values = read_yaml(file) if file else {}
+    settings = parse_settings(options.pop("set", []))
+    if settings:
+        before = values.get("set", {})
+        values["set"] = {**(before if isinstance(before, dict) else {}), **settings}
+    origin = f"{str(file)!r}" if file else "the command line"
+    return RunConfig.from_mapping({**values, **options}, origin)
+
+
+def _run(config: RunConfig, as_json: bool) -> int:
+    from tta.experiment import run
+    from tta.reporting.tables import run_report
+
+    try:
+        summary = run(config, progress=not as_json and sys.stderr.isatty())
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what was seen is recorded under {config.output}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except MemoryError as error:
+        raise UserError(
+            "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
+        ) from error
+    print(json.dumps(summary, indent=2) if as_json else run_report(summary, config.metric))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,128 @@
+"""Bounded access to labelled source images, for methods that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tta.datasets.images import to_unit_range
+
+if TYPE_CHECKING:
+    from tta.datasets.base import Dataset
+
+
+class SourceData:
+    """Source images and labels in shuffled batches; the test stream is not reachable from here.
+
+    Args:
+        dataset: where the images are; all its domains at their first severity are used.
+        batch_size: images per batch, as on the test stream.
+        seed: of the shuffles.
+        device: where batches are put.
+        memory_format: layout of the image batches.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = torch.device(device)
+        self.memory_format = memory_format
+        labels = [dataset.labels(name, dataset.severities[0]) for name in dataset.domains]
+        sizes = [len(part) for part in labels]
+        self._labels = np.concatenate(labels)
+        self._domain = np.repeat(np.arange(len(sizes)), sizes)
+        self._index = np.concatenate([np.arange(size) for size in sizes])
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the order in which ``epoch`` visits the images."""
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self))
+
+    def one_pass(self, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every image once: images ``[B, 3, H, W]`` in [0, 1] and labels ``[B]``."""
+        order = self.order(epoch)
+        for start in range(0, len(order), self.batch_size):
+            yield self.load(order[start : start + self.batch_size])
+
+    def load(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return images and labels of the given rows."""
+        severity = np.full(len(rows), self.dataset.severities[0])
+        images = self.dataset.gather(
+            self.dataset.domains, self._domain[rows], severity, self._index[rows]
+        )
+        labels = torch.from_numpy(self._labels[rows]).to(self.device, non_blocking=True)
+        return to_unit_range(images, self.device, self.memory_format), labels
+
+
+class SourceBatches:
+    """Endless shuffled source batches whose position can be saved and restored.
+
+    Args:
+        source: the data.
+        first_epoch: number of the first shuffle, so that two streams need not coincide.
+    """
+
+    def __init__(self, source: SourceData, first_epoch: int = 0) -> None:
+        self.source = source
+        self.epoch = first_epoch
+        self.position = 0
+        self._order = source.order(first_epoch)
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        if self.position >= len(self._order):
+            self.load_state_dict({"epoch": self.epoch + 1, "position": 0})
+        rows = self._order[self.position : self.position + self.source.batch_size]
+        self.position += len(rows)
+        return self.source.load(rows)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position in the stream."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to a position in the stream."""
+        if state["epoch"] != self.epoch:
+            self._order = self.source.order(state["epoch"])
+        self.epoch, self.position = state["epoch"], state["position"]
+
+
+def class_prototypes(
+    features_and_labels: Iterator[tuple[Tensor, Tensor]], num_classes: int, limit: int = 100_000
+) -> Tensor:
+    """Return the mean feature of every class, ``[C, D]``.
+
+    Args:
+        features_and_labels: batches of features ``[B, D]`` and labels ``[B]``.
+        num_classes: C.
+        limit: stop once more features than this have been seen.
+
+    A class without an image gets the zero vector, which no feature is nearest to by cosine
+    unless all are opposed to it.
+    """
+    sums: Tensor | None = None
+    seen = 0
+    for features, labels in features_and_labels:
+        if sums is None:
+            sums = features.new_zeros(num_classes, features.shape[1])
+            counts = features.new_zeros(num_classes, 1)
+        sums.index_add_(0, labels, features)
+        counts.index_add_(0, labels, torch.ones_like(features[:, :1]))
+        seen += len(labels)
+        if seen > limit:
+            break
+    assert sums is not None  # noqa: S101 - a source data set is never empty
+    return sums / counts.clamp_(min=1.0)

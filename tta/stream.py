@@ -1,0 +1,99 @@
+"""From an index table to batches of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tta.datasets.base import Dataset
+from tta.datasets.images import to_unit_range
+from tta.scenarios import StreamPlan
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of a stream, without their labels.
+
+    Attributes:
+        images: float32 ``[B, 3, H, W]`` in [0, 1], on the run's device.
+        start: position of the first image in the stream.
+        stop: position after the last image.
+        reset_before: whether the scenario resets the method before this batch.
+    """
+
+    images: Tensor
+    start: int
+    stop: int
+    reset_before: bool
+
+
+class Stream:
+    """Batches of a data set in the order of a plan.
+
+    Args:
+        dataset: where images come from.
+        plan: the order.
+        batch_size: images per batch; a shorter batch ends every segment.
+        contiguous: let batches run across segments instead (but not across a reset).
+        device: where images are put.
+        memory_format: layout of the image batches.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        plan: StreamPlan,
+        batch_size: int,
+        *,
+        contiguous: bool = False,
+        device: torch.device | str = "cpu",
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        self.dataset = dataset
+        self.plan = plan
+        self.device = torch.device(device)
+        self.memory_format = memory_format
+        self.bounds = batch_bounds(plan, batch_size, contiguous)
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start, stop in self.bounds:
+            images = to_unit_range(self._load(start, stop), self.device, self.memory_format)
+            yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
+
+    def _load(self, start: int, stop: int) -> Tensor:
+        plan, rows = self.plan, slice(start, stop)
+        return self.dataset.gather(
+            plan.domains, plan.domain[rows], plan.severity[rows], plan.index[rows]
+        )
+
+    def labels(self) -> np.ndarray:
+        """Return the labels ``[N]`` in stream order, for the recorder alone."""
+        plan = self.plan
+        labels = np.empty(len(plan), np.int64)
+        key = plan.domain * 16 + plan.severity
+        for value in np.unique(key):
+            chosen = key == value
+            known = self.dataset.labels(plan.domains[value // 16], int(value % 16))
+            labels[chosen] = known[plan.index[chosen]]
+        return labels
+
+
+def batch_bounds(plan: StreamPlan, batch_size: int, contiguous: bool) -> list[tuple[int, int]]:
+    """Return (start, stop) of every batch."""
+    if contiguous:
+        breaks = np.flatnonzero(plan.reset_before)
+    else:
+        breaks = np.flatnonzero(np.diff(plan.segment)) + 1
+    edges = sorted({0, *breaks.tolist(), len(plan)})
+    return [
+        (start, min(start + batch_size, stop))
+        for first, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start in range(first, stop, batch_size)
+    ]
