@@ -20,9 +20,9 @@ class KeepOutputs(Recorder):
 
     kept: list
 
-    def update(self, batch, outputs):
+    def update(self, batch, outputs, counted=None):
         self.__dict__.setdefault("kept", []).append(outputs.float().cpu())
-        super().update(batch, outputs)
+        super().update(batch, outputs, counted)
 
 
 def recorded_config(method: str, **options) -> RunConfig:
@@ -34,7 +34,7 @@ def recorded_config(method: str, **options) -> RunConfig:
         "backbone": "cifar_resnet20",
         "weights": str(asset("weights", "resnet20-12fca82f.th")),
         "batch_size": 200,
-        "memory_format": "contiguous",
+        "memory_format": "channels_last",  # as the authors' code ran: their arrays are NHWC
         "device": "cpu",
     }
     return RunConfig(**{**values, **options})
@@ -44,12 +44,13 @@ def run_recorded(method: str, **options) -> tuple[dict, np.ndarray]:
     """Return the figures of a run and its outputs ``[15000, 10]``."""
     experiment = build(recorded_config(method, **options))
     experiment.method.start(experiment.source)
+    method = experiment.method
     recorder = KeepOutputs(
-        experiment.plan, experiment.stream.labels(), experiment.method.outputs, "cpu"
+        experiment.plan, experiment.stream.labels(), method.outputs, method.counters
     )
     evaluate(experiment.method, experiment.stream, recorder)
     recorder.close()
-    return figures(recorder.domains()), torch.cat(recorder.kept).numpy()
+    return figures(recorder.domains(), method.counters), torch.cat(recorder.kept).numpy()
 
 
 def reference(method: str) -> tuple[dict, np.ndarray]:

@@ -42,9 +42,7 @@ def option(
 class RunConfig:
     """Everything that decides a run's figures, and where its records go."""
 
-    method: str = option(
-        "source", "method name, or my_file.py:MyMethod", "method", metavar="NAME"
-    )
+    method: str = option("source", "method name, or my_file.py:MyMethod", "method", metavar="NAME")
     set: dict[str, Any] = option(
         {}, "a hyper-parameter of the method; may be repeated", "method", metavar="NAME=VALUE"
     )
@@ -97,9 +95,7 @@ class RunConfig:
     batch_size: int | None = option(
         None, "images per batch; default: the dataset's", "stream", minimum=1, metavar="N"
     )
-    contiguous_batches: bool = option(
-        False, "let batches run across domain boundaries", "stream"
-    )
+    contiguous_batches: bool = option(False, "let batches run across domain boundaries", "stream")
     dirichlet: float = option(
         0.0,
         "label order of correlated scenarios: Dirichlet concentration, 0 sorts by label",
@@ -148,7 +144,9 @@ class RunConfig:
         names = {field.name for field in dataclasses.fields(cls)}
         for name in values:
             if name not in names:
-                raise UserError(f"{origin} has an unknown option {name!r}; {did_you_mean(name, names)}")
+                raise UserError(
+                    f"{origin} has an unknown option {name!r}; {did_you_mean(name, names)}"
+                )
         hints = get_type_hints(cls)
         converted = {
             name: tuple(value) if isinstance(value, list) else value

@@ -18,11 +18,13 @@ class Adapter(Protocol):
 
     def reset(self) -> None: ...  # noqa: D102
 
+    def count(self) -> Tensor | None: ...  # noqa: D102
+
 
 class Observer(Protocol):
     """Sees every batch's outputs; must not synchronise with the device."""
 
-    def update(self, batch: Batch, outputs: Tensor) -> None: ...  # noqa: D102
+    def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None) -> None: ...  # noqa: D102
 
 
 def evaluate(
@@ -44,7 +46,7 @@ def evaluate(
             if batch.reset_before:
                 method.reset()
             outputs = method.step(batch.images)
-            observer.update(batch, outputs.detach())
+            observer.update(batch, outputs.detach(), method.count())
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

@@ -163,6 +163,7 @@ def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> 
         experiment.plan,
         labels,
         experiment.method.outputs,
+        experiment.method.counters,
         experiment.device,
         directory,
         progress,
@@ -182,9 +183,7 @@ def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> 
     return summary
 
 
-def resolve_params(
-    method: type[Method], config: RunConfig, dataset: Dataset
-) -> tuple[Any, str]:
+def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) -> tuple[Any, str]:
     """Return the hyper-parameters of a run and where they come from.
 
     ``--set`` goes over the preset, the preset over the method's defaults.
@@ -309,7 +308,7 @@ def _summary(
         "window": config.window,
         "seed": config.seed,
         "precision": config.precision,
-        **figures(recorder.domains()),
+        **figures(recorder.domains(), experiment.method.counters),
         "cost": {
             "prepare_seconds": prepare_seconds,
             "stream_seconds": recorder.seconds,

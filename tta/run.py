@@ -1,6 +1,6 @@
 """Run one adaptation method over one stream and print its table.
 
-examples:
+Examples:
   python -m tta.run --method rmt --scenario continual
   python -m tta.run --method tent --dataset arrays:mine.npz --backbone resnet18 --weights w.pth
   python -m tta.run --method my_file.py:MyMethod --set lr=0.01

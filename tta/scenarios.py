@@ -316,7 +316,9 @@ def _draw_chunks(
         shares = rng.dirichlet(np.full(chunks, concentration))
         shares = np.where(sizes < len(labels) / chunks, shares, 0.0)
         total = shares.sum()
-        shares = shares / total if total > 0 else (sizes == sizes.min()) / (sizes == sizes.min()).sum()
+        shares = (
+            shares / total if total > 0 else (sizes == sizes.min()) / (sizes == sizes.min()).sum()
+        )
         cuts = (np.cumsum(shares)[:-1] * len(members)).astype(int)
         for chunk, part in enumerate(np.split(members, cuts)):
             assignment[part] = chunk

@@ -36,7 +36,9 @@ class FolderDataset(Dataset):
                 f"{path!r} holds no images; lay them out as <domain>/<class>/*.jpg or *.png"
             )
         self.domains = tuple(self._files)
-        self.classes = sorted({file.parent.name for found in self._files.values() for file in found})
+        self.classes = sorted(
+            {file.parent.name for found in self._files.values() for file in found}
+        )
         self.num_classes = len(self.classes)
         number = {name: k for k, name in enumerate(self.classes)}
         self._labels = {

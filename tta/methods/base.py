@@ -54,6 +54,8 @@ class Method:
     """``logits``, ``logit_sum`` (of two models) or ``probabilities``."""
     state: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes that change after :meth:`prepare`."""
+    counters: ClassVar[tuple[str, ...]] = ()
+    """Names of what :meth:`count` counts, such as ``uploads``: columns of the records."""
 
     @dataclass(frozen=True)
     class Params:
@@ -91,6 +93,14 @@ class Method:
         Right for a single image, a short batch, and a batch from which nothing is selected.
         """
         raise NotImplementedError
+
+    def count(self) -> Tensor | None:
+        """Return what the latest step cost, one row per counter and one column per image.
+
+        ``[len(counters), B]`` on the device; None for a method without counters. A cost of the
+        whole batch goes to its last image.
+        """
+        return None
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:

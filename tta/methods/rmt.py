@@ -100,9 +100,7 @@ class RobustMeanTeacher(Method):
             images, _ = next(self.source_batches)
             loss = symmetric_cross_entropy(self.backbone(images), self._teach(images)).mean()
             descend(self.optimizer, loss)
-            ema_update(
-                self.teacher_parameters, self.averaged_parameters, self.params.teacher_decay
-            )
+            ema_update(self.teacher_parameters, self.averaged_parameters, self.params.teacher_decay)
 
     @torch.no_grad()
     def _teach(self, images: Tensor) -> Tensor:

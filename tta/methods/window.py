@@ -33,6 +33,7 @@ class SlidingWindow:
         self._has_batch_norm = any(True for _ in batch_norm_layers(method.backbone))
         self.name, self.paper = method.name, method.paper
         self.predicts, self.outputs = method.predicts, method.outputs
+        self.counters = method.counters
 
     def start(self, source: SourceData | None = None) -> None:
         """Prepare the method; see :meth:`Method.start`."""
@@ -57,6 +58,13 @@ class SlidingWindow:
         else:
             self.buffer[self.pointer] = image[0]
         return self.buffer
+
+    def count(self) -> Tensor | None:
+        """Return the cost of the window's update, charged to the image that completed it."""
+        counted = self.method.count()
+        if counted is None:
+            return None
+        return counted.sum(1, keepdim=True) * float(self.pointer == 0)
 
     def predict(self, images: Tensor) -> Tensor:
         """See :meth:`Method.predict`."""

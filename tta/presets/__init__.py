@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ def preset_names() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_preset(name: str) -> dict[str, Any]:
     """Return a preset: per method a mapping with ``source`` (a citation) and ``params``.
 

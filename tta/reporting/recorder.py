@@ -39,6 +39,7 @@ class Recorder:
         plan: the stream's table.
         labels: labels ``[N]`` in stream order.
         outputs: what the method returns, see :func:`tta.reporting.metrics.log_probabilities`.
+        counters: names of what the method counts beside.
         device: where outputs are.
         directory: where batch records go; None keeps figures in memory alone.
         progress: show a progress bar.
@@ -49,6 +50,7 @@ class Recorder:
         plan: StreamPlan,
         labels: np.ndarray,
         outputs: str,
+        counters: tuple[str, ...] = (),
         device: torch.device | str = "cpu",
         directory: RunDirectory | None = None,
         progress: bool = False,
@@ -56,7 +58,9 @@ class Recorder:
         self.plan = plan
         self.outputs = outputs
         self.directory = directory
-        self.samples = np.full((len(SAMPLE_METRICS), len(plan)), np.nan, np.float32)
+        self.counters = counters
+        rows = len(SAMPLE_METRICS) + len(counters)
+        self.samples = np.full((rows, len(plan)), np.nan, np.float32)
         self.seen = 0
         self.seconds = 0.0
         self._labels = torch.from_numpy(labels).to(device)
@@ -65,10 +69,12 @@ class Recorder:
         self._bar = tqdm(total=len(plan), unit="img", disable=not progress, smoothing=0.1)
         self._last = self._last_flush = time.perf_counter()
 
-    def update(self, batch: Batch, outputs: Tensor) -> None:
-        """Note one batch's outputs ``[B, C]``."""
+    def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
+        """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``."""
         labels = self._labels[batch.start : batch.stop]
         metrics = sample_metrics(outputs, labels, self.outputs)
+        if counted is not None:
+            metrics = torch.cat([metrics, counted.to(metrics.dtype)])
         now = time.perf_counter()
         self._pending.append(_Pending(batch.start, batch.stop, metrics, now - self._last))
         self._last = now
@@ -130,8 +136,13 @@ class Recorder:
             "severity": severities.pop() if len(severities) == 1 else "mixed",
             "size": item.stop - item.start,
             "correct": int(self.samples[0, rows].sum()),
-            **{name: mean for name, mean in zip(SAMPLE_METRICS[1:], means[1:], strict=True)},
+            **dict(zip(SAMPLE_METRICS[1:], means[1 : len(SAMPLE_METRICS)], strict=True)),
+            **self._totals(rows),
         }
+
+    def _totals(self, rows: slice | np.ndarray) -> dict[str, int]:
+        counted = self.samples[len(SAMPLE_METRICS) :, rows].astype(np.float64).sum(1)
+        return {name: int(total) for name, total in zip(self.counters, counted, strict=True)}
 
     def domains(self) -> pd.DataFrame:
         """Return one row per visit to a domain: counts, accuracy, error and calibration."""
@@ -143,7 +154,8 @@ class Recorder:
         return pd.DataFrame(rows)
 
     def _domain_row(self, chosen: np.ndarray) -> dict[str, object]:
-        correct, confidence, nll, brier = self.samples[:, chosen].astype(np.float64)
+        metrics = self.samples[: len(SAMPLE_METRICS), chosen].astype(np.float64)
+        correct, confidence, nll, brier = metrics
         return {
             "domain": self.plan.domains[self.plan.domain[chosen[0]]],
             "severity": int(self.plan.severity[chosen[0]]),
@@ -154,4 +166,5 @@ class Recorder:
             "ece": expected_calibration_error(confidence, correct),
             "nll": nll.mean(),
             "brier": brier.mean(),
+            **self._totals(chosen),
         }

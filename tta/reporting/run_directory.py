@@ -79,7 +79,9 @@ class RunDirectory:
                 "name a folder that tta.run has written"
             ) from error
         except ValueError as error:
-            raise UserError(f"{str(file)!r} is damaged ({error}); run again with --force") from error
+            raise UserError(
+                f"{str(file)!r} is damaged ({error}); run again with --force"
+            ) from error
         if not isinstance(summary, dict) or summary.get("schema") != SCHEMA_VERSION:
             raise UserError(
                 f"{str(file)!r} is not a summary of schema {SCHEMA_VERSION}; "

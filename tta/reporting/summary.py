@@ -18,11 +18,11 @@ import tta
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
 
 
-def figures(domains: pd.DataFrame) -> dict[str, Any]:
+def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the headline figures of a table of domains, as fractions.
 
     ``mean_error`` is the unweighted mean over visits to domains; ``pooled_error`` counts every
-    sample alike.
+    sample alike. ``counters`` holds the sums of those columns over the stream.
     """
     samples = int(domains["samples"].sum())
     return {
@@ -33,6 +33,7 @@ def figures(domains: pd.DataFrame) -> dict[str, Any]:
         "mean_ece": float(domains["ece"].mean()),
         "mean_nll": float(domains["nll"].mean()),
         "mean_brier": float(domains["brier"].mean()),
+        "counters": {name: int(domains[name].sum()) for name in counters},
         "domains": domains.to_dict(orient="records"),
     }
 
