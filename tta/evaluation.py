@@ -14,17 +14,17 @@ from tta.stream import Batch, Stream
 class Adapter(Protocol):
     """What the loop asks of a method."""
 
-    def step(self, images: Tensor) -> Tensor: ...  # noqa: D102
+    def step(self, images: Tensor) -> Tensor: ...
 
-    def reset(self) -> None: ...  # noqa: D102
+    def reset(self) -> None: ...
 
-    def count(self) -> Tensor | None: ...  # noqa: D102
+    def count(self) -> Tensor | None: ...
 
 
 class Observer(Protocol):
     """Sees every batch's outputs; must not synchronise with the device."""
 
-    def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None) -> None: ...  # noqa: D102
+    def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None) -> None: ...
 
 
 def evaluate(

@@ -28,9 +28,9 @@ class Catalog(Protocol):
     severities: tuple[int, ...]
     default_severity: int
 
-    def labels(self, domain: str, severity: int) -> np.ndarray: ...  # noqa: D102
+    def labels(self, domain: str, severity: int) -> np.ndarray: ...
 
-    def stored_order(self) -> tuple[np.ndarray, np.ndarray]: ...  # noqa: D102
+    def stored_order(self) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,30 @@ from typing import Any
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """Return an aligned Markdown table; all columns but the first are right-aligned."""
+    """Return an aligned Markdown table; columns of numbers are right-aligned."""
     cells = [[_escape(cell) for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [_line(row, widths) for row in (cells[0], rule, *cells[1:])]
+    numeric = [all(_is_number(row[column]) for row in rows) for column in range(len(header))]
+    rule = [
+        "-" * (width - 1) + ":" if right else "-" * width
+        for width, right in zip(widths, numeric, strict=True)
+    ]
+    lines = [_line(row, widths, numeric) for row in (cells[0], rule, *cells[1:])]
     return "\n".join(lines)
 
 
-def _line(row: list[str], widths: list[int]) -> str:
-    first, *others = zip(row, widths, strict=True)
-    return "| " + " | ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in others)]) + " |"
+def _line(row: list[str], widths: list[int], right: list[bool]) -> str:
+    padded = [
+        cell.rjust(width) if is_right else cell.ljust(width)
+        for cell, width, is_right in zip(row, widths, right, strict=True)
+    ]
+    return "| " + " | ".join(padded) + " |"
+
+
+def _is_number(cell: str) -> bool:
+    return (
+        cell.strip("*%± ").replace(".", "").replace("±", "").replace(" ", "").isdigit() or not cell
+    )
 
 
 def _escape(text: str) -> str:
