@@ -65,10 +65,9 @@ class Experiment:
         return self.stream.device
 
     def resolved(self) -> dict[str, Any]:
-        """Return the configuration with every default made explicit; it runs again as it is."""
+        """Return the configuration with its choices made explicit; it runs again as it is."""
         config = self.config.to_mapping()
         config.update(
-            backbone=self.config.backbone or self.dataset.backbone,
             batch_size=_batch_size(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
             preset="defaults",

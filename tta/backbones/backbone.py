@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tta.backbones.checkpoint import weights_sha256
+from tta.backbones.domain_heads import DomainHeads
 from tta.errors import UserError
 
 
@@ -29,6 +30,7 @@ class Backbone(nn.Module):
         num_classes: columns of the logits, after ``class_subset``.
         feature_dim: columns of the features, measured.
         weights_sha256: digest of the source weights, see ``tta.backbones.checkpoint``.
+        domain_heads: heads of single source domains, for a model trained on several; else None.
 
     Raises:
         UserError: the classifier is neither a Linear nor a 1x1 convolution, or features and head
@@ -64,6 +66,7 @@ class Backbone(nn.Module):
         self.register_buffer("class_subset", subset, persistent=False)
         self.feature_dim = self._probe()
         self.weights_sha256 = weights_sha256(self.model)
+        self.domain_heads: DomainHeads | None = None
 
     @property
     def classifier(self) -> nn.Linear | nn.Conv2d:
@@ -84,6 +87,18 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [B, num_classes] of images [B, C, H, W] in [0, 1]."""
         return self.head(self.features(images))
+
+    def domain_logits(self, features: Tensor) -> Tensor:
+        """Return logits [K + 1, B, num_classes]: of the K domain heads, then of the shared head."""
+        assert self.domain_heads is not None  # noqa: S101 - a method that calls this declares it
+        heads = [_at_least_float32(head(features)) for head in self.domain_heads.heads]
+        return torch.stack([*map(self._select, heads), self.head(features)])
+
+    def attach(self, domain_heads: DomainHeads) -> None:
+        """Add the heads of single source domains; they count among the source weights."""
+        self.domain_heads = domain_heads.to(self.mean.device)
+        parts = {"network": self.model, "domain_heads": self.domain_heads}
+        self.weights_sha256 = weights_sha256(nn.ModuleDict(parts))
 
     def clone(self) -> Backbone:
         """Return an independent copy, also where a forward has left tensors with a graph."""

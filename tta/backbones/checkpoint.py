@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tta.backbones.domain_heads import split_state
 from tta.errors import UserError
 
 _WRAPPERS = ("state_dict", "model", "net")
@@ -52,8 +53,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return _strip_prefix(_unwrap(content, path))
 
 
-def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> None:
+def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> dict[str, Tensor]:
     """Load a checkpoint into ``model``, every key of it and nothing else.
+
+    The heads of single source domains, where it has them, are returned for
+    ``tta.backbones.domain_heads``; otherwise an empty mapping.
 
     Two differences are no error: batch counters (``num_batches_tracked``, unused with running
     statistics) may be missing, and the buffers ``mu`` and ``sigma`` in which RobustBench keeps the
@@ -62,7 +66,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> None:
     Raises:
         UserError: see ``read_checkpoint``; or keys are missing, unexpected or of another shape.
     """
-    state = read_checkpoint(path)
+    state, heads = split_state(read_checkpoint(path))
     expected = model.state_dict()
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
@@ -70,6 +74,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> None:
     _drop_normalisation(state, expected, getattr(model, "pretrained_cfg", {}), path)
     _check_keys(state, expected, path, name)
     model.load_state_dict(state)
+    return heads
 
 
 def weights_sha256(model: nn.Module) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 from tta.backbones import nets
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import load_checkpoint
+from tta.backbones.domain_heads import load_heads
 from tta.errors import UserError, did_you_mean
 
 
@@ -38,9 +39,12 @@ def create_backbone(
     if pretrained:
         _check_pretrained_classes(name, num_classes)
     model = _create_model(name, pretrained, {**(model_kwargs or {}), "num_classes": num_classes})
-    if weights is not None:
-        load_checkpoint(model, weights, name)
-    return wrap_model(model, name, class_subset, (model_kwargs or {}).get("img_size"))
+    heads = load_checkpoint(model, weights, name) if weights is not None else {}
+    backbone = wrap_model(model, name, class_subset, (model_kwargs or {}).get("img_size"))
+    if heads:
+        outputs = model.get_classifier().weight.shape[0]
+        backbone.attach(load_heads(heads, backbone.feature_dim, outputs, weights))
+    return backbone
 
 
 def wrap_model(

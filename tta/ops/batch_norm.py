@@ -21,6 +21,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tta.errors import UserError
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return ``x`` in a type that statistics can be computed in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance per channel of ``x`` ``[B, C, ...]``, as float32 ``[C]``.
 
@@ -86,7 +91,7 @@ def _differentiable(
     correction: float,
 ) -> Tensor:
     reduced = [dim for dim in range(x.dim()) if dim != 1]
-    var, mean = torch.var_mean(x.float(), reduced, correction=0)
+    var, mean = torch.var_mean(at_least_float32(x), reduced, correction=0)
     mean, var = mix_moments((mean, var * correction), source, target_weight)
     scale = torch.rsqrt(var + eps) * (1.0 if weight is None else weight)
     shift = (0.0 if bias is None else bias) - mean * scale
@@ -160,7 +165,7 @@ def replace_batch_norm(
     """
     made: dict[_BatchNorm, AdaptiveBatchNorm] = {}
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # named_children skips repetitions
             if isinstance(child, _BatchNorm):
                 if child not in made:
                     made[child] = make(child)

@@ -1,0 +1,161 @@
+"""What every registered method must do, on every kind of backbone that it supports."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+
+from tests.fakes import BACKBONES, NUM_CLASSES, make_backbone, make_images, make_source
+from tta.errors import UserError
+from tta.methods import METHODS, Need
+from tta.methods.requirements import check_needs
+
+# Fewer warm-up images: what is checked here does not depend on their number.
+PARAMS = {"rmt": {"warm_up_samples": 12}}
+BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 6, 2))]
+
+
+NORM_FREE = ("group_norm", "layer_norm")
+
+
+def supported() -> list[tuple[str, str]]:
+    """Return every pair of method and backbone that belongs together."""
+    return [
+        (name, kind)
+        for name in METHODS
+        for kind in sorted(BACKBONES)
+        if not (needs_batch_norm(name) and kind in NORM_FREE)
+    ]
+
+
+def needs_batch_norm(name: str) -> bool:
+    method = METHODS[name]
+    return Need.BATCH_NORM in method.needs(method.Params())
+
+
+def make_method(name: str, kind: str):
+    method = METHODS[name]
+    made = method(make_backbone(kind), method.Params(**PARAMS.get(name, {})), seed=7)
+    made.start(make_source())
+    return made
+
+
+@pytest.fixture(params=supported(), ids="-".join)
+def pair(request):
+    return request.param
+
+
+@pytest.fixture
+def method(pair):
+    return make_method(*pair)
+
+
+def run(method, batches) -> list[torch.Tensor]:
+    return [method.step(images).clone() for images in batches]
+
+
+def assert_equal_states(first, second):
+    assert type(first) is type(second)
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_equal_states(first[key], second[key])
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second)
+        for pair in zip(first, second, strict=True):
+            assert_equal_states(*pair)
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    else:
+        assert first == second
+
+
+def test_outputs_have_one_finite_row_per_image_also_after_a_batch_of_one(method):
+    for images, outputs in zip(BATCHES, run(method, BATCHES), strict=True):
+        assert outputs.shape == (len(images), NUM_CLASSES)
+        assert outputs.dtype == torch.float32
+        assert not outputs.requires_grad
+        assert torch.isfinite(outputs).all()
+
+
+def test_reset_returns_bit_for_bit(method):
+    before = method.state_dict()
+    first = run(method, BATCHES)
+    method.reset()
+    assert_equal_states(before, method.state_dict())
+    second = run(method, BATCHES)
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+
+
+def test_state_round_trip_continues_identically(method, pair):
+    run(method, BATCHES[:2])
+    file = io.BytesIO()
+    torch.save(method.state_dict(), file)
+    expected = run(method, BATCHES[2:])
+    file.seek(0)
+    other = make_method(*pair)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    continued = run(other, BATCHES[2:])
+    assert all(torch.equal(*pair) for pair in zip(expected, continued, strict=True))
+
+
+def test_predict_changes_nothing(method):
+    run(method, BATCHES[:1])
+    before = method.state_dict()
+    outputs = method.predict(BATCHES[2])
+    assert outputs.shape == (len(BATCHES[2]), NUM_CLASSES)
+    assert_equal_states(before, method.state_dict())
+
+
+def test_equal_logits_and_nothing_to_select_stay_finite(method):
+    with torch.no_grad():
+        for parameter in method.backbone.classifier.parameters():
+            parameter.zero_()
+    for outputs in run(method, BATCHES[:2]):
+        assert torch.isfinite(outputs).all()
+
+
+def test_confident_logits_stay_finite(method):
+    with torch.no_grad():
+        method.backbone.classifier.weight.mul_(1e4)
+    for outputs in run(method, BATCHES[:3]):
+        assert torch.isfinite(outputs).all()
+
+
+def test_dropout_and_stochastic_depth_stay_off(method):
+    run(method, BATCHES[:1])
+    assert not any(module.training for module in method.backbone.modules())
+
+
+def test_the_global_generators_are_left_alone(method):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    run(method, BATCHES[:2])
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert (numpy_state == np.random.get_state()[1]).all()
+
+
+def test_images_are_not_changed(method):
+    images = BATCHES[0].clone()
+    method.step(images)
+    assert torch.equal(images, BATCHES[0])
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_facts_are_declared(name):
+    method = METHODS[name]
+    assert method.name == name
+    assert method.predicts in ("before", "after")
+    assert method.outputs in ("logits", "logit_sum", "probabilities")
+    assert method.__doc__
+    assert method.paper or name == "source"
+
+
+@pytest.mark.parametrize("kind", NORM_FREE)
+@pytest.mark.parametrize("name", filter(needs_batch_norm, METHODS))
+def test_a_backbone_without_batch_norm_is_refused_by_name(name, kind):
+    method = METHODS[name]
+    with pytest.raises(UserError, match="batch-norm layers.*choose a backbone"):
+        check_needs(method, method.Params(), make_backbone(kind), has_source=True)

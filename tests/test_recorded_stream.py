@@ -1,0 +1,58 @@
+"""Agreement with the authors' code on the recorded real CIFAR-10-C stream.
+
+Their arrays are NHWC, so their activations were channels-last; in that layout outputs agree to
+the bit. In NCHW the figures agree, and outputs to the rounding of batch statistics.
+"""
+
+import numpy as np
+import pytest
+
+from tests.recorded import reference, run_recorded
+
+ALPHA = [
+    ("bn_alpha_0.1", {"target_weight": 0.1, "compat": True}),
+    ("bn_alpha_0.5", {"target_weight": 0.5, "compat": True}),
+]
+
+
+@pytest.mark.parametrize(
+    ("figure", "method", "params"),
+    [("source", "source", {}), ("bn", "bn", {})] + [(name, "bn_alpha", p) for name, p in ALPHA],
+)
+def test_forward_only_methods_reproduce_the_outputs(figure, method, params):
+    expected, logits = reference(figure)
+    figures, outputs = run_recorded(method, set=params)
+    assert abs(100 * figures["mean_error"] - expected["mean"]) < 0.1
+    errors = [100 * domain["error"] for domain in figures["domains"]]
+    np.testing.assert_allclose(errors, expected["error"], atol=0.11)
+    assert np.abs(outputs - logits).max() < 1e-3
+
+
+def test_tent():
+    expected, logits = reference("tent")
+    figures, outputs = run_recorded("tent")
+    assert abs(100 * figures["mean_error"] - expected["mean"]) < 0.1
+    assert np.abs(outputs - logits)[:400].max() < 1e-3
+    assert (outputs.argmax(1) == logits.argmax(1)).mean() > 0.995
+
+
+@pytest.mark.slow
+def test_tent_in_nchw_layout():
+    expected, logits = reference("tent")
+    figures, outputs = run_recorded("tent", memory_format="contiguous")
+    assert abs(100 * figures["mean_error"] - expected["mean"]) < 0.1
+    assert (outputs.argmax(1) == logits.argmax(1)).mean() > 0.995
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("figure", "params"),
+    [
+        ("rmt", {"warm_up_samples": 10_000}),
+        ("rmt_sourcefree", {"warm_up_samples": 0, "lambda_source": 0.0}),
+    ],
+)
+def test_rmt_over_three_seeds(figure, params):
+    runs = [run_recorded("rmt", set=params, seed=seed)[0] for seed in (1, 2, 3)]
+    mean = 100 * np.mean([figures["mean_error"] for figures in runs])
+    assert abs(mean - reference(figure)[0]["mean"]) < 1.0

@@ -1,0 +1,58 @@
+"""Which samples are worth adapting to: masks ``[B]`` from entropies and probabilities.
+
+EATA (Niu et al., ICML 2022) adapts to reliable and non-redundant samples; CEMA (Chen et al.,
+ICLR 2024) uploads by the same measures. Nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def entropy_margin(fraction: float, num_classes: int) -> float:
+    """Return ``fraction`` of the greatest possible entropy, ``fraction * ln C``, in nats."""
+    return fraction * math.log(num_classes)
+
+
+def entropy_weight(entropies: Tensor, margin: float) -> Tensor:
+    """Return ``exp(margin - entropy)`` ``[B]``, without a gradient: above 1 below the margin.
+
+    EATA, eq. 3.
+    """
+    return (margin - entropies.detach()).exp()
+
+
+def not_redundant(probabilities: Tensor, mean: Tensor, margin: float) -> Tensor:
+    """Return which predictions point elsewhere than the mean: ``|cos(p, mean)| < margin``.
+
+    EATA, eq. 4. Every sample passes while ``mean`` is zero, that is before the first update.
+
+    Args:
+        probabilities: ``[B, C]``.
+        mean: moving average of selected probabilities ``[C]``, zero at the start.
+        margin: between 0 and 1; published for a number of classes.
+    """
+    return F.cosine_similarity(probabilities, mean[None], dim=1).abs() < margin
+
+
+def update_mean_probabilities(
+    mean: Tensor, probabilities: Tensor, kept: Tensor, momentum: float = 0.9
+) -> Tensor:
+    """Return ``momentum * mean + (1 - momentum) * m`` with m the mean over the kept samples.
+
+    A zero ``mean`` is replaced by m; where nothing is kept, ``mean`` is returned as it is.
+
+    Args:
+        mean: ``[C]``.
+        probabilities: ``[B, C]``.
+        kept: mask ``[B]``.
+        momentum: weight of the past.
+    """
+    kept = kept.to(probabilities.dtype)
+    batch_mean = kept @ probabilities / kept.sum().clamp_min(1.0)
+    moved = torch.where(mean.any(), batch_mean.lerp(mean, momentum), batch_mean)
+    return torch.where(kept.any(), moved, mean)
