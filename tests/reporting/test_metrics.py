@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+import torch
+
+from tta.reporting.metrics import expected_calibration_error, sample_metrics
+
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5], [1.0, 1.0, 1.0]])
+LABELS = torch.tensor([0, 2, 1])
+
+
+def test_metrics_of_logits():
+    p = LOGITS.softmax(1)
+    correct, confidence, nll, brier = sample_metrics(LOGITS, LABELS, "logits")
+    assert correct.tolist() == [1.0, 0.0, 0.0]
+    torch.testing.assert_close(confidence, p.max(1).values)
+    torch.testing.assert_close(
+        nll, torch.nn.functional.cross_entropy(LOGITS, LABELS, reduction="none")
+    )
+    one_hot = torch.nn.functional.one_hot(LABELS, 3)
+    torch.testing.assert_close(brier, (p - one_hot).square().sum(1))
+
+
+def test_probabilities_are_not_softmaxed_again_and_sums_are_halved():
+    expected = sample_metrics(LOGITS, LABELS, "logits")
+    torch.testing.assert_close(sample_metrics(LOGITS.softmax(1), LABELS, "probabilities"), expected)
+    torch.testing.assert_close(sample_metrics(2 * LOGITS, LABELS, "logit_sum"), expected)
+
+
+def test_certain_and_wrong_is_finite():
+    metrics = sample_metrics(torch.tensor([[1.0, 0.0]]), torch.tensor([1]), "probabilities")
+    assert torch.isfinite(metrics).all()
+
+
+def test_calibration_error_by_hand():
+    confidence = np.array([0.95, 0.95, 0.55, 1.0])
+    correct = np.array([1.0, 0.0, 1.0, 1.0])
+    # Bins of width 1/15: {.95, .95, 1.0} -> |2/3 - .9667| * 3/4 and {.55} -> .45 * 1/4.
+    expected = abs(2 / 3 - 2.9 / 3) * 0.75 + 0.45 * 0.25
+    assert expected_calibration_error(confidence, correct) == pytest.approx(expected)

@@ -1,0 +1,57 @@
+import numpy as np
+import torch
+
+from tests.fakes import RandomImages, make_source
+from tta.source import SourceBatches, SourceData, class_prototypes
+
+
+def test_one_pass_shows_every_image_once():
+    source = make_source(batch_size=5)
+    batches = list(source.one_pass())
+    assert [len(labels) for _, labels in batches] == [5, 5, 2]
+    assert sorted(torch.cat([labels for _, labels in batches]).tolist()) == sorted(
+        np.arange(12) % 5
+    )
+
+
+def test_labels_belong_to_their_images_across_domains():
+    data = RandomImages(7, ("a", "b"))
+    source = SourceData(data, batch_size=6, seed=1)
+    rows = source.order(0)[:6]
+    images, labels = source.load(rows)
+    for row, image, label in zip(rows, images, labels, strict=True):
+        domain, index = divmod(int(row), 7)
+        expected = data.images("ab"[domain], 1, np.array([index]))[0]
+        assert torch.equal((image * 255).round().byte(), expected)
+        assert label == index % 5
+
+
+def test_endless_batches_resume_where_they_were():
+    source = make_source(batch_size=5)
+    batches = SourceBatches(source)
+    for _ in range(4):
+        next(batches)
+    state = batches.state_dict()
+    expected = [next(batches) for _ in range(4)]
+    other = SourceBatches(source)
+    other.load_state_dict(state)
+    for (images, labels), _ in zip(expected, range(4), strict=True):
+        resumed_images, resumed_labels = next(other)
+        assert torch.equal(images, resumed_images)
+        assert torch.equal(labels, resumed_labels)
+
+
+def test_prototypes_are_class_means():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(20, 4, generator=generator)
+    labels = torch.arange(20) % 3
+    batches = zip(features.split(6), labels.split(6), strict=True)
+    prototypes = class_prototypes(batches, num_classes=4)
+    for k in range(3):
+        torch.testing.assert_close(prototypes[k], features[labels == k].mean(0))
+    assert (prototypes[3] == 0).all()
+
+
+def test_prototypes_stop_after_the_limit():
+    batches = ((torch.full((4, 2), float(k)), torch.zeros(4, dtype=torch.long)) for k in range(9))
+    assert class_prototypes(batches, num_classes=1, limit=7)[0].tolist() == [0.5, 0.5]
