@@ -1,0 +1,97 @@
+"""Digital corruptions: brightness, contrast, saturation, pixelation and JPEG compression."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tta.corruptions.pixels import truncate
+from tta.corruptions.random import ImageRandom
+
+_RESIZE_BITS = 22
+
+
+def brightness(images: Tensor, shift: float, random: ImageRandom) -> Tensor:
+    """Add ``shift`` to the value of HSV (image in [0, 1])."""
+    value = images.amax(1, keepdim=True)
+    entries = value.int().mul_(256).add(images)
+    table = _brightness_levels(shift, images.device)
+    return table.index_select(0, entries.flatten()).view(images.shape)
+
+
+@lru_cache(maxsize=16)
+def _brightness_levels(shift: float, device: torch.device) -> Tensor:
+    """Return uint8 [256 * 256]: the new level by (value, old level); hue and saturation stay."""
+    levels = torch.arange(256, dtype=torch.float64)
+    value = levels[:, None]
+    raised = (value + 255 * shift).clamp(max=255)
+    table = torch.where(value > 0, levels * raised / value.clamp(min=1), raised)
+    return truncate(table).flatten().to(device)
+
+
+def saturate(images: Tensor, constants: tuple[float, float], random: ImageRandom) -> Tensor:
+    """Scale and shift the saturation of HSV; grey pixels, of hue 0, turn reddish."""
+    factor, shift = constants
+    levels = images.double()
+    value = levels.amax(1, keepdim=True)
+    spread = value - levels.amin(1, keepdim=True)
+    new_spread = torch.minimum(spread * factor + value * shift, value)
+    hue_zero = torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64, device=images.device)
+    depth = (value - levels) * new_spread / spread.clamp(min=1)
+    grey_depth = new_spread * hue_zero.view(1, 3, 1, 1)
+    return truncate(value - torch.where(spread > 0, depth, grey_depth))
+
+
+def contrast(images: Tensor, factor: float, random: ImageRandom) -> Tensor:
+    """Shrink the distance to each channel's mean by ``factor``."""
+    levels = images.double()
+    mean = levels.mean((2, 3), keepdim=True)
+    return truncate(levels.sub_(mean).mul_(factor).add_(mean))
+
+
+def pixelate(images: Tensor, factor: float, random: ImageRandom) -> Tensor:
+    """Shrink by ``factor`` with Pillow's box filter and enlarge again."""
+    side = images.shape[-1]
+    small = int(side * factor)
+    return _box_resize(_box_resize(images, small), side)
+
+
+def _box_resize(images: Tensor, side: int) -> Tensor:
+    """Resize columns, then rows, rounding to bytes after each, as Pillow does."""
+    matrix = _box_matrix(images.shape[-1], side).to(images.device)
+    columns = torch.floor(images.double() @ matrix.T + 0.5)
+    return torch.floor(matrix @ columns + 0.5).to(torch.uint8)
+
+
+@lru_cache(maxsize=32)
+def _box_matrix(source: int, target: int) -> Tensor:
+    """Return Pillow's box filter, float64 [target, source], in its 22-bit fixed point."""
+    scale = source / target
+    support = 0.5 * max(scale, 1.0)
+    centres = (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale
+    first = (centres - support + 0.5).floor().clamp(min=0)
+    last = (centres + support + 0.5).floor().clamp(max=source)
+    columns = torch.arange(source, dtype=torch.float64)
+    distance = (columns - centres + 0.5) / max(scale, 1.0)
+    inside = (columns >= first) & (columns < last) & (distance > -0.5) & (distance <= 0.5)
+    weights = inside.double() / inside.sum(1, keepdim=True)
+    return torch.floor(weights * (1 << _RESIZE_BITS) + 0.5) / (1 << _RESIZE_BITS)
+
+
+def jpeg_compression(images: Tensor, quality: int, random: ImageRandom) -> Tensor:
+    """Encode and decode as JPEG (4:2:0) by Pillow, on the CPU for images of any device."""
+    pictures = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    decoded = np.stack([_through_jpeg(picture, quality) for picture in pictures])
+    return torch.from_numpy(decoded).permute(0, 3, 1, 2).contiguous().to(images.device)
+
+
+def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+    file = BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    with Image.open(file) as image:
+        return np.asarray(image)

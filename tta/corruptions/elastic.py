@@ -1,0 +1,98 @@
+"""Elastic transform: a random affine map, then smooth random displacements."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from tta.corruptions.filters import gaussian_matrix, resample, resampling_matrix
+from tta.corruptions.pixels import truncate
+from tta.corruptions.random import ImageRandom
+
+_AFFINE_STEPS = 32  # OpenCV rounds source positions to 1/32 pixel.
+
+
+def elastic_transform(
+    images: Tensor, constants: tuple[float, float, float], random: ImageRandom
+) -> Tensor:
+    """Warp by an affine map and by a field of displacements, both random.
+
+    ``constants``, in sides of the image: strength of the displacements, deviation of the Gaussian
+    that smooths them, and largest shift of the affine map's three anchor points.
+    """
+    side = images.shape[-1]
+    strength, smoothing, jitter = (constant * side for constant in constants)
+    rows, columns = _affine_sources(side, jitter, random)
+    levels = bilinear(images.float(), rows, columns, "mirror")
+    if strength:
+        noise = random.bits16(2, side, side).double().mul_(2).add_(1 - 2**16).mul_(2.0**-16)
+        shifts = resample(noise, _displacement_matrix(side, smoothing)).mul_(strength)
+        shifts = shifts.float()
+        grid = torch.arange(side, dtype=torch.float32, device=images.device)
+        levels = bilinear(levels, shifts[:, 1] + grid[:, None], shifts[:, 0] + grid, "reflect")
+    return truncate(levels)
+
+
+def _affine_sources(side: int, jitter: float, random: ImageRandom) -> tuple[Tensor, Tensor]:
+    """Return source rows and columns [B, H, H] of the map that moves three anchors at random.
+
+    The anchors are (c + s, c + s), (c + s, c - s) and (c - s, c - s) with c = H // 2, s = H // 3.
+    """
+    centre, reach = side // 2, side // 3
+    anchors = torch.tensor([[1, 1], [1, -1], [-1, -1]], device=random.device) * reach + centre
+    moved = random.uniform(3, 2, low=-jitter, high=jitter) + anchors
+    first, second = moved[:, 0] - moved[:, 1], moved[:, 1] - moved[:, 2]
+    grid = torch.arange(side, dtype=torch.float64, device=random.device)
+    across = grid - moved[:, 2, 0, None]
+    down = grid - moved[:, 2, 1, None]
+    scale = 2 * reach / (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
+
+    def sources(edge: Tensor, sign: int) -> Tensor:
+        slopes = edge * (sign * scale)[:, None]
+        lines = down[:, :, None] * slopes[:, 0, None, None]
+        offsets = across[:, None, :] * slopes[:, 1, None, None]
+        positions = (lines - offsets).add_(centre - reach)
+        return positions.mul_(_AFFINE_STEPS).round_().div_(_AFFINE_STEPS).float()
+
+    return sources(second, -1), sources(first, 1)
+
+
+@lru_cache(maxsize=8)
+def _displacement_matrix(side: int, sigma: float) -> Tensor:
+    return resampling_matrix(gaussian_matrix(side, sigma, "reflect", truncate=3.0))
+
+
+def bilinear(levels: Tensor, rows: Tensor, columns: Tensor, mode: str) -> Tensor:
+    """Sample float32 [B, C, H, H] at float32 positions [B, H, H], bilinearly.
+
+    ``mode`` says how positions outside are folded back: "mirror" about the centre of the border
+    pixel (OpenCV's default), "reflect" about its outer edge (scipy's).
+    """
+    side, channels = levels.shape[-1], levels.shape[1]
+    top, left = rows.floor(), columns.floor()
+    down = (rows - top).flatten(1)[:, None]
+    right = (columns - left).flatten(1)[:, None]
+    above, below = (_fold(top + i, side, mode).mul_(side) for i in (0, 1))
+    before, after = (_fold(left + i, side, mode) for i in (0, 1))
+    flat = levels.flatten(2)
+
+    def sample(line: Tensor, position: Tensor) -> Tensor:
+        index = (line + position).flatten(1).long()
+        return flat.gather(2, index[:, None].expand(-1, channels, -1))
+
+    def between(line: Tensor) -> Tensor:
+        start = sample(line, before)
+        return sample(line, after).sub_(start).mul_(right).add_(start)
+
+    upper = between(above)
+    return between(below).sub_(upper).mul_(down).add_(upper).view_as(levels)
+
+
+def _fold(positions: Tensor, side: int, mode: str) -> Tensor:
+    """Fold whole float32 positions of any size into 0 .. side - 1, exactly."""
+    edge = 1 if mode == "reflect" else 0
+    period = 2 * (side - 1 + edge)
+    positions = positions - torch.floor(positions / period).mul_(period)
+    return torch.minimum(positions, period - edge - positions)
