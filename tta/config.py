@@ -91,6 +91,43 @@ class RunConfig:
         minimum=1,
         metavar="C",
     )
+    cloud_backbone: str | None = option(
+        None,
+        "the larger model of edge-cloud methods; default: the dataset's",
+        "cloud",
+        metavar="NAME",
+    )
+    cloud_weights: str | None = option(
+        None, "checkpoint of --cloud-backbone", "cloud", metavar="FILE"
+    )
+    upload_budget: float = option(
+        1.0,
+        "greatest fraction of the images seen so far that is uploaded",
+        "cloud",
+        minimum=0.0,
+        metavar="FRACTION",
+    )
+    link_latency: float = option(
+        0.0,
+        "seconds that a message is under way, each way",
+        "cloud",
+        minimum=0.0,
+        metavar="SECONDS",
+    )
+    link_bandwidth: float | None = option(
+        None,
+        "bytes per second, each way; default: unlimited",
+        "cloud",
+        minimum=1.0,
+        metavar="BYTES",
+    )
+    batch_interval: float = option(
+        1.0,
+        "simulated seconds between two batches, the clock of the link",
+        "cloud",
+        minimum=0.0,
+        metavar="SECONDS",
+    )
     scenario: str = option("continual", "order of the stream", "stream", metavar="NAME")
     batch_size: int | None = option(
         None, "images per batch; default: the dataset's", "stream", minimum=1, metavar="N"
@@ -118,11 +155,14 @@ class RunConfig:
     )
     output: str = option("results/runs", "where records go", "records", metavar="DIR")
     force: bool = option(False, "run again although a finished record exists", "records")
+    no_cache: bool = option(
+        False, "compute again what methods prepare from source images", "records"
+    )
     metric: str = option(
         "error", "figure that tables show", "records", choices=("error", "accuracy")
     )
 
-    UNRECORDED = ("output", "force", "metric")
+    UNRECORDED = ("output", "force", "no_cache", "metric")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

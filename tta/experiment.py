@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 
 import tta
 from tta.backbones import create_backbone
 from tta.backbones.backbone import Backbone
+from tta.cache import PreparationCache, code_digest
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
 from tta.errors import UserError
 from tta.evaluation import autocast, evaluate
-from tta.methods import Method, find_method
+from tta.methods import Method, Need, find_method
+from tta.methods.cloud import CloudOptions
 from tta.methods.params import build_params
 from tta.methods.requirements import check_needs
 from tta.methods.window import SlidingWindow
@@ -30,6 +34,7 @@ from tta.reporting.run_directory import RunDirectory, run_path
 from tta.reporting.summary import environment, figures, peak_memory_bytes
 from tta.scenarios import ScenarioOptions, StreamPlan, plan_stream
 from tta.source import SourceData
+from tta.source_models import own_weights
 from tta.stream import Stream
 
 
@@ -43,6 +48,7 @@ class Experiment:
         plan: order of the stream.
         stream: batches in that order.
         backbone: the source model, as loaded.
+        cloud: the cloud's model of edge-cloud methods, as loaded, or None.
         method: the adaptation method around it, not yet started.
         params: the method's resolved hyper-parameters.
         preset: where they come from, in words.
@@ -54,6 +60,7 @@ class Experiment:
     plan: StreamPlan
     stream: Stream
     backbone: Backbone
+    cloud: Backbone | None
     method: Method | SlidingWindow
     params: Any
     preset: str
@@ -63,6 +70,11 @@ class Experiment:
     def device(self) -> torch.device:
         """Where the model runs."""
         return self.stream.device
+
+    @property
+    def adapting_method(self) -> Method:
+        """The method itself, without the window around it."""
+        return self.method.method if isinstance(self.method, SlidingWindow) else self.method
 
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is."""
@@ -82,6 +94,7 @@ class Experiment:
         facts["stream"] = self.plan.digest
         facts["data"] = self.dataset.digest()
         facts["weights_sha256"] = self.backbone.weights_sha256
+        facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
         facts["version"] = tta.__version__
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -111,7 +124,10 @@ def build(config: RunConfig) -> Experiment:
     dataset.check(plan.domains, tuple(sorted({int(level) for level in plan.severity})))
     batch_size = _batch_size(config, dataset)
     source = _source(config, dataset, backbone, batch_size, device, memory_format)
-    check_needs(method_class, params, backbone, source is not None)
+    cloud = _cloud(config, dataset) if Need.CLOUD_MODEL in method_class.needs(params) else None
+    if cloud is not None:
+        cloud.to(device, memory_format=memory_format)
+    check_needs(method_class, params, backbone, source is not None, cloud)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -125,7 +141,8 @@ def build(config: RunConfig) -> Experiment:
             memory_format=memory_format,
         ),
         backbone=backbone,
-        method=_method(method_class, backbone, params, config),
+        cloud=cloud,
+        method=_method(method_class, backbone, cloud, params, config),
         params=params,
         preset=preset,
         source=source,
@@ -155,8 +172,9 @@ def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> 
     """Prepare the method, stream the data through it, and write the records."""
     started = time.perf_counter()
     labels = experiment.stream.labels()
+    cache = preparation_cache(experiment)
     with autocast(experiment.device, experiment.config.precision):
-        experiment.method.start(experiment.source)
+        experiment.method.start(experiment.source, cache)
     prepare_seconds = time.perf_counter() - started
     recorder = Recorder(
         experiment.plan,
@@ -166,6 +184,7 @@ def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> 
         experiment.device,
         directory,
         progress,
+        experiment.stream.encoded_bytes,
     )
     precision = autocast(experiment.device, experiment.config.precision)
     finished = False
@@ -175,11 +194,40 @@ def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> 
     finally:
         recorder.close()
         if recorder.seen:
-            summary = _summary(experiment, recorder, prepare_seconds, finished)
-            directory.write("domains.csv", recorder.domains().to_csv(index=False))
+            domains = recorder.domains()
+            summary = _summary(experiment, domains, recorder, prepare_seconds, finished)
+            directory.write("domains.csv", domains.to_csv(index=False))
             directory.write_summary(summary)
     directory.mark_done()
     return summary
+
+
+def preparation_cache(experiment: Experiment) -> PreparationCache | None:
+    """Return the cache entry of what the method computes from source images, if it does."""
+    needs = type(experiment.adapting_method).needs(experiment.params)
+    source = experiment.source
+    if experiment.config.no_cache or source is None or Need.SOURCE_AT_PREPARE not in needs:
+        return None
+    facts = {
+        "method": experiment.method.name,
+        "params": dataclasses.asdict(experiment.params),
+        "seed": experiment.config.seed,
+        "weights": experiment.backbone.weights_sha256,
+        "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
+        "preprocessing": [
+            source.dataset.image_size,
+            experiment.backbone.mean.tolist(),
+            experiment.backbone.std.tolist(),
+        ],
+        "arithmetic": [
+            experiment.config.precision,
+            str(source.memory_format),
+            experiment.device.type,
+            torch.__version__,
+        ],
+        "code": code_digest(inspect.getfile(type(experiment.adapting_method))),
+    }
+    return PreparationCache(facts)
 
 
 def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) -> tuple[Any, str]:
@@ -228,7 +276,7 @@ def _backbone(config: RunConfig, dataset: Dataset) -> Backbone:
     if config.backbone is None:
         return create_backbone(
             dataset.backbone,
-            weights=config.weights or dataset.weights,
+            weights=config.weights or own_weights(dataset),
             num_classes=config.num_classes or dataset.num_classes,
             class_subset=dataset.class_subset,
         )
@@ -236,6 +284,19 @@ def _backbone(config: RunConfig, dataset: Dataset) -> Backbone:
         config.backbone,
         weights=config.weights,
         num_classes=config.num_classes,
+        class_subset=dataset.class_subset,
+    )
+
+
+def _cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
+    name = config.cloud_backbone or dataset.cloud_backbone
+    if name is None:
+        return None
+    own = name == dataset.cloud_backbone
+    return create_backbone(
+        name,
+        weights=config.cloud_weights or (dataset.cloud_weights if own else None),
+        num_classes=config.num_classes or (dataset.num_classes if own else None),
         class_subset=dataset.class_subset,
     )
 
@@ -279,15 +340,34 @@ def _source(
 
 
 def _method(
-    method: type[Method], backbone: Backbone, params: Any, config: RunConfig
+    method: type[Method],
+    backbone: Backbone,
+    cloud: Backbone | None,
+    params: Any,
+    config: RunConfig,
 ) -> Method | SlidingWindow:
-    # The backbone goes on as the run's record of what was loaded; the method changes a copy.
+    # The backbones go on as the run's record of what was loaded; the method changes copies.
     made = method(backbone.clone(), params, seed=config.seed)
+    if cloud is not None:
+        made.attach_cloud(cloud.clone(), _cloud_options(config))
     return SlidingWindow(made, config.window) if config.window > 1 else made
 
 
+def _cloud_options(config: RunConfig) -> CloudOptions:
+    return CloudOptions(
+        upload_budget=config.upload_budget,
+        latency=config.link_latency,
+        bandwidth=config.link_bandwidth,
+        batch_interval=config.batch_interval,
+    )
+
+
 def _summary(
-    experiment: Experiment, recorder: Recorder, prepare_seconds: float, finished: bool
+    experiment: Experiment,
+    domains: pd.DataFrame,
+    recorder: Recorder,
+    prepare_seconds: float,
+    finished: bool,
 ) -> dict[str, Any]:
     config = experiment.config
     method = experiment.method
@@ -295,6 +375,7 @@ def _summary(
         "schema": 1,
         "finished": finished,
         "method": method.name,
+        "title": method.title or method.name,
         "paper": method.paper,
         "predicts": method.predicts,
         "outputs": method.outputs,
@@ -303,11 +384,12 @@ def _summary(
         "dataset": experiment.dataset.name,
         "scenario": config.scenario,
         "backbone": experiment.backbone.name,
+        "cloud_backbone": experiment.cloud and experiment.cloud.name,
         "batch_size": _batch_size(config, experiment.dataset),
         "window": config.window,
         "seed": config.seed,
         "precision": config.precision,
-        **figures(recorder.domains(), experiment.method.counters),
+        **figures(domains, experiment.method.counters),
         "cost": {
             "prepare_seconds": prepare_seconds,
             "stream_seconds": recorder.seconds,
@@ -317,6 +399,7 @@ def _summary(
         "stream_digest": experiment.plan.digest,
         "data_digest": experiment.dataset.digest(),
         "weights_sha256": experiment.backbone.weights_sha256,
+        "cloud_weights_sha256": experiment.cloud and experiment.cloud.weights_sha256,
         "fingerprint": experiment.fingerprint(),
         "environment": environment(experiment.device),
     }

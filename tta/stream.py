@@ -84,6 +84,17 @@ class Stream:
             labels[chosen] = known[plan.index[chosen]]
         return labels
 
+    def encoded_bytes(self, positions: np.ndarray) -> np.ndarray:
+        """Return the size in bytes ``[n]``, as files, of the images at these stream positions."""
+        plan = self.plan
+        sizes = np.zeros(len(positions), np.int64)
+        key = plan.domain[positions] * 16 + plan.severity[positions]
+        for value in np.unique(key):
+            chosen = key == value
+            name, index = plan.domains[value // 16], plan.index[positions[chosen]]
+            sizes[chosen] = self.dataset.encoded_bytes(name, int(value % 16), index)
+        return sizes
+
 
 def batch_bounds(plan: StreamPlan, batch_size: int, contiguous: bool) -> list[tuple[int, int]]:
     """Return (start, stop) of every batch."""

@@ -65,8 +65,8 @@ class Backbone(nn.Module):
         self.num_classes = outputs if subset is None else len(subset)
         self.register_buffer("class_subset", subset, persistent=False)
         self.feature_dim = self._probe()
-        self.weights_sha256 = weights_sha256(self.model)
         self.domain_heads: DomainHeads | None = None
+        self.update_digest()
 
     @property
     def classifier(self) -> nn.Linear | nn.Conv2d:
@@ -97,8 +97,14 @@ class Backbone(nn.Module):
     def attach(self, domain_heads: DomainHeads) -> None:
         """Add the heads of single source domains; they count among the source weights."""
         self.domain_heads = domain_heads.to(self.mean.device)
-        parts = {"network": self.model, "domain_heads": self.domain_heads}
-        self.weights_sha256 = weights_sha256(nn.ModuleDict(parts))
+        self.update_digest()
+
+    def update_digest(self) -> None:
+        """Compute ``weights_sha256`` anew, once the source weights have changed."""
+        digested = self.model
+        if self.domain_heads is not None:
+            digested = nn.ModuleDict({"network": self.model, "domain_heads": self.domain_heads})
+        self.weights_sha256 = weights_sha256(digested)
 
     def clone(self) -> Backbone:
         """Return an independent copy, also where a forward has left tensors with a graph."""

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tta.datasets.images import png_bytes
+
 NATURAL = 0
 """The severity of images that nobody corrupted."""
 
@@ -26,6 +28,10 @@ class Dataset(ABC):
             all of them.
         backbone: default backbone name, or None.
         weights: default checkpoint of that backbone, or None.
+        train_at_first_use: where there is no such checkpoint, train one with a head per domain of
+            ``source``, and keep it.
+        cloud_backbone: default larger model of edge-cloud methods, or None.
+        cloud_weights: default checkpoint of that model, or None.
         source: specification of the data set that holds its source images, or None.
         preset: file of published hyper-parameters in ``tta/presets``, or None.
         batch_size: the published batch size.
@@ -41,6 +47,9 @@ class Dataset(ABC):
     class_subset: tuple[int, ...] | None = None
     backbone: str | None = None
     weights: str | None = None
+    cloud_backbone: str | None = None
+    cloud_weights: str | None = None
+    train_at_first_use: bool = False
     source: str | None = None
     preset: str | None = None
     batch_size: int = 64
@@ -53,6 +62,11 @@ class Dataset(ABC):
     @abstractmethod
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return images ``[B, 3, H, W]`` (uint8, in host memory) of the given samples."""
+
+    def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        """Return the size in bytes ``[B]`` of the given samples as files: as PNG, if not stored."""
+        parts = np.array_split(indices, max(1, len(indices) // 256))
+        return np.concatenate([png_bytes(self.images(domain, severity, part)) for part in parts])
 
     def gather(
         self, names: tuple[str, ...], domain: np.ndarray, severity: np.ndarray, index: np.ndarray

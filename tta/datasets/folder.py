@@ -60,6 +60,10 @@ class FolderDataset(Dataset):
             )
         return torch.stack(images)
 
+    def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        sizes = [self._files[domain][index].stat().st_size for index in indices]
+        return np.array(sizes, np.int64)
+
     def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
         for domain in domains:
             for file in self._files[domain]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,16 @@ def _resize_and_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         image = image.resize(resized, Image.Resampling.BICUBIC)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
+
+
+def png_bytes(images: Tensor) -> np.ndarray:
+    """Return the size in bytes ``[B]`` that uint8 images ``[B, 3, H, W]`` have as PNG files."""
+    sizes = np.empty(len(images), np.int64)
+    for row, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        sizes[row] = file.tell()
+    return sizes
 
 
 def to_unit_range(

@@ -18,6 +18,11 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "bn": "tta.methods.bn:BatchNormOne",
         "bn_alpha": "tta.methods.bn_alpha:AlphaBatchNorm",
+        "bn_ema": "tta.methods.bn_ema:BatchNormEma",
+        "cema": "tta.methods.cema:CloudEdgeModelAdaptation",
+        "core": "tta.methods.core:Core",
+        "drm": "tta.methods.drm:DomainSpecificRiskMinimization",
+        "lame": "tta.methods.lame:Lame",
         "rmt": "tta.methods.rmt:RobustMeanTeacher",
         "source": "tta.methods.source:Source",
         "tent": "tta.methods.tent:Tent",

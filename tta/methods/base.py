@@ -19,6 +19,8 @@ from tta.methods.state import capture, restore
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
+    from tta.cache import PreparationCache
+    from tta.methods.cloud import CloudOptions
     from tta.source import SourceData
 
 
@@ -47,6 +49,8 @@ class Method:
     """
 
     name: ClassVar[str]
+    title: ClassVar[str] = ""
+    """What tables call the method, where that is not its name."""
     paper: ClassVar[str] = ""
     predicts: ClassVar[str] = "before"
     """Whether outputs come from ``before`` or ``after`` the update on the same batch."""
@@ -54,6 +58,8 @@ class Method:
     """``logits``, ``logit_sum`` (of two models) or ``probabilities``."""
     state: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes that change after :meth:`prepare`."""
+    prepared: ClassVar[tuple[str, ...]] = ()
+    """Names of the tensors that :meth:`prepare` makes and nothing changes afterwards."""
     counters: ClassVar[tuple[str, ...]] = ()
     """Names of what :meth:`count` counts, such as ``uploads``: columns of the records."""
 
@@ -76,16 +82,43 @@ class Method:
     def configure(self) -> None:
         """Set up layers, trainable parameters and the optimiser."""
 
+    def attach_cloud(self, foundation: Backbone, options: CloudOptions) -> None:
+        """Take the cloud's model, to own and change, and what lies between.
+
+        Called before :meth:`start` where :meth:`needs` names ``CLOUD_MODEL``.
+        """
+        raise NotImplementedError
+
+    def attach_source(self, source: SourceData | None) -> None:
+        """Open what :meth:`step` will read from the source, without computing anything."""
+
     def prepare(self, source: SourceData | None) -> None:
         """Compute once, from source images, what :meth:`step` will use.
 
         ``source`` is None for a method that :meth:`needs` none.
         """
 
-    def start(self, source: SourceData | None = None) -> None:
-        """Prepare, and remember the state that :meth:`reset` returns to."""
-        self.prepare(source)
+    def start(
+        self, source: SourceData | None = None, cache: PreparationCache | None = None
+    ) -> None:
+        """Prepare, and remember the state that :meth:`reset` returns to.
+
+        With a ``cache`` entry that holds the result, it is taken instead of computed.
+        """
+        self.attach_source(source)
+        stored = cache.load() if cache else None
+        if stored is None:
+            self.prepare(source)
+            if cache:
+                cache.save({"prepared": self._prepared(), "state": self.state_dict()})
+        else:
+            for name, value in stored["prepared"].items():
+                setattr(self, name, value.to(next(self.backbone.parameters()).device))
+            self.load_state_dict(stored["state"])
         self._initial = self.state_dict()
+
+    def _prepared(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in self.prepared}
 
     def step(self, images: Tensor) -> Tensor:
         """Adapt to ``images`` ``[B, 3, H, W]`` in [0, 1] and return outputs ``[B, C]``.

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tta.errors import UserError
 from tta.methods.base import Method, Need
 from tta.methods.params import param
 from tta.ops.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
@@ -18,7 +19,8 @@ class AlphaBatchNorm(Method):
 
     You, Li and Zhao (arXiv 2110.04065). Papers disagree on which side their alpha weighs: where
     it weighs the source, ``target_weight = 1 - alpha``; where it weighs the test batch,
-    ``target_weight = alpha``. 0 is the source model and 1 is BN-1, both exactly.
+    ``target_weight = alpha``. 0 is the source model and 1 is BN-1, both exactly. ``prior`` is
+    the sample-size rule of Schneider et al. (NeurIPS 2020).
     """
 
     name = "bn_alpha"
@@ -31,6 +33,22 @@ class AlphaBatchNorm(Method):
         target_weight: float = param(
             0.1, "weight of the test batch's statistics", minimum=0.0, maximum=1.0
         )
+        prior: float | None = param(
+            None,
+            "weigh the test batch by n / (n + prior) instead, n images in the batch",
+            unit="images",
+            minimum=0.0,
+        )
+        layer_weights: tuple[float, ...] | None = param(
+            None,
+            "a target weight per batch-norm layer instead, in module order; two values are "
+            "interpolated from the first layer to the last",
+            minimum=0.0,
+            maximum=1.0,
+        )
+        between_means: bool = param(
+            False, "add the distance of the means to the variance, as TTN does"
+        )
         compat: bool = param(
             False, "unbiased batch variance, as in toolboxes that read it from a running buffer"
         )
@@ -41,10 +59,38 @@ class AlphaBatchNorm(Method):
 
     def configure(self) -> None:
         require_source_statistics(self.backbone)
-        replace_batch_norm(self.backbone, self._layer)
+        self.layers = replace_batch_norm(self.backbone, self._layer)
+        if self.params.layer_weights is not None:
+            weights = spread(self.params.layer_weights, len(self.layers))
+            for layer, weight in zip(self.layers, weights, strict=True):
+                layer.target_weight = weight
 
     def _layer(self, layer: _BatchNorm) -> AdaptiveBatchNorm:
-        return AdaptiveBatchNorm(layer, self.params.target_weight, self.params.compat)
+        params = self.params
+        return AdaptiveBatchNorm(layer, params.target_weight, params.compat, params.between_means)
 
     def step(self, images: Tensor) -> Tensor:
         return self.predict(images)
+
+    def predict(self, images: Tensor) -> Tensor:
+        if self.params.prior is not None:
+            for layer in self.layers:
+                layer.target_weight = len(images) / (len(images) + self.params.prior)
+        return super().predict(images)
+
+
+def spread(weights: tuple[float, ...], count: int) -> list[float]:
+    """Return one weight per layer: as given, or two interpolated over ``count`` layers.
+
+    Raises:
+        UserError: neither ``count`` weights nor two.
+    """
+    if len(weights) == count:
+        return list(weights)
+    if len(weights) != 2:
+        raise UserError(
+            f"bn_alpha.layer_weights holds {len(weights)} weights, but the backbone has {count} "
+            f"batch-norm layers; give {count} weights, or the first layer's and the last's"
+        )
+    first, last = weights
+    return [first + (last - first) * number / (count - 1) for number in range(count)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from tta.errors import UserError, did_you_mean
 
@@ -62,9 +62,14 @@ def build_params(params_class: type[P], values: Mapping[str, Any], method: str) 
 
 
 def _convert(value: Any, hint: Any, label: str) -> Any:
+    if get_origin(hint) is tuple:
+        return _convert_list(value, get_args(hint)[0], label)
     types = get_args(hint) or (hint,)
     if value is None and type(None) in types:
         return None
+    for kind in types:
+        if get_origin(kind) is tuple:
+            return _convert(value, kind, label)
     if isinstance(value, bool) and bool in types:
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -76,6 +81,12 @@ def _convert(value: Any, hint: Any, label: str) -> Any:
         return _convert_text(value, types, label)
     names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in types)
     raise UserError(f"parameter {label} must be {names}, but got {value!r}")
+
+
+def _convert_list(value: Any, kind: Any, label: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise UserError(f"parameter {label} must be a list such as [0.1, 0.5], but got {value!r}")
+    return tuple(_convert(item, kind, label) for item in value)
 
 
 def _convert_text(value: str, types: tuple[Any, ...], label: str) -> Any:
@@ -97,6 +108,10 @@ def _check_range(value: Any, metadata: Mapping[str, Any], label: str) -> None:
         known = ", ".join(str(choice) for choice in choices)
         raise UserError(f"parameter {label} must be one of {known}, but got {value!r}")
     if value is None or isinstance(value, str):
+        return
+    if isinstance(value, tuple):
+        for item in value:
+            _check_range(item, metadata, label)
         return
     if low is not None and value < low or high is not None and value > high:
         bounds = f"between {low} and {high}" if high is not None else f"at least {low}"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
+from tta.backbones.backbone import Backbone
 from tta.errors import UserError
 from tta.methods.base import Method, Need
 from tta.ops.batch_norm import batch_norm_layers
@@ -14,7 +13,13 @@ from tta.ops.parameters import norm_affine_parameters
 SOURCE_NEEDS = {Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS}
 
 
-def check_needs(method: type[Method], params: Any, backbone: nn.Module, has_source: bool) -> None:
+def check_needs(
+    method: type[Method],
+    params: Any,
+    backbone: Backbone,
+    has_source: bool,
+    cloud: Backbone | None = None,
+) -> None:
     """Refuse a run whose method lacks something, before the stream starts.
 
     Raises:
@@ -31,8 +36,36 @@ def check_needs(method: type[Method], params: Any, backbone: nn.Module, has_sour
             f"method {method.name!r} trains the affine parameters of normalisation layers and "
             f"backbone {backbone.name!r} has none; choose another backbone, or method 'source'"
         )
+    if Need.DOMAIN_HEADS in needs and getattr(backbone, "domain_heads", None) is None:
+        raise UserError(
+            f"method {method.name!r} needs a head for each of several source domains and backbone "
+            f"{backbone.name!r} has a single head; train one with data_scripts/train_source.py "
+            "--drm and pass its file as --weights, use --dataset digits-r, or another method"
+        )
+    if Need.CLOUD_MODEL in needs:
+        _check_cloud(method, backbone, cloud)
     if needs & SOURCE_NEEDS and not has_source:
         raise UserError(
             f"method {method.name!r} needs source images; pass --source NAME, "
             "arrays:PATH.npz or folder:PATH"
+        )
+
+
+def _check_cloud(method: type[Method], backbone: Backbone, cloud: Backbone | None) -> None:
+    if cloud is None:
+        raise UserError(
+            f"method {method.name!r} needs a second, larger model in the cloud; pass "
+            "--cloud-backbone NAME (any timm model) and, unless timm can download its weights, "
+            "--cloud-weights FILE"
+        )
+    if cloud.num_classes != backbone.num_classes:
+        raise UserError(
+            f"cloud backbone {cloud.name!r} knows {cloud.num_classes} classes and backbone "
+            f"{backbone.name!r} {backbone.num_classes}; pass a --cloud-backbone, with its "
+            "--cloud-weights, for the same classes"
+        )
+    if not norm_affine_parameters(cloud):
+        raise UserError(
+            f"method {method.name!r} trains the affine parameters of normalisation layers and "
+            f"cloud backbone {cloud.name!r} has none; choose another --cloud-backbone"
         )

@@ -37,6 +37,7 @@ class RobustMeanTeacher(Method):
     paper = "Doebler et al., Robust mean teacher for continual and gradual TTA, CVPR 2023"
     outputs = "logit_sum"
     state = ("student_parameters", "teacher_parameters", "optimizer", "source_batches")
+    prepared = ("prototypes",)
 
     @dataclass(frozen=True)
     class Params(OptimizerParams):
@@ -70,7 +71,6 @@ class RobustMeanTeacher(Method):
         self.averaged_parameters = all_parameters(self.backbone)
         self.optimizer = make_optimizer(self.student_parameters, self.params)
         self.augment = CottaAugment()
-        self.source_batches: SourceBatches | None = None
 
     def _projector(self, feature_dim: int) -> nn.Module:
         width = self.params.projection_dim
@@ -82,9 +82,11 @@ class RobustMeanTeacher(Method):
             layers = nn.Linear(feature_dim, width), nn.ReLU(), nn.Linear(width, width)
         return nn.Sequential(*layers).to(device)
 
+    def attach_source(self, source: SourceData) -> None:
+        self.source_batches = SourceBatches(source, first_epoch=1)
+
     def prepare(self, source: SourceData) -> None:
         self.prototypes = class_prototypes(self._features(source), self.backbone.num_classes)
-        self.source_batches = SourceBatches(source, first_epoch=1)
         self._warm_up(self.params.warm_up_samples // source.batch_size)
 
     @torch.no_grad()

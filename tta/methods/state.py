@@ -13,9 +13,9 @@ from torch import Tensor
 class Stateful(Protocol):
     """A module, an optimiser or a source stream: anything that can save and load itself."""
 
-    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def state_dict(self) -> dict[str, Any]: ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> Any: ...  # noqa: D102
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
 def capture(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tta.cache import PreparationCache
 from tta.methods.base import Method
 from tta.methods.state import capture, restore
 from tta.ops.batch_norm import batch_norm_layers
@@ -31,13 +32,15 @@ class SlidingWindow:
         self.buffer: Tensor | None = None
         self.pointer = 0
         self._has_batch_norm = any(True for _ in batch_norm_layers(method.backbone))
-        self.name, self.paper = method.name, method.paper
+        self.name, self.title, self.paper = method.name, method.title, method.paper
         self.predicts, self.outputs = method.predicts, method.outputs
         self.counters = method.counters
 
-    def start(self, source: SourceData | None = None) -> None:
+    def start(
+        self, source: SourceData | None = None, cache: PreparationCache | None = None
+    ) -> None:
         """Prepare the method; see :meth:`Method.start`."""
-        self.method.start(source)
+        self.method.start(source, cache)
 
     def step(self, images: Tensor) -> Tensor:
         """Return outputs ``[1, C]`` for one image ``[1, 3, H, W]``."""

@@ -35,11 +35,29 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
 
 
+def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what :func:`batch_moments` returns, with gradients to ``x``."""
+    reduced = [dim for dim in range(x.dim()) if dim != 1]
+    var, mean = torch.var_mean(at_least_float32(x), reduced, correction=0)
+    return mean, var
+
+
 def mix_moments(
-    batch: tuple[Tensor, Tensor], source: tuple[Tensor, Tensor], target_weight: float
+    batch: tuple[Tensor, Tensor],
+    source: tuple[Tensor, Tensor],
+    target_weight: float,
+    between_means: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return ``(1 - a) * source + a * batch`` for mean and variance."""
-    return source[0].lerp(batch[0], target_weight), source[1].lerp(batch[1], target_weight)
+    """Return ``(1 - a) * source + a * batch`` for mean and variance.
+
+    ``between_means`` adds ``a (1 - a) (batch_mean - source_mean)^2`` to the variance, which is
+    then that of the two distributions' mixture, as in TTN (Lim et al., ICLR 2023).
+    """
+    mean = source[0].lerp(batch[0], target_weight)
+    var = source[1].lerp(batch[1], target_weight)
+    if between_means:
+        var = var + target_weight * (1 - target_weight) * (batch[0] - source[0]).square()
+    return mean, var
 
 
 def mixed_batch_norm(
@@ -50,6 +68,7 @@ def mixed_batch_norm(
     target_weight: float,
     eps: float,
     unbiased: bool = False,
+    between_means: bool = False,
 ) -> Tensor:
     """Normalise ``x`` ``[B, C, ...]`` with mixed statistics; gradients flow through the batch's.
 
@@ -62,37 +81,37 @@ def mixed_batch_norm(
         eps: added to the variance.
         unbiased: divide the batch variance by n - 1, as toolboxes do that read it from a
             running buffer. The default, n, makes ``target_weight=1`` equal BN-1 exactly.
+        between_means: see :func:`mix_moments`.
 
     A batch with one value per channel has no variance: the source statistics stand in for it.
     """
-    values_per_channel = x.numel() // x.shape[1]
-    if source is not None and (target_weight == 0 or values_per_channel < 2):
+    count = x.numel() // x.shape[1]
+    if source is not None and (target_weight == 0 or count < 2):
         return F.batch_norm(x, *source, weight, bias, False, 0.0, eps)
     if source is None or (target_weight == 1 and not unbiased):
         # Not F.batch_norm: it raises on one value per channel, where this gives the shift alone.
         return torch.batch_norm(
             x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled
         )
-    correction = values_per_channel / (values_per_channel - 1) if unbiased else 1.0
-    if torch.is_grad_enabled() and x.requires_grad:
-        return _differentiable(x, source, weight, bias, target_weight, eps, correction)
-    mean, var = batch_moments(x)
-    mean, var = mix_moments((mean, var * correction), source, target_weight)
-    return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+    needs_gradient = torch.is_grad_enabled() and x.requires_grad
+    mean, var = differentiable_moments(x) if needs_gradient else batch_moments(x)
+    if unbiased:
+        var = var * (count / (count - 1))
+    mean, var = mix_moments((mean, var), source, target_weight, between_means)
+    if not needs_gradient:
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+    return _normalize(x, mean, var, weight, bias, eps)
 
 
-def _differentiable(
+def _normalize(
     x: Tensor,
-    source: tuple[Tensor, Tensor],
+    mean: Tensor,
+    var: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
-    target_weight: float,
     eps: float,
-    correction: float,
 ) -> Tensor:
-    reduced = [dim for dim in range(x.dim()) if dim != 1]
-    var, mean = torch.var_mean(at_least_float32(x), reduced, correction=0)
-    mean, var = mix_moments((mean, var * correction), source, target_weight)
+    """Normalise where F.batch_norm cannot: it has no gradient to given statistics."""
     scale = torch.rsqrt(var + eps) * (1.0 if weight is None else weight)
     shift = (0.0 if bias is None else bias) - mean * scale
     shape = [1, -1] + [1] * (x.dim() - 2)
@@ -110,10 +129,15 @@ class AdaptiveBatchNorm(_BatchNorm):
         layer: the layer to replace.
         target_weight: weight of the current batch's statistics, between 0 and 1.
         unbiased: see :func:`mixed_batch_norm`.
+        between_means: see :func:`mix_moments`.
     """
 
     def __init__(
-        self, layer: _BatchNorm, target_weight: float = 1.0, unbiased: bool = False
+        self,
+        layer: _BatchNorm,
+        target_weight: float = 1.0,
+        unbiased: bool = False,
+        between_means: bool = False,
     ) -> None:
         super().__init__(
             layer.num_features, layer.eps, layer.momentum, affine=False, track_running_stats=False
@@ -125,6 +149,7 @@ class AdaptiveBatchNorm(_BatchNorm):
         self.act = getattr(layer, "act", nn.Identity())
         self.target_weight = target_weight
         self.unbiased = unbiased
+        self.between_means = between_means
         self.train(layer.training)
 
     @property
@@ -144,10 +169,38 @@ class AdaptiveBatchNorm(_BatchNorm):
             self.target_weight,
             self.eps,
             self.unbiased,
+            self.between_means,
         )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.drop(self.normalize(x)))
+
+
+class EmaBatchNorm(AdaptiveBatchNorm):
+    """Normalises with running statistics, or on demand follows the batch with them.
+
+    While ``follow`` is set a forward pass normalises with the batch's statistics and moves the
+    running ones towards them by ``momentum``, in place.
+    """
+
+    def __init__(self, layer: _BatchNorm, momentum: float = 0.1) -> None:
+        super().__init__(layer, target_weight=0.0)
+        self.running_mean, self.running_var = layer.running_mean.clone(), layer.running_var.clone()
+        self.momentum = momentum
+        self.follow = False
+
+    def normalize(self, x: Tensor) -> Tensor:
+        has_variance = x.numel() // x.shape[1] > 1
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.follow and has_variance,
+            self.momentum,
+            self.eps,
+        )
 
 
 def batch_norm_layers(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:

@@ -5,6 +5,7 @@ All logarithms are natural. None of them clips or adds an epsilon: log-softmax i
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -32,3 +33,28 @@ def symmetric_cross_entropy(logits: Tensor, target_logits: Tensor) -> Tensor:
     forward = soft_cross_entropy(logits, target_logits)
     backward = soft_cross_entropy(target_logits, logits)
     return 0.5 * (forward + backward)
+
+
+def class_correlation(logits: Tensor, norm: str = "cosine") -> Tensor:
+    """Return the mass of the correlations between different classes in a batch, a scalar.
+
+    With P = softmax(logits) and R = P^T P, the sum over i != j of R_ij, normalised:
+
+    - ``cosine``: R_ij / sqrt(R_ii R_jj), divided by C. The cosine between class columns.
+    - ``row``: R_ij / sum_k R_ik, divided by C; the minimum class confusion of Jin et al.
+      (ECCV 2020).
+    - ``none``: R_ij / B, which is the mean Gini impurity of the samples: no sample then sees
+      another.
+
+    A reconstruction of Core's loss (You et al., 2021) from the description of its parts.
+    """
+    p = logits.softmax(1)
+    if norm == "none":
+        return (1 - p.square().sum(1)).mean()
+    if norm == "cosine":
+        columns = torch.nn.functional.normalize(p, dim=0, eps=1e-12)
+        correlation = columns.T @ columns
+    else:
+        joint = p.T @ p
+        correlation = joint / joint.sum(1, keepdim=True).clamp_min(1e-12)
+    return (correlation.sum() - correlation.diagonal().sum()) / logits.shape[1]

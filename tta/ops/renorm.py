@@ -47,7 +47,7 @@ class RenormBatchNorm(AdaptiveBatchNorm):
         values_per_channel = x.numel() // x.shape[1]
         if values_per_channel < 2 or self.statistics == "use" and not x.requires_grad:
             return F.batch_norm(
-                x, self.mean.clone(), self.var.clone(), self.weight, self.bias, False, 0.0, self.eps
+                x, self.mean, self.var, self.weight, self.bias, False, 0.0, self.eps
             )
         mean, var = batch_moments(x.detach())
         unbiased = var * (values_per_channel / (values_per_channel - 1))
@@ -85,6 +85,6 @@ def set_statistics(layers: list[AdaptiveBatchNorm], statistics: str) -> None:
 
 
 def running_statistics(layers: list[AdaptiveBatchNorm]) -> list[Tensor]:
-    """Return the running mean and variance of every layer that keeps them, the tensors themselves."""
+    """Return the running mean and variance, the tensors themselves, of layers that keep them."""
     kept = [layer for layer in layers if isinstance(layer, RenormBatchNorm)]
     return [tensor for layer in kept for tensor in (layer.mean, layer.var)]

@@ -86,7 +86,7 @@ def _means(run: dict[str, Any], metric: str) -> pd.Series:
 
 def _label(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     """Return the method's name, with what tells it from its namesakes."""
-    label = run["method"] + ("" if run["finished"] else " (unfinished)")
+    label = run["title"] + ("" if run["finished"] else " (unfinished)")
     namesakes = [other for other in runs if other["method"] == run["method"]]
     params = [
         f"{name}={value}"

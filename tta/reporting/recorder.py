@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,8 @@ class Recorder:
         labels: labels ``[N]`` in stream order.
         outputs: what the method returns, see :func:`tta.reporting.metrics.log_probabilities`.
         counters: names of what the method counts beside.
+        encoded_bytes: file sizes ``[n]`` of the images at given stream positions, for the uplink
+            of a method that counts ``uploads``.
         device: where outputs are.
         directory: where batch records go; None keeps figures in memory alone.
         progress: show a progress bar.
@@ -54,8 +57,10 @@ class Recorder:
         device: torch.device | str = "cpu",
         directory: RunDirectory | None = None,
         progress: bool = False,
+        encoded_bytes: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self.plan = plan
+        self.encoded_bytes = encoded_bytes
         self.outputs = outputs
         self.directory = directory
         self.counters = counters
@@ -167,4 +172,19 @@ class Recorder:
             "nll": nll.mean(),
             "brier": brier.mean(),
             **self._totals(chosen),
+            **self._uplink(chosen),
         }
+
+    def _uplink(self, chosen: np.ndarray) -> dict[str, object]:
+        """Return what follows from the uploads among the samples ``chosen``."""
+        if "uploads" not in self.counters:
+            return {}
+        row = len(SAMPLE_METRICS) + self.counters.index("uploads")
+        uploads = self.samples[row, chosen].astype(np.int64)
+        uplink: dict[str, object] = {"upload_fraction": uploads.sum() / len(chosen)}
+        if self.encoded_bytes is not None:
+            sent = uploads > 0
+            uplink["uplink_encoded_bytes"] = int(
+                self.encoded_bytes(chosen[sent]) @ uploads[sent]
+            )
+        return uplink

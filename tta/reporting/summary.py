@@ -15,6 +15,7 @@ import torch
 
 import tta
 
+DERIVED_COUNTERS = ("uplink_encoded_bytes",)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
 
 
@@ -22,9 +23,12 @@ def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, 
     """Return the headline figures of a table of domains, as fractions.
 
     ``mean_error`` is the unweighted mean over visits to domains; ``pooled_error`` counts every
-    sample alike. ``counters`` holds the sums of those columns over the stream.
+    sample alike. ``counters`` holds the sums of those columns over the stream, and of the
+    uploads' file sizes where there are uploads.
     """
     samples = int(domains["samples"].sum())
+    counters = (*counters, *(name for name in DERIVED_COUNTERS if name in domains))
+    totals = {name: int(domains[name].sum()) for name in counters}
     return {
         "samples": samples,
         "mean_error": float(domains["error"].mean()),
@@ -33,7 +37,8 @@ def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, 
         "mean_ece": float(domains["ece"].mean()),
         "mean_nll": float(domains["nll"].mean()),
         "mean_brier": float(domains["brier"].mean()),
-        "counters": {name: int(domains[name].sum()) for name in counters},
+        "counters": totals,
+        **({"upload_fraction": totals["uploads"] / samples} if "uploads" in totals else {}),
         "domains": domains.to_dict(orient="records"),
     }
 

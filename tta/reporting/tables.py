@@ -42,7 +42,8 @@ def percent(fraction: float) -> str:
 
 
 def domain_table(summary: dict[str, Any]) -> str:
-    """Return the per-domain table of one run."""
+    """Return the per-domain table of one run, with what the method counts."""
+    counters = list(summary["counters"])
     rows = [
         [
             domain["domain"],
@@ -50,6 +51,7 @@ def domain_table(summary: dict[str, Any]) -> str:
             str(domain["samples"]),
             percent(domain["accuracy"]),
             percent(domain["error"]),
+            *_counted(domain, counters),
         ]
         for domain in summary["domains"]
     ]
@@ -60,11 +62,36 @@ def domain_table(summary: dict[str, Any]) -> str:
             str(summary["samples"]),
             percent(summary["mean_accuracy"]),
             percent(summary["mean_error"]),
+            *[""] * len(_counted_header(counters)),
         ]
     )
     pooled = summary["pooled_error"]
-    rows.append(["pooled", "", str(summary["samples"]), percent(1 - pooled), percent(pooled)])
-    return markdown(["domain", "severity", "n", "accuracy %", "error %"], rows)
+    totals = {**summary["counters"], "upload_fraction": summary.get("upload_fraction")}
+    rows.append(
+        [
+            "pooled",
+            "",
+            str(summary["samples"]),
+            percent(1 - pooled),
+            percent(pooled),
+            *_counted(totals, counters),
+        ]
+    )
+    header = ["domain", "severity", "n", "accuracy %", "error %", *_counted_header(counters)]
+    return markdown(header, rows)
+
+
+def _counted_header(counters: list[str]) -> list[str]:
+    header = [name.replace("_bytes", "_KiB").replace("_", " ") for name in counters]
+    return [*header, "upload %"] if "uploads" in counters else header
+
+
+def _counted(row: dict[str, Any], counters: list[str]) -> list[str]:
+    cells = [
+        f"{row[name] / 1024:.1f}" if name.endswith("_bytes") else str(row[name])
+        for name in counters
+    ]
+    return [*cells, percent(row["upload_fraction"])] if "uploads" in counters else cells
 
 
 def run_report(summary: dict[str, Any], metric: str) -> str:

@@ -1,0 +1,68 @@
+"""What is computed once from source images, kept under the hash of all that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def cache_folder() -> Path:
+    """Return ``$TTA_CACHE_DIR``, by default ``tta`` in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("TTA_CACHE_DIR") or Path(home, "tta"))
+
+
+def code_digest(*files: str | Path) -> str:
+    """Return a SHA-256 over the code of this package and the given files.
+
+    Whoever edits a method gets a new key: no result of older code is taken for one of newer.
+    """
+    package = sorted(Path(__file__).parent.rglob("*.py"))
+    sha = hashlib.sha256()
+    for file in (*package, *map(Path, files)):
+        sha.update(file.read_bytes())
+    return sha.hexdigest()
+
+
+class PreparationCache:
+    """One entry of the cache.
+
+    Args:
+        facts: everything that the entry depends on, as plain values.
+    """
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        text = json.dumps(facts, sort_keys=True, default=str)
+        key = hashlib.sha256(text.encode()).hexdigest()
+        self.path = cache_folder() / "prepared" / f"{key}.pt"
+        self.hit = False
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the entry; None where there is none, or a damaged one."""
+        if not self.path.is_file():
+            return None
+        try:
+            entry = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            return None
+        self.hit = True
+        return entry
+
+    def save(self, entry: dict[str, Any]) -> None:
+        """Write the entry; a folder that cannot be written costs the cache, not the run."""
+        aside = self.path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        try:
+            torch.save(entry, aside)
+            aside.replace(self.path)
+        except (OSError, RuntimeError):  # torch's writer turns a full disk into a RuntimeError
+            aside.unlink(missing_ok=True)

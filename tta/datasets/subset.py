@@ -1,0 +1,79 @@
+"""A view of another data set: some of its domains, some of their samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor
+
+from tta.datasets.base import Dataset
+
+
+class Subset(Dataset):
+    """Some domains of a data set, and where ``rows`` says so, some samples of each.
+
+    Args:
+        dataset: the whole.
+        rows: by domain, in this order: indices of the samples to keep, or None for all.
+    """
+
+    def __init__(self, dataset: Dataset, rows: Mapping[str, np.ndarray | None]) -> None:
+        self._whole = dataset
+        self._rows = {
+            domain: np.arange(len(dataset.labels(domain, dataset.default_severity)))
+            if chosen is None
+            else chosen
+            for domain, chosen in rows.items()
+        }
+        self.name = dataset.name
+        self.domains = tuple(rows)
+        self.severities = dataset.severities
+        self.default_severity = dataset.default_severity
+        self.num_classes = dataset.num_classes
+        self.batch_size = dataset.batch_size
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Of the whole data set: setting it here sets it there."""
+        return self._whole.image_size
+
+    @image_size.setter
+    def image_size(self, size: tuple[int, int] | None) -> None:
+        self._whole.image_size = size
+
+    def labels(self, domain: str, severity: int) -> np.ndarray:
+        return self._whole.labels(domain, severity)[self._rows[domain]]
+
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self._whole.images(domain, severity, self._rows[domain][indices])
+
+    def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
+        self._whole.check(domains, severities)
+
+    def digest(self) -> str:
+        sha = hashlib.sha256(self._whole.digest().encode())
+        for domain, rows in self._rows.items():
+            sha.update(f"{domain}:".encode() + np.ascontiguousarray(rows, "<i8").tobytes())
+        return sha.hexdigest()
+
+
+def split_validation(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Subset]:
+    """Split every domain at random into a training and a validation part.
+
+    Domains of equal size are split alike: where they show the same scenes, as rotated digits
+    do, no scene is in both parts.
+
+    Args:
+        dataset: what to split.
+        fraction: of each domain that goes into the validation part, at least 0 and below 1.
+        seed: of the split.
+    """
+    training, validation = {}, {}
+    for domain in dataset.domains:
+        size = len(dataset.labels(domain, dataset.default_severity))
+        order = np.random.default_rng([seed, size]).permutation(size)
+        cut = round(fraction * size)
+        validation[domain], training[domain] = np.sort(order[:cut]), np.sort(order[cut:])
+    return Subset(dataset, training), Subset(dataset, validation)

@@ -1,0 +1,83 @@
+"""Source models as files: written by training, and kept for the next run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+import tta
+from tta.backbones.backbone import Backbone
+from tta.backbones.domain_heads import PREFIX
+from tta.datasets import Dataset, open_dataset
+from tta.datasets.subset import split_validation
+from tta.errors import UserError
+from tta.training import Recipe, initial_backbone, train
+
+
+def save_source_model(
+    backbone: Backbone, path: Path, domains: tuple[str, ...], recipe: Recipe
+) -> None:
+    """Write a trained backbone, and its domain heads where it has them, as one safetensors file.
+
+    Keys are those of the network's state dict and of ``tta.backbones.domain_heads``. The header's
+    metadata tells ``architecture``, ``num_classes``, ``domains`` (a JSON list in the order of the
+    heads), ``recipe`` (JSON) and the ``tta`` version.
+    """
+    state = backbone.model.state_dict()
+    if backbone.domain_heads is not None:
+        heads = backbone.domain_heads.state_dict()
+        state |= {PREFIX + key: value for key, value in heads.items()}
+    metadata = {
+        "architecture": backbone.name,
+        "num_classes": str(backbone.num_classes),
+        "domains": json.dumps(domains),
+        "recipe": json.dumps(dataclasses.asdict(recipe)),
+        "tta": tta.__version__,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    save_file({key: value.contiguous() for key, value in state.items()}, aside, metadata)
+    aside.replace(path)
+
+
+def own_weights(dataset: Dataset) -> str | None:
+    """Return the checkpoint of a data set's own backbone, after training it where that is due.
+
+    Raises:
+        UserError: the cache folder cannot be written.
+    """
+    if dataset.weights is not None or not dataset.train_at_first_use:
+        return dataset.weights
+    recipe = Recipe()
+    source = open_dataset(dataset.source)
+    path = cache_folder() / f"{dataset.name.replace(':', '_')}-{_key(source, recipe)}.safetensors"
+    if not path.is_file():
+        print(f"training the source model of {dataset.name} once, into {path}", file=sys.stderr)
+        training, _ = split_validation(source, recipe.validation_fraction, recipe.seed)
+        backbone = initial_backbone(dataset.backbone, dataset.num_classes, seed=recipe.seed)
+        train(backbone, training, recipe, progress=True)
+        try:
+            save_source_model(backbone, path, source.domains, recipe)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {str(path)!r} ({error.strerror}); set TTA_CACHE_DIR to a folder "
+                "that can be written"
+            ) from error
+    return str(path)
+
+
+def cache_folder() -> Path:
+    """Return ``$TTA_CACHE_DIR``, by default ``tta`` in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("TTA_CACHE_DIR") or Path(home, "tta"))
+
+
+def _key(source: Dataset, recipe: Recipe) -> str:
+    facts = {"data": source.digest(), "recipe": dataclasses.asdict(recipe), "tta": tta.__version__}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
