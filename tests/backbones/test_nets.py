@@ -19,6 +19,7 @@ PARAMETERS = {  # of the published networks
     "wrn28_10": 36_479_194,
     "resnext29_4x32d": 6_900_132,
     "mobilenetv1_075": 2_585_560,
+    "resnet50_bottleneck256": 24_065_596,
 }
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR100 = (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)
@@ -29,6 +30,7 @@ FACTS = {  # classes, features, (mean, std)
     "wrn28_10": (10, 640, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))),
     "resnext29_4x32d": (100, 1024, HALF),
     "mobilenetv1_075": (1000, 768, HALF),
+    "resnet50_bottleneck256": (126, 256, IMAGENET),
 }
 
 
@@ -41,10 +43,8 @@ def test_facts_of_the_published_network(name):
     assert backbone.std.flatten().tolist() == pytest.approx(std)
     parameters = sum(parameter.numel() for parameter in backbone.parameters())
     assert parameters == PARAMETERS.get(name, parameters)
-    assert set(backbone.model.state_dict()) >= {
-        f"{backbone.model.pretrained_cfg['classifier']}.weight",
-        f"{backbone.model.pretrained_cfg['first_conv']}.weight",
-    }
+    for role in ("classifier", "first_conv"):
+        assert backbone.model.get_submodule(backbone.model.pretrained_cfg[role]).weight.ndim >= 2
 
 
 def test_every_net_is_exported_and_in_timms_registry():
@@ -147,3 +147,17 @@ def test_normalisation_kept_in_a_checkpoint_must_agree(tmp_path, sigma, refused)
             create_backbone("resnext29_4x32d", weights=tmp_path / "c.pt")
     else:
         create_backbone("resnext29_4x32d", weights=tmp_path / "c.pt")
+
+
+def test_the_bottleneck_net_loads_the_released_key_names(tmp_path):
+    reference = create_backbone("resnet50_bottleneck256", pretrained=False)
+    released = {}
+    for key, value in reference.model.state_dict().items():
+        key = key.replace("parametrizations.weight.original0", "weight_g")
+        released["module." + key.replace("parametrizations.weight.original1", "weight_v")] = value
+    assert "module.fc.weight_g" in released
+    assert "module.encoder.0.fc.weight" in released
+    assert "module.encoder.1.running_mean" in released
+    torch.save({"state_dict": released}, tmp_path / "best_real_2020.pth")
+    loaded = create_backbone("resnet50_bottleneck256", weights=tmp_path / "best_real_2020.pth")
+    assert loaded.weights_sha256 == reference.weights_sha256

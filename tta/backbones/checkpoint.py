@@ -59,9 +59,10 @@ def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> dict[str, 
     The heads of single source domains, where it has them, are returned for
     ``tta.backbones.domain_heads``; otherwise an empty mapping.
 
-    Two differences are no error: batch counters (``num_batches_tracked``, unused with running
+    Three differences are no error: batch counters (``num_batches_tracked``, unused with running
     statistics) may be missing, and the buffers ``mu`` and ``sigma`` in which RobustBench keeps the
-    normalisation may be there if they agree with the model's ``pretrained_cfg``.
+    normalisation may be there if they agree with the model's ``pretrained_cfg``; and weight norm
+    may go by the names that PyTorch gave it before parametrizations.
 
     Raises:
         UserError: see ``read_checkpoint``; or keys are missing, unexpected or of another shape.
@@ -71,10 +72,20 @@ def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> dict[str, 
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
             state.setdefault(key, value)
+    _rename_weight_norm(state, expected)
     _drop_normalisation(state, expected, getattr(model, "pretrained_cfg", {}), path)
     _check_keys(state, expected, path, name)
     model.load_state_dict(state)
     return heads
+
+
+def _rename_weight_norm(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    for key in list(state):
+        layer, _, kind = key.rpartition(".")
+        part = {"weight_g": "original0", "weight_v": "original1"}.get(kind)
+        renamed = f"{layer}.parametrizations.weight.{part}"
+        if part and key not in expected and renamed in expected:
+            state[renamed] = state.pop(key)
 
 
 def weights_sha256(model: nn.Module) -> str:

@@ -7,11 +7,21 @@ import sys
 from pathlib import Path
 
 from tta.errors import UserError
-from tta.methods.base import Method, Need
-from tta.methods.params import param
+from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+from tta.methods.params import OptimizerParams, param
 from tta.registry import Registry
 
-__all__ = ["METHODS", "Method", "Need", "find_method", "param"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "Need",
+    "OptimizerParams",
+    "descend",
+    "find_method",
+    "make_optimizer",
+    "param",
+    "trainable",
+]
 
 METHODS: Registry[type[Method]] = Registry(
     "method",

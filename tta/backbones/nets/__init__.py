@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tta.backbones.nets.bottleneck_resnet import resnet50_bottleneck256
 from tta.backbones.nets.cifar_resnet import (
     cifar_resnet20,
     cifar_resnet32,
@@ -26,6 +27,7 @@ __all__ = [
     "cifar_resnet44",
     "cifar_resnet56",
     "mobilenetv1_075",
+    "resnet50_bottleneck256",
     "resnext29_4x32d",
     "wrn28_10",
 ]
