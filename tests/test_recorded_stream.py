@@ -36,6 +36,24 @@ def test_tent():
     assert (outputs.argmax(1) == logits.argmax(1)).mean() > 0.995
 
 
+@pytest.mark.parametrize(
+    ("figure", "method", "params"),
+    [
+        ("lame_rbf5", "lame", {"affinity": "rbf", "k": 5}),
+        ("lame_knn5", "lame", {"affinity": "knn", "k": 5}),
+        ("lame_knn1", "lame", {"affinity": "knn", "k": 1}),
+        ("bn_ema", "bn_ema", {}),
+    ],
+)
+def test_lame_and_bn_ema(figure, method, params):
+    expected, outputs_there = reference(figure)
+    figures, outputs = run_recorded(method, set=params)
+    assert abs(100 * figures["mean_error"] - expected["mean"]) < 0.1
+    if outputs_there.size:
+        agreement = (outputs.argmax(1) == outputs_there.argmax(1)).mean()
+        assert agreement > 0.995
+
+
 @pytest.mark.slow
 def test_tent_in_nchw_layout():
     expected, logits = reference("tent")

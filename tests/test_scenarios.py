@@ -5,7 +5,8 @@ import pytest
 
 from tests.fakes import RandomImages
 from tta.errors import UserError
-from tta.scenarios import SCENARIOS, ScenarioOptions, dirichlet_order, plan_stream
+from tta.label_order import dirichlet_order
+from tta.scenarios import SCENARIOS, ScenarioOptions, plan_stream
 from tta.stream import Stream, batch_bounds
 
 DATA = RandomImages(size=50)
