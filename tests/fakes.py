@@ -7,6 +7,7 @@ import torch
 
 from tta.backbones import create_backbone
 from tta.backbones.backbone import Backbone
+from tta.backbones.domain_heads import DomainHeads
 from tta.datasets.base import Dataset
 from tta.source import SourceData
 
@@ -48,6 +49,16 @@ def make_backbone(kind: str) -> Backbone:
     return create_backbone(
         name, num_classes=NUM_CLASSES, pretrained=False, model_kwargs=dict(options)
     )
+
+
+def attach_domain_heads(backbone: Backbone, domains: int = 3, seed: int = 0) -> Backbone:
+    """Give a backbone heads as if it had been trained on several domains."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        heads = DomainHeads(domains, backbone.feature_dim, backbone.num_classes)
+        heads.means.normal_()
+    backbone.attach(heads)
+    return backbone
 
 
 def make_source(batch_size: int = 6) -> SourceData:

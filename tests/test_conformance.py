@@ -8,13 +8,39 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fakes import BACKBONES, NUM_CLASSES, make_backbone, make_images, make_source
+from tests.fakes import (
+    BACKBONES,
+    NUM_CLASSES,
+    attach_domain_heads,
+    make_backbone,
+    make_images,
+    make_source,
+)
 from tta.errors import UserError
 from tta.methods import METHODS, Need
+from tta.methods.cloud import CloudOptions
 from tta.methods.requirements import check_needs
 
 # Fewer warm-up images: what is checked here does not depend on their number.
-PARAMS = {"rmt": {"warm_up_samples": 12}}
+# CEMA uploads and replays at once, and thresholds let every sample pass, so that every part runs.
+ALL_SELECTED = {"margin": 2.0, "redundancy_margin": 2.0}
+PARAMS = {
+    "cema": {
+        "exclude_unreliable": False,
+        "low_margin": None,
+        "redundancy_margin": 1.0,
+        "upload_batch": 4,
+        "replay_batch": 2,
+        "replay_from": 5,
+    },
+    "deyo": {"margin": 2.0, "plpd_margin": -1.0},
+    "eata": {**ALL_SELECTED, "fisher_samples": 4},
+    "eta": ALL_SELECTED,
+    "pl": {"threshold": 0.0},
+    "rdumb": {**ALL_SELECTED, "reset_interval": 2},
+    "rmt": {"warm_up_samples": 12},
+    "sar": {"margin": 2.0},
+}
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 6, 2))]
 
 
@@ -38,7 +64,13 @@ def needs_batch_norm(name: str) -> bool:
 
 def make_method(name: str, kind: str):
     method = METHODS[name]
-    made = method(make_backbone(kind), method.Params(**PARAMS.get(name, {})), seed=7)
+    params = method.Params(**PARAMS.get(name, {}))
+    backbone = make_backbone(kind)
+    if Need.DOMAIN_HEADS in method.needs(params):
+        attach_domain_heads(backbone)
+    made = method(backbone, params, seed=7)
+    if Need.CLOUD_MODEL in method.needs(made.params):
+        made.attach_cloud(make_backbone(kind), CloudOptions(latency=1.0))
     made.start(make_source())
     return made
 

@@ -74,3 +74,23 @@ def test_rmt_over_three_seeds(figure, params):
     runs = [run_recorded("rmt", set=params, seed=seed)[0] for seed in (1, 2, 3)]
     mean = 100 * np.mean([figures["mean_error"] for figures in runs])
     assert abs(mean - reference(figure)[0]["mean"]) < 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["eta", "sar", "rpl"])
+def test_selective_methods_follow_the_authors_code(method):
+    expected, logits = reference(method)
+    figures, outputs = run_recorded(method)
+    assert abs(100 * figures["mean_error"] - expected["mean"]) < 0.2
+    assert np.abs(outputs - logits)[:400].max() < 1e-3
+    assert (outputs.argmax(1) == logits.argmax(1)).mean() > 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [("eata", {"compat": True}), ("rdumb", {}), ("deyo", {}), ("roid", {}), ("cmf", {})],
+)
+def test_methods_that_draw_at_random_agree_in_the_mean(method, params):
+    figures, _ = run_recorded(method, set=params)
+    assert abs(100 * figures["mean_error"] - reference(method)[0]["mean"]) < 1.0

@@ -63,6 +63,12 @@ class RunConfig:
     dataset: str = option(
         "digits-c", "name, arrays:PATH.npz or folder:PATH", "data", metavar="NAME"
     )
+    data_dir: str | None = option(
+        None,
+        "folder of the published datasets; default: $TTA_DATA_DIR",
+        "data",
+        metavar="DIR",
+    )
     source: str | None = option(
         None,
         "source images for methods that need them, in the same forms; default: the dataset's own",
@@ -140,6 +146,13 @@ class RunConfig:
         minimum=0.0,
         metavar="DELTA",
     )
+    zipf: float = option(
+        2.0,
+        "class_imbalanced: exponent of the class proportions, above 1",
+        "stream",
+        minimum=1.01,
+        metavar="A",
+    )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
     device: str = option(
         "auto", "where the model runs", "machine", choices=("auto", "cpu", "cuda", "mps")
@@ -162,7 +175,7 @@ class RunConfig:
         "error", "figure that tables show", "records", choices=("error", "accuracy")
     )
 
-    UNRECORDED = ("output", "force", "no_cache", "metric")
+    UNRECORDED = ("data_dir", "output", "force", "no_cache", "metric")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

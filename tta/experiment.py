@@ -13,28 +13,32 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
 
-import tta
-from tta.backbones import create_backbone
 from tta.backbones.backbone import Backbone
 from tta.cache import PreparationCache, code_digest
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
-from tta.errors import UserError
 from tta.evaluation import autocast, evaluate
 from tta.methods import Method, Need, find_method
-from tta.methods.cloud import CloudOptions
-from tta.methods.params import build_params
-from tta.methods.requirements import check_needs
+from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.methods.window import SlidingWindow
-from tta.presets import load_preset
+from tta.parts import (
+    batch_size_of,
+    check_classes,
+    choose_device,
+    choose_memory_format,
+    make_backbone,
+    make_cloud,
+    make_method,
+    make_source,
+    resolve_params,
+    scenario_options,
+)
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory, run_path
 from tta.reporting.summary import environment, figures, peak_memory_bytes
-from tta.scenarios import ScenarioOptions, StreamPlan, plan_stream
+from tta.scenarios import StreamPlan, plan_stream
 from tta.source import SourceData
-from tta.source_models import own_weights
 from tta.stream import Stream
 
 
@@ -52,7 +56,7 @@ class Experiment:
         method: the adaptation method around it, not yet started.
         params: the method's resolved hyper-parameters.
         preset: where they come from, in words.
-        source: source images, or None.
+        source: source images, or None where the method needs none.
     """
 
     config: RunConfig
@@ -76,11 +80,16 @@ class Experiment:
         """The method itself, without the window around it."""
         return self.method.method if isinstance(self.method, SlidingWindow) else self.method
 
+    @property
+    def method_file(self) -> str:
+        """Where the method's class is written."""
+        return inspect.getfile(type(self.adapting_method))
+
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is."""
         config = self.config.to_mapping()
         config.update(
-            batch_size=_batch_size(self.config, self.dataset),
+            batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
             preset="defaults",
             device=self.device.type,
@@ -94,8 +103,9 @@ class Experiment:
         facts["stream"] = self.plan.digest
         facts["data"] = self.dataset.digest()
         facts["weights_sha256"] = self.backbone.weights_sha256
+        facts["source"] = self.source and self.source.dataset.digest()
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
-        facts["version"] = tta.__version__
+        facts["code"] = code_digest(self.method_file)
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -112,19 +122,22 @@ def build(config: RunConfig) -> Experiment:
         UserError: bad input of any kind.
     """
     method_class = find_method(config.method)
-    dataset = open_dataset(config.dataset)
+    dataset = open_dataset(config.dataset, config.data_dir)
     params, preset = resolve_params(method_class, config, dataset)
-    plan = plan_stream(config.scenario, dataset, _scenario_options(config))
-    device = _device(config.device)
-    backbone = _backbone(config, dataset).to(device)
-    _check_classes(dataset, backbone)
-    memory_format = _memory_format(config.memory_format, backbone)
+    plan = plan_stream(config.scenario, dataset, scenario_options(config))
+    device = choose_device(config.device)
+    backbone = make_backbone(config, dataset).to(device)
+    check_classes(dataset, backbone)
+    memory_format = choose_memory_format(config.memory_format, backbone)
     backbone.to(memory_format=memory_format)
     dataset.image_size = backbone.input_size[1:]
     dataset.check(plan.domains, tuple(sorted({int(level) for level in plan.severity})))
-    batch_size = _batch_size(config, dataset)
-    source = _source(config, dataset, backbone, batch_size, device, memory_format)
-    cloud = _cloud(config, dataset) if Need.CLOUD_MODEL in method_class.needs(params) else None
+    batch_size = batch_size_of(config, dataset)
+    needs = method_class.needs(params)
+    source = None
+    if needs & SOURCE_NEEDS:  # opened for no other method: it may be large, or not on this machine
+        source = make_source(config, dataset, backbone, batch_size, device, memory_format)
+    cloud = make_cloud(config, dataset) if Need.CLOUD_MODEL in needs else None
     if cloud is not None:
         cloud.to(device, memory_format=memory_format)
     check_needs(method_class, params, backbone, source is not None, cloud)
@@ -142,7 +155,7 @@ def build(config: RunConfig) -> Experiment:
         ),
         backbone=backbone,
         cloud=cloud,
-        method=_method(method_class, backbone, cloud, params, config),
+        method=make_method(method_class, backbone, cloud, params, config),
         params=params,
         preset=preset,
         source=source,
@@ -225,141 +238,9 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
             experiment.device.type,
             torch.__version__,
         ],
-        "code": code_digest(inspect.getfile(type(experiment.adapting_method))),
+        "code": code_digest(experiment.method_file),
     }
     return PreparationCache(facts)
-
-
-def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) -> tuple[Any, str]:
-    """Return the hyper-parameters of a run and where they come from.
-
-    ``--set`` goes over the preset, the preset over the method's defaults.
-    """
-    name = dataset.preset if config.preset == "auto" else config.preset
-    entry: dict[str, Any] = {}
-    origin = "the method's defaults"
-    if name not in (None, "defaults"):
-        entry = load_preset(name).get(method.name, {})
-        if entry:
-            origin = f"{name} ({entry['source']})"
-    values = {**entry.get("params", {}), **config.set}
-    if config.set:
-        origin += ", with " + ", ".join(f"{key}={value}" for key, value in config.set.items())
-    return build_params(method.Params, values, method.name), origin
-
-
-def _scenario_options(config: RunConfig) -> ScenarioOptions:
-    return ScenarioOptions(
-        seed=config.seed,
-        severity=config.severity,
-        domains=config.domains,
-        num_samples=config.num_samples,
-        dirichlet=config.dirichlet,
-    )
-
-
-def _device(name: str) -> torch.device:
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
-    if not available.get(name, True):
-        raise UserError(f"--device {name} is not available here; use --device cpu")
-    return torch.device(name)
-
-
-def _backbone(config: RunConfig, dataset: Dataset) -> Backbone:
-    if config.backbone is None and dataset.backbone is None:
-        raise UserError(
-            f"dataset {dataset.name!r} has no backbone of its own; pass --backbone NAME "
-            "(any timm model) and, unless timm can download its weights, --weights FILE"
-        )
-    if config.backbone is None:
-        return create_backbone(
-            dataset.backbone,
-            weights=config.weights or own_weights(dataset),
-            num_classes=config.num_classes or dataset.num_classes,
-            class_subset=dataset.class_subset,
-        )
-    return create_backbone(
-        config.backbone,
-        weights=config.weights,
-        num_classes=config.num_classes,
-        class_subset=dataset.class_subset,
-    )
-
-
-def _cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
-    name = config.cloud_backbone or dataset.cloud_backbone
-    if name is None:
-        return None
-    own = name == dataset.cloud_backbone
-    return create_backbone(
-        name,
-        weights=config.cloud_weights or (dataset.cloud_weights if own else None),
-        num_classes=config.num_classes or (dataset.num_classes if own else None),
-        class_subset=dataset.class_subset,
-    )
-
-
-def _check_classes(dataset: Dataset, backbone: Backbone) -> None:
-    if dataset.num_classes > backbone.num_classes:
-        raise UserError(
-            f"dataset {dataset.name!r} has labels up to {dataset.num_classes - 1}, but backbone "
-            f"{backbone.name!r} knows only {backbone.num_classes} classes; choose a backbone "
-            "trained on these classes, or mend the labels"
-        )
-
-
-def _memory_format(name: str, backbone: nn.Module) -> torch.memory_format:
-    convolutional = any(isinstance(module, nn.Conv2d) for module in backbone.modules())
-    if name == "channels_last" or name == "auto" and convolutional:
-        return torch.channels_last
-    return torch.contiguous_format
-
-
-def _batch_size(config: RunConfig, dataset: Dataset) -> int:
-    return config.batch_size or dataset.batch_size
-
-
-def _source(
-    config: RunConfig,
-    dataset: Dataset,
-    backbone: Backbone,
-    batch_size: int,
-    device: torch.device,
-    memory_format: torch.memory_format,
-) -> SourceData | None:
-    specification = config.source or dataset.source
-    if specification is None:
-        return None
-    images = open_dataset(specification)
-    images.image_size = backbone.input_size[1:]
-    _check_classes(images, backbone)
-    batch_size = max(batch_size, config.window)
-    return SourceData(images, batch_size, config.seed, device, memory_format)
-
-
-def _method(
-    method: type[Method],
-    backbone: Backbone,
-    cloud: Backbone | None,
-    params: Any,
-    config: RunConfig,
-) -> Method | SlidingWindow:
-    # The backbones go on as the run's record of what was loaded; the method changes copies.
-    made = method(backbone.clone(), params, seed=config.seed)
-    if cloud is not None:
-        made.attach_cloud(cloud.clone(), _cloud_options(config))
-    return SlidingWindow(made, config.window) if config.window > 1 else made
-
-
-def _cloud_options(config: RunConfig) -> CloudOptions:
-    return CloudOptions(
-        upload_budget=config.upload_budget,
-        latency=config.link_latency,
-        bandwidth=config.link_bandwidth,
-        batch_interval=config.batch_interval,
-    )
 
 
 def _summary(
@@ -385,7 +266,7 @@ def _summary(
         "scenario": config.scenario,
         "backbone": experiment.backbone.name,
         "cloud_backbone": experiment.cloud and experiment.cloud.name,
-        "batch_size": _batch_size(config, experiment.dataset),
+        "batch_size": batch_size_of(config, experiment.dataset),
         "window": config.window,
         "seed": config.seed,
         "precision": config.precision,

@@ -7,6 +7,44 @@ import numpy as np
 from tta.errors import UserError
 
 
+def grouped_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return an order in which classes follow each other whole, themselves in random order.
+
+    The non-iid stream of LAME (Boudiaf et al., CVPR 2022) for data without videos.
+    """
+    rank = rng.permutation(int(labels.max()) + 1)
+    return np.argsort(rank[labels], kind="stable")
+
+
+def zipf_sample(
+    labels: np.ndarray, exponent: float, rng: np.random.Generator, max_draws: int = 10_000
+) -> np.ndarray:
+    """Return as many positions as there are labels, classes in Zipf proportions.
+
+    Each class's share is proportional to a draw from Zipf(``exponent``), drawn again until the
+    most frequent tenth of the classes holds less than 90 %; images are drawn with replacement
+    and shuffled. The class-imbalanced stream of LAME (Boudiaf et al., CVPR 2022).
+
+    Raises:
+        UserError: no draw is balanced enough.
+    """
+    classes = np.unique(labels)
+    top = max(1, len(classes) // 10)
+    for _ in range(max_draws):
+        draws = rng.zipf(exponent, len(classes)).astype(float)
+        shares = draws / draws.sum()
+        if np.sort(shares)[-top:].sum() < 0.9:
+            break
+    else:
+        raise UserError(
+            f"no Zipf draw with exponent {exponent} leaves the most frequent tenth of "
+            f"{len(classes)} classes below 90 %; use a larger --zipf"
+        )
+    drawn = rng.choice(classes, len(labels), p=shares)
+    members = {label: np.flatnonzero(labels == label) for label in classes}
+    return np.array([rng.choice(members[label]) for label in drawn])
+
+
 def dirichlet_order(
     labels: np.ndarray, concentration: float, rng: np.random.Generator, max_draws: int = 10_000
 ) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from tta.errors import UserError, did_you_mean
-from tta.label_order import dirichlet_order
+from tta.label_order import dirichlet_order, grouped_order, zipf_sample
 
 GRADUAL_SEVERITIES = (1, 2, 3, 4, 5, 4, 3, 2, 1)
 
@@ -45,6 +45,7 @@ class ScenarioOptions:
         num_samples: images per domain and severity; None for all. The same images for every
             seed, and in every domain of the same size.
         dirichlet: concentration of the label order in correlated scenarios; 0 sorts by label.
+        zipf: exponent of the class proportions in the imbalanced scenario, above 1.
     """
 
     seed: int = 1
@@ -52,6 +53,7 @@ class ScenarioOptions:
     domains: tuple[str, ...] | None = None
     num_samples: int | None = None
     dirichlet: float = 0.0
+    zipf: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class Scenario:
         gradual: every domain is visited at severities 1-2-3-4-5-4-3-2-1.
         mixed: all domains are shuffled into one.
         correlated: labels are sorted, or drawn in Dirichlet chunks.
+        grouped: images of one class follow each other, classes in random order.
+        imbalanced: classes are drawn in Zipf proportions, images with replacement.
         reset: the method is reset before every domain.
         recorded: samples come in the order in which they are stored.
     """
@@ -108,11 +112,15 @@ class Scenario:
     gradual: bool = False
     mixed: bool = False
     correlated: bool = False
+    grouped: bool = False
+    imbalanced: bool = False
     reset: bool = False
     recorded: bool = False
 
 
 SCENARIOS = {
+    "class_grouped": Scenario("continual, one class after another in random order", grouped=True),
+    "class_imbalanced": Scenario("continual, classes in Zipf proportions", imbalanced=True),
     "continual": Scenario("one domain after another, never reset"),
     "correlated": Scenario("continual, labels sorted or in Dirichlet chunks", correlated=True),
     "gradual": Scenario("each domain at severities 1-2-3-4-5-4-3-2-1, never reset", gradual=True),
@@ -213,8 +221,7 @@ def _subset(size: int, num_samples: int | None) -> np.ndarray:
 def _sequential(
     scenario: Scenario, domains: tuple[str, ...], visits: list[_Visit], options: ScenarioOptions
 ) -> StreamPlan:
-    if scenario.correlated:
-        visits = [_correlate(visit, options, number) for number, visit in enumerate(visits)]
+    visits = [_reorder(scenario, visit, options, n) for n, visit in enumerate(visits)]
     lengths = [len(visit.index) for visit in visits]
     number = np.repeat(np.arange(len(visits)), lengths)
     starts = np.concatenate([[True], number[1:] != number[:-1]])
@@ -229,8 +236,16 @@ def _sequential(
     )
 
 
-def _correlate(visit: _Visit, options: ScenarioOptions, number: int) -> _Visit:
-    order = _label_order(visit.labels, options, number)
+def _reorder(scenario: Scenario, visit: _Visit, options: ScenarioOptions, number: int) -> _Visit:
+    rng = np.random.default_rng([options.seed, number, 2])
+    if scenario.correlated:
+        order = _label_order(visit.labels, options, number)
+    elif scenario.grouped:
+        order = grouped_order(visit.labels, rng)
+    elif scenario.imbalanced:
+        order = zipf_sample(visit.labels, options.zipf, rng)
+    else:
+        return visit
     return _Visit(visit.domain, visit.severity, visit.index[order], visit.labels[order])
 
 

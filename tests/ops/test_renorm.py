@@ -89,4 +89,7 @@ def test_other_layers_are_left_alone():
     layer = make_layer()
     set_statistics([layer], "move")
     assert layer.statistics == "move"
-    assert [tensor is own for tensor, own in zip(running_statistics([layer]), (layer.mean, layer.var), strict=True)] == [True, True]
+    assert [
+        tensor is own
+        for tensor, own in zip(running_statistics([layer]), (layer.mean, layer.var), strict=True)
+    ] == [True, True]

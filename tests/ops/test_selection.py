@@ -4,9 +4,11 @@ import torch
 
 from tta.ops.losses import entropy
 from tta.ops.selection import (
+    diversity_certainty_weights,
     entropy_margin,
     entropy_weight,
     not_redundant,
+    selected_mean,
     update_mean_probabilities,
 )
 
@@ -45,3 +47,42 @@ def test_nothing_kept_leaves_the_mean():
     none = torch.zeros(3, dtype=torch.bool)
     for mean in (torch.zeros(3), P[0]):
         assert torch.equal(update_mean_probabilities(mean, P, none), mean)
+
+
+def test_golden_diversity_and_certainty_weights():
+    weights = diversity_certainty_weights(LOGITS, torch.full((3,), 1 / 3), 1 / 3)
+    torch.testing.assert_close(weights, torch.tensor([20.085537, 0, 0]), atol=1e-5, rtol=0)
+
+
+def test_diversity_and_certainty_weights_against_a_loop():
+    logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+    mean = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    p = [row.softmax(0) for row in logits]
+    diversity = [1 - (row @ mean / (row.norm() * mean.norm())).item() for row in p]
+    certainty = [(row * row.log()).sum().item() for row in p]
+    d, c = (
+        [(value - min(values)) / (max(values) - min(values)) for value in values]
+        for values in (diversity, certainty)
+    )
+    expected = [
+        0.0 if mine < sum(d) / len(d) else math.exp(mine * sure / 0.5)
+        for mine, sure in zip(d, c, strict=True)
+    ]
+    weights = diversity_certainty_weights(logits, mean, 0.5)
+    torch.testing.assert_close(weights, torch.tensor(expected), atol=1e-4, rtol=1e-4)
+    assert 0 < (weights > 0).sum() < 7
+
+
+def test_a_lone_sample_and_equal_samples_weigh_one():
+    for logits in (LOGITS[:1], LOGITS[:1].expand(4, -1), torch.zeros(2, 3)):
+        weights = diversity_certainty_weights(logits, torch.full((3,), 1 / 3), 1 / 3)
+        assert torch.equal(weights, torch.ones(len(logits)))
+
+
+def test_selected_mean():
+    values = torch.tensor([1.0, torch.inf, 3.0], requires_grad=True)
+    mean = selected_mean(values, torch.tensor([True, False, True]))
+    mean.backward()
+    assert mean.item() == 2
+    assert values.grad.tolist() == [0.5, 0, 0.5]
+    assert selected_mean(values, torch.zeros(3, dtype=torch.bool)).item() == 0

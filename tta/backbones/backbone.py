@@ -95,8 +95,8 @@ class Backbone(nn.Module):
         return torch.stack([*map(self._select, heads), self.head(features)])
 
     def attach(self, domain_heads: DomainHeads) -> None:
-        """Add the heads of single source domains; they count among the source weights."""
-        self.domain_heads = domain_heads.to(self.mean.device)
+        """Add the heads of single source domains, frozen; they count among the source weights."""
+        self.domain_heads = domain_heads.to(self.mean.device).requires_grad_(False).eval()
         self.update_digest()
 
     def update_digest(self) -> None:

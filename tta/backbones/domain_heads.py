@@ -60,7 +60,7 @@ def split_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 def load_heads(
     state: Mapping[str, Tensor], feature_dim: int, num_classes: int, path: str | Path
 ) -> DomainHeads:
-    """Return the domain heads of a checkpoint, frozen.
+    """Return the domain heads of a checkpoint.
 
     Args:
         state: their tensors, without prefix.
@@ -82,4 +82,4 @@ def load_heads(
             f"the domain heads in checkpoint {path} do not fit its network ({reason}); train it "
             "again with data_scripts/train_source.py --drm"
         ) from error
-    return made.requires_grad_(False).eval()
+    return made

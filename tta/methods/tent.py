@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
-from tta.methods.params import OptimizerParams
+from tta.methods.params import OptimizerParams, param
 from tta.ops.batch_norm import replace_batch_norm
-from tta.ops.losses import entropy
+from tta.ops.losses import UNCERTAINTY
 from tta.ops.parameters import norm_affine_parameters
+
+
+@dataclass(frozen=True)
+class EntropyParams(OptimizerParams):
+    """Hyper-parameters of the methods that minimise entropy."""
+
+    loss: str = param(
+        "entropy",
+        "what is minimised and judges reliability; come is that of Zhang et al., ICLR 2025",
+        choices=tuple(UNCERTAINTY),
+    )
 
 
 class Tent(Method):
@@ -26,7 +37,7 @@ class Tent(Method):
     state = ("parameters", "optimizer")
 
     @dataclass(frozen=True)
-    class Params(OptimizerParams):
+    class Params(EntropyParams):
         """Hyper-parameters."""
 
     @classmethod
@@ -34,11 +45,23 @@ class Tent(Method):
         return frozenset({Need.NORM_AFFINE})
 
     def configure(self) -> None:
-        replace_batch_norm(self.backbone)
-        self.parameters = trainable(norm_affine_parameters(self.backbone))
+        self.layers = replace_batch_norm(self.backbone)
+        self.parameters = trainable(self.adapted_parameters())
         self.optimizer = make_optimizer(self.parameters, self.params)
+
+    def adapted_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters to train."""
+        return norm_affine_parameters(self.backbone)
 
     def step(self, images: Tensor) -> Tensor:
         logits = self.backbone(images)
-        descend(self.optimizer, entropy(logits).mean())
+        descend(self.optimizer, self.loss(logits))
         return logits.detach()
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """Return what the step minimises, a scalar."""
+        return self.uncertainty(logits).mean()
+
+    def uncertainty(self, logits: Tensor) -> Tensor:
+        """Return the entropy ``[B]`` that ``loss`` names, of logits ``[B, C]``."""
+        return UNCERTAINTY[self.params.loss](logits)

@@ -1,4 +1,4 @@
-"""Test-time augmentation of CoTTA, RMT, RoTTA and SANTA, and its ROID/CMF variant."""
+"""Test-time augmentation of CoTTA, RMT, RoTTA and SANTA, its ROID/CMF variant, DeYO's patches."""
 
 from __future__ import annotations
 
@@ -138,6 +138,39 @@ class CottaAugment:
 
 ROID_AUGMENT = CottaAugment(blur_sigma=None, noise_std=0.0, padding="reflect")
 """The variant of ROID (Marsden et al., WACV 2024) and CMF (Lee and Chang, ICLR 2024)."""
+
+
+def shuffle_patches(images: Tensor, generator: torch.Generator, grid: int = 4) -> Tensor:
+    """Cut every image into ``grid`` x ``grid`` patches and put them back in a random order.
+
+    DeYO (Lee et al., ICLR 2024): objects are destroyed, local texture stays. Each image has an
+    order of its own. Where ``grid`` does not divide a side, the image is resized to the next
+    smaller multiple and back.
+
+    Args:
+        images: ``[B, 3, H, W]``, on any device.
+        generator: CPU generator.
+        grid: patches per side.
+    """
+    batch, channels, height, width = images.shape
+    h, w = height // grid, width // grid
+    fitted = _resize(images, (h * grid, w * grid))
+    patches = fitted.reshape(batch, channels, grid, h, grid, w).permute(0, 2, 4, 1, 3, 5)
+    patches = patches.reshape(batch, grid * grid, channels, h, w)
+    device = images.device
+    draw = torch.rand(
+        patches.shape[:2], generator=_generator_on(device, generator), device=device
+    ).argsort(1)
+    shuffled = patches[torch.arange(batch, device=device)[:, None], draw]
+    shuffled = shuffled.view(batch, grid, grid, channels, h, w).permute(0, 3, 1, 4, 2, 5)
+    shuffled = _resize(shuffled.reshape(batch, channels, h * grid, w * grid), (height, width))
+    return shuffled.contiguous(memory_format=_memory_format(images))
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def _uniform(generator: torch.Generator, bounds: Range) -> float:

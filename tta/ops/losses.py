@@ -1,11 +1,15 @@
 """Losses of test-time adaptation, one value per sample: logits ``[B, C]`` -> ``[B]``.
 
-All logarithms are natural. None of them clips or adds an epsilon: log-softmax is exact.
+All logarithms are natural. Where no published constant is named, nothing is clipped and no
+epsilon is added: log-softmax is exact.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -15,6 +19,26 @@ def entropy(logits: Tensor) -> Tensor:
     Tent (Wang et al., ICLR 2021), eq. 1.
     """
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
+
+
+def opinion_entropy(logits: Tensor) -> Tensor:
+    """Return the entropy of the beliefs in C classes and of the uncertainty about them.
+
+    Subjective logic over evidence ``exp(z)``: the classes have mass ``exp(z_c) / S`` and the
+    uncertainty ``C / S`` with ``S = sum exp(z) + C``. Gradients leave the norm of the logits as
+    it is. Between 0 and ln(C + 1).
+
+    COME (Zhang et al., ICLR 2025), with the number of classes for C; the
+    published code has 1000 whatever the data set.
+    """
+    norm = logits.norm(dim=1, keepdim=True).detach()
+    directed = F.normalize(logits, dim=1) * norm
+    uncertainty = torch.full_like(logits[:, :1], math.log(logits.shape[1]))
+    return entropy(torch.cat([directed, uncertainty], dim=1))
+
+
+UNCERTAINTY = {"entropy": entropy, "come": opinion_entropy}
+"""What entropy-minimising methods can minimise, and judge reliability by."""
 
 
 def soft_cross_entropy(logits: Tensor, target_logits: Tensor) -> Tensor:
@@ -35,6 +59,33 @@ def symmetric_cross_entropy(logits: Tensor, target_logits: Tensor) -> Tensor:
     return 0.5 * (forward + backward)
 
 
+def soft_likelihood_ratio(logits: Tensor, clip: float = 0.99, eps: float = 1e-5) -> Tensor:
+    """Return ``-sum p ln(p / (1 - p) + eps)`` with p = softmax(logits), at most ``clip``.
+
+    Its gradient does not vanish as the prediction becomes certain, as entropy's does; above
+    ``clip`` it is zero. ROID (Marsden et al., WACV 2024).
+    """
+    p = logits.softmax(1).clamp_max(clip)
+    return -(p * (p / (1 - p) + eps).log()).sum(1)
+
+
+def generalized_cross_entropy(logits: Tensor, q: float = 0.8) -> Tensor:
+    """Return ``(1 - p^q) / q`` with p the probability of the predicted class.
+
+    Zhang and Sabuncu, NeurIPS 2018; against the own prediction in RPL (Rusak et al., 2021).
+    """
+    return (1 - logits.softmax(1).amax(1).pow(q)) / q
+
+
+def information_maximization(logits: Tensor) -> Tensor:
+    """Return the mean entropy of the predictions less the entropy of their mean, a scalar.
+
+    SHOT-IM (Liang et al., ICML 2020). Never positive, and 0 for a single sample.
+    """
+    log_mean = logits.log_softmax(1).logsumexp(0) - math.log(len(logits))
+    return entropy(logits).mean() + (log_mean.exp() * log_mean).sum()
+
+
 def class_correlation(logits: Tensor, norm: str = "cosine") -> Tensor:
     """Return the mass of the correlations between different classes in a batch, a scalar.
 
@@ -52,7 +103,7 @@ def class_correlation(logits: Tensor, norm: str = "cosine") -> Tensor:
     if norm == "none":
         return (1 - p.square().sum(1)).mean()
     if norm == "cosine":
-        columns = torch.nn.functional.normalize(p, dim=0, eps=1e-12)
+        columns = F.normalize(p, dim=0, eps=1e-12)
         correlation = columns.T @ columns
     else:
         joint = p.T @ p

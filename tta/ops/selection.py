@@ -1,4 +1,4 @@
-"""Which samples are worth adapting to: masks ``[B]`` from entropies and probabilities.
+"""Which samples are worth adapting to: masks and weights ``[B]`` from entropies, probabilities.
 
 EATA (Niu et al., ICML 2022) adapts to reliable and non-redundant samples; CEMA (Chen et al.,
 ICLR 2024) uploads by the same measures. Nothing here waits for the device.
@@ -11,6 +11,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tta.ops.losses import entropy
 
 
 def entropy_margin(fraction: float, num_classes: int) -> float:
@@ -56,3 +58,32 @@ def update_mean_probabilities(
     batch_mean = kept @ probabilities / kept.sum().clamp_min(1.0)
     moved = torch.where(mean.any(), batch_mean.lerp(mean, momentum), batch_mean)
     return torch.where(kept.any(), moved, mean)
+
+
+def selected_mean(values: Tensor, selected: Tensor) -> Tensor:
+    """Return the mean of ``values`` ``[B]`` where ``selected`` ``[B]``; 0 where nothing is."""
+    return torch.where(selected, values, 0).sum() / selected.sum().clamp_min(1)
+
+
+def diversity_certainty_weights(logits: Tensor, mean: Tensor, temperature: float) -> Tensor:
+    """Return ``exp(d c / temperature)`` ``[B]``, and 0 where d is below its mean.
+
+    Diversity d is ``1 - cos(p, mean)``, certainty c the negative entropy, each brought to
+    [0, 1] over the batch; measures that are all equal, such as a lone sample's, become 0.
+    ROID (Marsden et al., WACV 2024). No gradient.
+
+    Args:
+        logits: ``[B, C]``.
+        mean: moving average of all predictions ``[C]``.
+        temperature: above 0.
+    """
+    logits = logits.detach()
+    diversity = _min_max(1 - F.cosine_similarity(logits.softmax(1), mean[None], dim=1))
+    certainty = _min_max(-entropy(logits))
+    weights = (diversity * certainty / temperature).exp()
+    return torch.where(diversity < diversity.mean(), 0, weights)
+
+
+def _min_max(values: Tensor) -> Tensor:
+    low, high = values.aminmax()
+    return (values - low) / (high - low).clamp_min(torch.finfo(values.dtype).tiny)

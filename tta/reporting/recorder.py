@@ -184,7 +184,5 @@ class Recorder:
         uplink: dict[str, object] = {"upload_fraction": uploads.sum() / len(chosen)}
         if self.encoded_bytes is not None:
             sent = uploads > 0
-            uplink["uplink_encoded_bytes"] = int(
-                self.encoded_bytes(chosen[sent]) @ uploads[sent]
-            )
+            uplink["uplink_encoded_bytes"] = int(self.encoded_bytes(chosen[sent]) @ uploads[sent])
         return uplink

@@ -94,6 +94,10 @@ def _counted(row: dict[str, Any], counters: list[str]) -> list[str]:
     return [*cells, percent(row["upload_fraction"])] if "uploads" in counters else cells
 
 
+def _cloud(summary: dict[str, Any]) -> str:
+    return f" with {summary['cloud_backbone']} in the cloud" if summary["cloud_backbone"] else ""
+
+
 def run_report(summary: dict[str, Any], metric: str) -> str:
     """Return what a run prints: its table, figures, provenance and where the record is."""
     cost = summary["cost"]
@@ -101,7 +105,7 @@ def run_report(summary: dict[str, Any], metric: str) -> str:
         domain_table(summary),
         "",
         f"{summary['method']} on {summary['dataset']}, {summary['scenario']}, "
-        f"{summary['backbone']}; predicts {summary['predicts']} the update; "
+        f"{summary['backbone']}{_cloud(summary)}; predicts {summary['predicts']} the update; "
         f"batch {summary['batch_size']}, seed {summary['seed']}",
         f"hyper-parameters: {summary['preset']}",
         f"mean {metric} {percent(summary[f'mean_{metric}'])} %; "

@@ -1,0 +1,76 @@
+"""ROID: weighted self-training, weight ensembling and prior correction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tta.methods.base import descend
+from tta.methods.params import OptimizerParams, param
+from tta.methods.tent import Tent
+from tta.ops.augment import ROID_AUGMENT
+from tta.ops.ema import ema_update
+from tta.ops.losses import soft_likelihood_ratio, symmetric_cross_entropy
+from tta.ops.prior_correction import correct_prior
+from tta.ops.selection import diversity_certainty_weights
+
+
+class Roid(Tent):
+    """Trains on diverse and certain samples, drawn back to the source after every step.
+
+    Loss of a selected sample x with augmented view T(x): the soft likelihood ratio of x and the
+    symmetric cross-entropy between T(x) and x, which trains both. Outputs are those before the
+    update, corrected by the smoothed class prior of the batch (Marsden et al., WACV 2024).
+
+    A short batch counts in full: the published code divides its loss by the usual batch size.
+    """
+
+    name = "roid"
+    paper = "Marsden et al., Universal test-time adaptation through weight ensembling, WACV 2024"
+    state = (*Tent.state, "mean_probabilities")
+
+    @dataclass(frozen=True)
+    class Params(OptimizerParams):
+        """Hyper-parameters."""
+
+        temperature: float = param(1 / 3, "temperature of the sample weights", minimum=1e-6)
+        source_decay: float = param(
+            0.99, "share of the adapted parameters that a step keeps", minimum=0.0, maximum=1.0
+        )
+        probability_decay: float = param(
+            0.9, "EMA decay of the mean prediction", minimum=0.0, maximum=1.0
+        )
+
+    def configure(self) -> None:
+        super().configure()
+        classes = self.backbone.num_classes
+        self.mean_probabilities = self.parameters[0].new_full((classes,), 1 / classes)
+        self.source_parameters = [parameter.detach().clone() for parameter in self.parameters]
+
+    def step(self, images: Tensor) -> Tensor:
+        logits = self.backbone(images)
+        weights = self._weigh(logits)
+        # Waits for the device: in the augmented view, batch statistics are of what is selected.
+        selected = weights.nonzero().squeeze(1)
+        view = self.backbone(ROID_AUGMENT(images[selected], self.generator))
+        chosen = logits[selected]
+        losses = soft_likelihood_ratio(chosen) + symmetric_cross_entropy(view, chosen)
+        descend(self.optimizer, (weights[selected] * losses).sum() / len(images))
+        self.ensemble()
+        return correct_prior(logits.detach())
+
+    @torch.no_grad()
+    def _weigh(self, logits: Tensor) -> Tensor:
+        mean, temperature = self.mean_probabilities, self.params.temperature
+        weights = diversity_certainty_weights(logits, mean, temperature)
+        ema_update([mean], [logits.softmax(1).mean(0)], self.params.probability_decay)
+        return weights
+
+    def ensemble(self) -> None:
+        """Average the parameters with the source's."""
+        ema_update(self.parameters, self.source_parameters, self.params.source_decay)
+
+    def predict(self, images: Tensor) -> Tensor:
+        return correct_prior(super().predict(images))

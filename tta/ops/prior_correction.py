@@ -1,0 +1,23 @@
+"""Correction of predictions by the classes' frequency in the batch."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def smoothed_prior(logits: Tensor) -> Tensor:
+    """Return the mean prediction of a batch, smoothed, ``[C]``; it sums to 1.
+
+    ``(pi + s) / (1 + s C)`` with pi the mean of softmax(logits ``[B, C]``) and
+    ``s = max(1/B, 1/C) / max(pi)``: nearly uniform where the batch says little about the
+    classes' frequency. ROID (Marsden et al., WACV 2024).
+    """
+    batch, classes = logits.shape
+    prior = logits.softmax(1).mean(0)
+    smoothing = max(1 / batch, 1 / classes) / prior.max()
+    return (prior + smoothing) / (1 + smoothing * classes)
+
+
+def correct_prior(logits: Tensor) -> Tensor:
+    """Return ``logits * smoothed_prior(logits)``, as ROID's code does: a product of logits."""
+    return logits * smoothed_prior(logits)

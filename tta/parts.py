@@ -1,0 +1,177 @@
+"""The parts of a run, each made from its configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tta.backbones import create_backbone
+from tta.backbones.backbone import Backbone
+from tta.config import RunConfig
+from tta.datasets import Dataset, open_dataset
+from tta.errors import UserError
+from tta.methods import Method
+from tta.methods.cloud import CloudOptions
+from tta.methods.params import build_params
+from tta.methods.window import SlidingWindow
+from tta.presets import load_preset
+from tta.scenarios import ScenarioOptions
+from tta.source import SourceData
+from tta.source_models import own_weights
+
+
+def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) -> tuple[Any, str]:
+    """Return the hyper-parameters of a run and where they come from.
+
+    ``--set`` goes over the preset, the preset over the method's defaults.
+    """
+    name = dataset.preset if config.preset == "auto" else config.preset
+    entry: dict[str, Any] = {}
+    origin = "the method's defaults"
+    if name not in (None, "defaults"):
+        entry = load_preset(name).get(method.name, {})
+        if entry:
+            origin = f"{name} ({entry['source']})"
+    values = {**entry.get("params", {}), **config.set}
+    if config.set:
+        origin += ", with " + ", ".join(f"{key}={value}" for key, value in config.set.items())
+    return build_params(method.Params, values, method.name), origin
+
+
+def scenario_options(config: RunConfig) -> ScenarioOptions:
+    """Return the options of the stream."""
+    return ScenarioOptions(
+        seed=config.seed,
+        severity=config.severity,
+        domains=config.domains,
+        num_samples=config.num_samples,
+        dirichlet=config.dirichlet,
+        zipf=config.zipf,
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device; ``auto`` is the first there is of cuda, mps and cpu.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
+    if not available.get(name, True):
+        raise UserError(f"--device {name} is not available here; use --device cpu")
+    return torch.device(name)
+
+
+def make_backbone(config: RunConfig, dataset: Dataset) -> Backbone:
+    """Return the source model that the user named, or the data set's own.
+
+    Raises:
+        UserError: there is neither, or its weights do not fit.
+    """
+    if config.backbone is None and dataset.backbone is None:
+        raise UserError(
+            f"dataset {dataset.name!r} has no backbone of its own; pass --backbone NAME "
+            "(any timm model) and, unless timm can download its weights, --weights FILE"
+        )
+    if config.backbone is None:
+        return create_backbone(
+            dataset.backbone,
+            weights=config.weights or own_weights(dataset),
+            num_classes=config.num_classes or _outputs(dataset),
+            class_subset=dataset.class_subset,
+        )
+    return create_backbone(
+        config.backbone,
+        weights=config.weights,
+        num_classes=config.num_classes,
+        class_subset=dataset.class_subset,
+    )
+
+
+def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
+    """Return the cloud's model that the user named, or the data set's own, or None."""
+    name = config.cloud_backbone or dataset.cloud_backbone
+    if name is None:
+        return None
+    own = name == dataset.cloud_backbone
+    return create_backbone(
+        name,
+        weights=config.cloud_weights or (dataset.cloud_weights if own else None),
+        num_classes=config.num_classes or (_outputs(dataset) if own else None),
+        class_subset=dataset.class_subset,
+    )
+
+
+def _outputs(dataset: Dataset) -> int | None:
+    # The source model of a class subset has outputs for the other classes too.
+    return None if dataset.class_subset is not None else dataset.num_classes
+
+
+def check_classes(dataset: Dataset, backbone: Backbone) -> None:
+    """Refuse labels that the backbone has no output for."""
+    if dataset.num_classes > backbone.num_classes:
+        raise UserError(
+            f"dataset {dataset.name!r} has labels up to {dataset.num_classes - 1}, but backbone "
+            f"{backbone.name!r} knows only {backbone.num_classes} classes; choose a backbone "
+            "trained on these classes, or mend the labels"
+        )
+
+
+def choose_memory_format(name: str, backbone: nn.Module) -> torch.memory_format:
+    """Return the layout of activations; ``auto`` is channels_last for convolutions."""
+    convolutional = any(isinstance(module, nn.Conv2d) for module in backbone.modules())
+    if name == "channels_last" or name == "auto" and convolutional:
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def batch_size_of(config: RunConfig, dataset: Dataset) -> int:
+    """Return the batch size that the user chose, or the data set's published one."""
+    return config.batch_size or dataset.batch_size
+
+
+def make_source(
+    config: RunConfig,
+    dataset: Dataset,
+    backbone: Backbone,
+    batch_size: int,
+    device: torch.device,
+    memory_format: torch.memory_format,
+) -> SourceData | None:
+    """Return the source images that the user named, or the data set's own, or None."""
+    specification = config.source or dataset.source
+    if specification is None:
+        return None
+    images = open_dataset(specification, config.data_dir)
+    images.image_size = backbone.input_size[1:]
+    check_classes(images, backbone)
+    batch_size = max(batch_size, config.window)
+    return SourceData(images, batch_size, config.seed, device, memory_format)
+
+
+def make_method(
+    method: type[Method],
+    backbone: Backbone,
+    cloud: Backbone | None,
+    params: Any,
+    config: RunConfig,
+) -> Method | SlidingWindow:
+    """Return the method around copies of the models, with its window if there is one."""
+    # The backbones go on as the run's record of what was loaded; the method changes copies.
+    made = method(backbone.clone(), params, seed=config.seed)
+    if cloud is not None:
+        made.attach_cloud(cloud.clone(), _cloud_options(config))
+    return SlidingWindow(made, config.window) if config.window > 1 else made
+
+
+def _cloud_options(config: RunConfig) -> CloudOptions:
+    return CloudOptions(
+        upload_budget=config.upload_budget,
+        latency=config.link_latency,
+        bandwidth=config.link_bandwidth,
+        batch_interval=config.batch_interval,
+    )
