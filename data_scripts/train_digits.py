@@ -1,8 +1,11 @@
-"""Train the source model of the embedded digits benchmark, from a seed.
+r"""Train the source models of the embedded digits benchmark, from a seed.
 
     python data_scripts/train_digits.py
+    python data_scripts/train_digits.py --model cifar_resnet32 \
+        --output tta/datasets/assets/digits_cifar_resnet32.safetensors
 
-writes tta/datasets/assets/digits_test_resnet.safetensors, the file that the package ships.
+write the two files that the package ships: the source model, and the larger one that edge-cloud
+methods have in the cloud.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import trange
 
+import tta.backbones.nets  # noqa: F401 - registers the nets of this package in timm
 from tta.backbones import wrap_model
 from tta.datasets.digits import WEIGHTS, load_digits_rgb, split_rows
 

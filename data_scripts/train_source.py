@@ -26,7 +26,7 @@ from tta.datasets import LEAVE_ONE_OUT, Dataset, open_dataset
 from tta.datasets.subset import Subset, split_validation
 from tta.errors import UserError, did_you_mean
 from tta.source import SourceData
-from tta.source_models import save_source_model
+from tta.source_models import make_folder, save_source_model
 from tta.training import Recipe, initial_backbone, train
 
 
@@ -40,13 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = options.backbone or domains.backbone
     if name is None:
         raise UserError("pass --backbone NAME: this dataset has no backbone of its own")
+    make_folder(options.output)
     backbone = initial_backbone(name, domains.num_classes, options.weights, recipe.seed)
+    backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     domains.image_size = backbone.input_size[1:]
     training, validation = split_validation(
         Subset(domains, dict.fromkeys(domains.domains)), recipe.validation_fraction, recipe.seed
     )
     train(backbone, training, recipe, progress=sys.stderr.isatty())
-    for domain in validation.domains:
+    for domain in validation.domains if recipe.validation_fraction else ():
         found = accuracy(backbone, Subset(validation, {domain: None}))
         print(f"validation accuracy, {domain}: {100 * found:.2f} %")
     save_source_model(backbone, options.output, training.domains, recipe)
@@ -83,7 +85,8 @@ def without(dataset: Dataset, domain: str) -> Dataset:
 def accuracy(backbone: Backbone, dataset: Dataset) -> float:
     """Return the shared head's accuracy on a data set, a fraction."""
     correct = total = 0
-    for images, labels in SourceData(dataset, dataset.batch_size).one_pass():
+    device = next(backbone.parameters()).device
+    for images, labels in SourceData(dataset, dataset.batch_size, device=device).one_pass():
         correct += int((backbone(images).argmax(1) == labels).sum())
         total += len(labels)
     return correct / total

@@ -6,6 +6,7 @@ import dataclasses
 from typing import get_type_hints
 
 from tta.datasets import DATASETS
+from tta.datasets.facts import DatasetFacts
 from tta.methods import METHODS, Method, find_method
 from tta.presets import load_preset, preset_names
 from tta.reporting.tables import markdown
@@ -16,11 +17,10 @@ def listing() -> str:
     """Return tables of the methods, data sets and scenarios that are installed."""
     methods = [_method_row(name, METHODS[name]) for name in METHODS]
     scenarios = [[name, scenario.description] for name, scenario in SCENARIOS.items()]
-    datasets = [[name, _first_line(DATASETS[name].__doc__)] for name in DATASETS]
     return "\n\n".join(
         [
             markdown(["method", "needs", "predicts", "paper"], methods),
-            markdown(["dataset", "what"], datasets),
+            _dataset_tables(),
             markdown(["scenario", "what"], scenarios),
             "Backbones: any timm model; `python -c 'import timm; print(timm.list_models())'`.",
         ]
@@ -31,6 +31,37 @@ def _method_row(name: str, method: type[Method]) -> list[str]:
     needs = sorted(need.value for need in method.needs(method.Params()))
     paper = method.paper or _first_line(method.__doc__)
     return [name, ", ".join(needs) or "-", method.predicts, paper]
+
+
+def _dataset_tables() -> str:
+    published = {
+        name: dataset
+        for name in DATASETS
+        for dataset in [DATASETS[name]]
+        if getattr(dataset, "facts", None)
+    }
+    descriptions = [[name, _first_line(DATASETS[name].__doc__)] for name in DATASETS]
+    columns = ["dataset", "classes", "images per domain", "metric", "licence", "from"]
+    orders: dict[tuple[str, ...], list[str]] = {}
+    for name, dataset in published.items():
+        orders.setdefault(dataset.domains, []).append(name)
+    return "\n\n".join(
+        [
+            markdown(["dataset", "what"], descriptions),
+            markdown(columns, [_facts_row(name, item.facts) for name, item in published.items()]),
+            markdown(
+                ["dataset", "domains, in order"],
+                [[", ".join(names), ", ".join(domains)] for domains, names in orders.items()],
+            ),
+        ]
+    )
+
+
+def _facts_row(name: str, facts: DatasetFacts) -> list[str]:
+    images = facts.images
+    if not isinstance(images, int):
+        images = ", ".join(f"{domain} {count}" for domain, count in images.items())
+    return [name, str(facts.classes), str(images), facts.metric, facts.licence, facts.origin]
 
 
 def _first_line(text: str | None) -> str:

@@ -8,10 +8,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tta.datasets.base import NATURAL, Dataset
+from tta.datasets.images import take_rows
 from tta.errors import UserError
 
 
@@ -27,14 +27,14 @@ class ArrayDataset(Dataset):
     """
 
     def __init__(self, path: str) -> None:
-        arrays = _read(Path(path))
+        arrays = read_arrays(Path(path))
         self.name = f"arrays:{Path(path).name}"
         self._images = _checked_images(arrays, path)
-        self._labels = _checked_integers(arrays, "labels", len(self._images), path)
+        self._labels = checked_integers(arrays, "labels", len(self._images), path)
         self._domain = np.zeros(len(self._images), np.int64)
         self.domains = (Path(path).stem,)
         if "domains" in arrays:
-            self._domain = _checked_integers(arrays, "domains", len(self._images), path)
+            self._domain = checked_integers(arrays, "domains", len(self._images), path)
             self.domains = _domain_names(arrays, self._domain, path)
         self._rows = [np.flatnonzero(self._domain == d) for d in range(len(self.domains))]
         self.num_classes = int(self._labels.max()) + 1
@@ -44,10 +44,7 @@ class ArrayDataset(Dataset):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         rows = self._rows[self.domains.index(domain)][indices]
-        first, last = int(rows[0]), int(rows[-1])
-        contiguous = last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all())
-        chosen = self._images[first : last + 1] if contiguous else self._images[rows]
-        return torch.from_numpy(chosen).permute(0, 3, 1, 2)
+        return take_rows(self._images, rows)
 
     def stored_order(self) -> tuple[np.ndarray, np.ndarray]:
         index = np.empty(len(self._domain), np.int64)
@@ -56,13 +53,23 @@ class ArrayDataset(Dataset):
         return self._domain, index
 
     def digest(self) -> str:
-        sha = hashlib.sha256(np.ascontiguousarray(self._images).data)
-        for array in (self._labels, self._domain):
-            sha.update(np.ascontiguousarray(array).data)
-        return sha.hexdigest()
+        return array_digest("", self._images, self._labels, self._domain)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def array_digest(name: str, *arrays: np.ndarray) -> str:
+    """Return a SHA-256 of a name and of what arrays hold."""
+    sha = hashlib.sha256(name.encode())
+    for array in arrays:
+        sha.update(np.ascontiguousarray(array).data)
+    return sha.hexdigest()
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file by name.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     if not path.is_file():
         raise UserError(f"no file {str(path)!r}; arrays:PATH names an .npz file that exists")
     try:
@@ -85,9 +92,12 @@ def _checked_images(arrays: dict[str, np.ndarray], path: str) -> np.ndarray:
     return images
 
 
-def _checked_integers(
-    arrays: dict[str, np.ndarray], key: str, length: int, path: str
-) -> np.ndarray:
+def checked_integers(arrays: dict[str, np.ndarray], key: str, length: int, path: str) -> np.ndarray:
+    """Return array ``key`` as int64 ``[length]``.
+
+    Raises:
+        UserError: it is missing, of another type or length, or negative.
+    """
     values = _required(arrays, key, path)
     if values.ndim != 1 or values.dtype.kind not in "iu":
         raise UserError(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tta.datasets.images import png_bytes
+from tta.errors import UserError
 
 NATURAL = 0
 """The severity of images that nobody corrupted."""
@@ -97,14 +99,18 @@ class Dataset(ABC):
         domain = np.repeat(np.arange(len(sizes)), sizes)
         return domain, np.concatenate([np.arange(size) for size in sizes])
 
-    def check(  # noqa: B027 - arrays in memory have nothing to check
-        self, domains: tuple[str, ...], severities: tuple[int, ...]
-    ) -> None:
+    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
+        """Yield an error for every file of these domains that is missing or damaged."""
+        yield from ()
+
+    def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
         """Check, before the stream starts, that these domains can be read.
 
         Raises:
             UserError: naming the first file that is missing or damaged.
         """
+        for fault in self.faults(domains, severities):
+            raise fault
 
     def digest(self) -> str:
         """Return a SHA-256 that differs where the data differs."""

@@ -18,7 +18,9 @@ from tta.corruptions import CORRUPTIONS, corrupt
 from tta.datasets.base import NATURAL, Dataset
 
 SIZE = 32
-WEIGHTS = Path(__file__).parent / "assets" / "digits_test_resnet.safetensors"
+ASSETS = Path(__file__).parent / "assets"
+WEIGHTS = ASSETS / "digits_test_resnet.safetensors"
+CLOUD_WEIGHTS = ASSETS / "digits_cifar_resnet32.safetensors"
 
 
 @lru_cache(maxsize=1)
@@ -48,6 +50,8 @@ class _Digits(Dataset):
     num_classes = 10
     backbone = "test_resnet.r160_in1k"
     weights = str(WEIGHTS)
+    cloud_backbone = "cifar_resnet32"
+    cloud_weights = str(CLOUD_WEIGHTS)
     source = "digits"
     preset = "digits-c"
 

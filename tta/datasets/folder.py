@@ -6,15 +6,14 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from tta.datasets.base import NATURAL, Dataset
-from tta.datasets.images import IMAGE_SUFFIXES, check_image, read_image
+from tta.datasets.base import NATURAL
+from tta.datasets.image_files import ImageFileDataset
+from tta.datasets.images import IMAGE_SUFFIXES
 from tta.errors import UserError
 
 
-class FolderDataset(Dataset):
+class FolderDataset(ImageFileDataset):
     """Images of a folder tree; class numbers follow the sorted names over all domains.
 
     Args:
@@ -49,25 +48,8 @@ class FolderDataset(Dataset):
     def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
         return self._labels[domain]
 
-    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
-        files = [self._files[domain][index] for index in indices]
-        images = [read_image(file, self.image_size) for file in files]
-        shapes = {tuple(image.shape[1:]) for image in images}
-        if len(shapes) > 1:
-            raise UserError(
-                f"images of domain {domain!r} differ in size ({min(shapes)} and {max(shapes)}); "
-                "set image_size, so that they are resized to one"
-            )
-        return torch.stack(images)
-
-    def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
-        sizes = [self._files[domain][index].stat().st_size for index in indices]
-        return np.array(sizes, np.int64)
-
-    def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
-        for domain in domains:
-            for file in self._files[domain]:
-                check_image(file)
+    def file(self, domain: str, severity: int, index: int) -> Path:
+        return self._files[domain][index]
 
     def digest(self) -> str:
         sha = hashlib.sha256()

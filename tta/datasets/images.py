@@ -3,25 +3,69 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from torchvision.transforms.functional import center_crop
 
 from tta.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
+@dataclass(frozen=True)
+class Resizing:
+    """How an image of any size becomes one of a backbone's input size.
+
+    Attributes:
+        margin: side of the resized image relative to that of the centre that is cut out.
+        squash: give both sides that length; otherwise the shorter one, keeping the aspect ratio.
+        filter: of the resampling.
+    """
+
+    margin: float = 1.0
+    squash: bool = False
+    filter: Image.Resampling = Image.Resampling.BILINEAR
+
+    def __call__(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        """Return ``image`` resized, and its centre of ``size`` (height, width) cut out."""
+        target = self._target(image, size)
+        if target != image.size:
+            image = image.resize(target, self.filter)
+        return center_crop(image, list(size))
+
+    def _target(self, image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
+        height, width = (round(side * self.margin) for side in size)
+        if self.squash:
+            return width, height
+        if height * image.width >= width * image.height:  # the height is what binds
+            return max(width, height * image.width // image.height), height
+        return width, max(height, width * image.height // image.width)
+
+
+FIT = Resizing(filter=Image.Resampling.BICUBIC)
+"""As much of the image as fits."""
+IMAGENET = Resizing(256 / 224)
+"""The short side to 256 and the centre of 224, as the code of the papers has it."""
+
+
+def read_image(
+    path: Path,
+    size: tuple[int, int] | None = None,
+    resizing: Resizing = FIT,
+    cure: str = "replace it or remove it",
+) -> Tensor:
     """Return an image file as uint8 ``[3, H, W]``.
 
     Args:
         path: a JPEG or PNG file.
-        size: (height, width): the short side is resized to fit (bicubic) and the centre is cut
-            out; None leaves the image as it is.
+        size: (height, width) to resize to; None leaves the image as it is.
+        resizing: how.
+        cure: what the user can do about a bad file.
 
     Raises:
         UserError: the file is missing, truncated or no image.
@@ -29,39 +73,44 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Tensor:
     try:
         with Image.open(path) as image:
             rgb = image.convert("RGB")
-    except FileNotFoundError as error:
-        raise UserError(f"no image file {str(path)!r}; check the folder") from error
+    except (FileNotFoundError, PermissionError) as error:
+        raise _unreadable(path, error, cure) from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(
-            f"image {str(path)!r} cannot be decoded ({error}); replace it or remove it"
-        ) from error
+        raise UserError(f"image {str(path)!r} cannot be decoded ({error}); {cure}") from error
     if size is not None:
-        rgb = _resize_and_crop(rgb, size)
+        rgb = resizing(rgb, size)
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
-def check_image(path: Path) -> None:
+def check_image(path: Path, cure: str = "replace it or remove it") -> None:
     """Check that an image file is whole, decoding it only where its last bytes leave a doubt.
 
     Raises:
         UserError: the file is missing, truncated or no image.
     """
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 64))
-        tail = file.read()
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 64))
+            tail = file.read()
+    except OSError as error:
+        raise _unreadable(path, error, cure) from error
     if not (b"IEND" in tail or tail.endswith(b"\xff\xd9")):
-        read_image(path)
+        read_image(path, cure=cure)
 
 
-def _resize_and_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    scale = max(height / image.height, width / image.width)
-    if scale != 1.0:
-        resized = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-        image = image.resize(resized, Image.Resampling.BICUBIC)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+def _unreadable(path: Path, error: OSError, cure: str) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"no image file {str(path)!r}; {cure}")
+    return UserError(f"image {str(path)!r} cannot be read ({error.strerror}); {cure}")
+
+
+def take_rows(images: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Return rows of uint8 images ``[N, H, W, 3]`` as ``[B, 3, H, W]``: a view, where it can be."""
+    first, last = int(rows[0]), int(rows[-1])
+    neighbours = last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+    chosen = images[first : last + 1] if neighbours else images[rows]
+    return torch.from_numpy(chosen).permute(0, 3, 1, 2)
 
 
 def png_bytes(images: Tensor) -> np.ndarray:

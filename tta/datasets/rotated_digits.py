@@ -8,6 +8,7 @@ and a scan of the test split is in no training domain at any angle.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,13 @@ DEFAULT_HELD_OUT = "75"
 WEIGHTS = Path(__file__).parent / "assets" / "rotated_digits_test_resnet.safetensors"
 
 
+@lru_cache(maxsize=2 * len(ANGLES))
+def _turned(angle: str, source_split: bool) -> Tensor:
+    images, _ = load_digits_rgb()
+    grey = images[torch.from_numpy(split_rows(source_split)), :1]
+    return rotate(grey, float(angle), InterpolationMode.BILINEAR)
+
+
 class _RotatedDigits(Dataset):
     """One split of the scans at some angles."""
 
@@ -34,21 +42,17 @@ class _RotatedDigits(Dataset):
     preset = "digits-r"
 
     def __init__(self, name: str, domains: tuple[str, ...], *, source_split: bool) -> None:
-        images, labels = load_digits_rgb()
-        rows = split_rows(source_split)
         self.name = name
         self.domains = domains
-        self._labels = labels[rows]
-        upright = images[torch.from_numpy(rows)]
-        self._images = {
-            angle: rotate(upright, float(angle), InterpolationMode.BILINEAR) for angle in domains
-        }
+        self._source_split = source_split
+        self._labels = load_digits_rgb()[1][split_rows(source_split)]
 
     def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
         return self._labels
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
-        return self._images[domain][torch.from_numpy(indices)]
+        chosen = _turned(domain, self._source_split)[torch.from_numpy(indices)]
+        return chosen.expand(-1, 3, -1, -1)
 
 
 class RotatedSourceDigits(_RotatedDigits):

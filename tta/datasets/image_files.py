@@ -1,0 +1,86 @@
+"""Data sets whose images are files."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tta.datasets.base import Dataset
+from tta.datasets.images import FIT, Resizing, check_image, read_image
+from tta.errors import UserError
+
+PROBES = 64
+"""Files of a domain whose sizes are part of the digest: opening a million would take minutes."""
+
+
+class ImageFileDataset(Dataset):
+    """Images that are decoded when they are asked for.
+
+    Attributes:
+        resizing: how a file gets the size of the backbone.
+        cure: what to do about a file that is missing or damaged.
+    """
+
+    resizing: Resizing = FIT
+    cure: str = "replace it or remove it"
+
+    @abstractmethod
+    def file(self, domain: str, severity: int, index: int) -> Path:
+        """Return the file of a sample."""
+
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        files = [self.file(domain, severity, int(index)) for index in indices]
+        images = [read_image(file, self.image_size, self.resizing, self.cure) for file in files]
+        shapes = {tuple(image.shape[1:]) for image in images}
+        if len(shapes) > 1:
+            raise UserError(
+                f"images of domain {domain!r} differ in size ({min(shapes)} and {max(shapes)}); "
+                "set image_size, so that they are resized to one"
+            )
+        return torch.stack(images)
+
+    def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        sizes = [self.file(domain, severity, int(index)).stat().st_size for index in indices]
+        return np.array(sizes, np.int64)
+
+    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
+        for domain, severity in itertools.product(domains, severities):
+            try:
+                size = len(self.labels(domain, severity))
+            except UserError as error:
+                yield error
+                continue
+            yield from self._count_faults(domain, severity, size)
+            for index in range(size):
+                try:
+                    check_image(self.file(domain, severity, index), self.cure)
+                except UserError as error:
+                    yield error
+
+    def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
+        yield from ()
+
+    def digest(self) -> str:
+        """Return a SHA-256 of every label, and of the names and sizes of some files."""
+        sha = hashlib.sha256(self.name.encode())
+        for domain in self.domains:
+            try:
+                labels = self.labels(domain, self.default_severity)
+            except UserError:  # a domain that is not on disk is no part of any stream
+                continue
+            sha.update(f"{domain}:".encode() + np.ascontiguousarray(labels, "<i8").tobytes())
+            for index in range(0, len(labels), max(1, len(labels) // PROBES)):
+                sha.update(_identity(self.file(domain, self.default_severity, index)))
+        return sha.hexdigest()
+
+
+def _identity(file: Path) -> bytes:
+    size = file.stat().st_size if file.is_file() else -1
+    return f"{file.parent.name}/{file.name}:{size}\n".encode()

@@ -1,0 +1,162 @@
+"""ImageNet-C (Hendrycks and Dietterich, ICLR 2019): published, and generated.
+
+Below the data folder:
+
+    ImageNet-C/<corruption>/<severity>/<wnid>/*.JPEG   224x224, as published
+    ImageNet-C/imagenet_test_image_ids.txt             RobustBench's 5,000 images: <wnid>/<file>
+    imagenet/val/<wnid>/*.JPEG                         what the generated sets are made of
+
+``imagenet-c`` and ``imagenet-c@gen`` are the 5,000 images of RobustBench's list, which the papers
+report on, in its order; the ``-full`` ones are all 50,000.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import resize
+
+from tta.corruptions import CORRUPTIONS, corrupt
+from tta.datasets.base import Dataset
+from tta.datasets.class_folders import ClassFolders
+from tta.datasets.facts import DatasetFacts
+from tta.datasets.imagenet import imagenet_classes
+from tta.datasets.images import IMAGENET, Resizing, png_bytes, read_image
+from tta.errors import UserError
+
+LIST = "imagenet_test_image_ids.txt"
+LISTED = 5_000
+SIDE = 224
+_LINE = re.compile(r"(n\d{8})/ILSVRC2012_val_\d{8}\.JPEG")
+
+
+class _ImageNetC(ClassFolders):
+    """All 50,000 images; what the four data sets share."""
+
+    domains = CORRUPTIONS
+    severities = (1, 2, 3, 4, 5)
+    default_severity = 5
+    batch_size = 64
+    backbone = "resnet50.tv_in1k"
+    cloud_backbone = "resnet101.tv_in1k"
+    preset = "imagenet-c"
+    source = "imagenet"
+    resizing = Resizing()  # the images are 224x224 and stay so for backbones of that size
+
+    def __init__(self, argument: str, data_dir: Path) -> None:
+        super().__init__(argument, data_dir)
+        self.classes = imagenet_classes()
+
+    def folder(self, domain: str, severity: int) -> Path:
+        return self.data_dir / "ImageNet-C" / domain / str(severity)
+
+
+class _Listed(_ImageNetC):
+    """The images of RobustBench's list."""
+
+    def _list(self, folder: Path) -> tuple[list[str], np.ndarray]:
+        self.subfolders(folder)
+        return self._names_and_labels
+
+    @cached_property
+    def _names_and_labels(self) -> tuple[list[str], np.ndarray]:
+        file, expected = self.data_dir / "ImageNet-C" / LIST, self.facts.images
+        try:
+            names = file.read_text(encoding="utf-8").split()
+        except FileNotFoundError as error:
+            raise UserError(
+                f"no list {str(file)!r} of the {expected} images, lines <wnid>/<file>; get it with "
+                f"`python data_scripts/get.py imagenet-c-list --data-dir {self.data_dir}`"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.fault(f"list {str(file)!r} cannot be read ({error})") from error
+        label = {name: number for number, name in enumerate(self.classes)}
+        for name in names:
+            match = _LINE.fullmatch(name)
+            if match is None or match[1] not in label:
+                raise self.fault(
+                    f"list {str(file)!r} has a line {name!r} where <wnid>/ILSVRC2012_val_<number>"
+                    ".JPEG is expected"
+                )
+        if len(set(names)) != expected or len(names) != expected:
+            raise self.fault(
+                f"list {str(file)!r} names {len(set(names))} images on {len(names)} lines where "
+                f"{expected} are expected"
+            )
+        return names, np.array([label[name.split("/")[0]] for name in names], np.int64)
+
+
+class _Generated(Dataset):
+    """Corruptions made on the fly by this package's code from validation images.
+
+    As for the published set, images are resized to 256 (short side, bilinear) and cropped to 224
+    first. Unlike there, the result is not stored as a JPEG of quality 85, and the random numbers
+    are others; an image's number in ImageNet seeds them.
+    """
+
+    def folder(self, domain: str, severity: int) -> Path:
+        return self.data_dir / "imagenet" / "val"
+
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        files = [self.file(domain, severity, int(index)) for index in indices]
+        clean = torch.stack([read_image(f, (SIDE, SIDE), IMAGENET, self.cure) for f in files])
+        ids = [int(re.sub(r"\D", "", file.stem.split("_")[-1])) for file in files]
+        corrupted = corrupt(clean, domain, severity, ids=ids)
+        if self.image_size in (None, (SIDE, SIDE)):
+            return corrupted
+        return resize(corrupted, list(self.image_size), antialias=True)
+
+    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
+        yield from super().faults(domains[:1], severities[:1])  # all are made of the same files
+
+    def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        parts = np.array_split(indices, max(1, len(indices) // 64))
+        return np.concatenate([png_bytes(self.images(domain, severity, part)) for part in parts])
+
+
+_PUBLISHED = {
+    "classes": 1000,
+    "licence": "CC BY 4.0; images: ImageNet's terms",
+    "origin": "https://zenodo.org/records/2235448",
+    "get": "imagenet-c",
+}
+_VALIDATION = {
+    "classes": 1000,
+    "licence": "non-commercial research, on registration",
+    "origin": "https://image-net.org/download.php",
+    "get": "imagenet",
+}
+
+
+class ImageNetC(_Listed):
+    """``imagenet-c``: ImageNet-C as published, RobustBench's 5,000 images."""
+
+    name = "imagenet-c"
+    facts = DatasetFacts("ImageNet-C (5,000)", images=LISTED, **_PUBLISHED)
+
+
+class ImageNetCFull(_ImageNetC):
+    """``imagenet-c-full``: ImageNet-C as published, all 50,000 images."""
+
+    name = "imagenet-c-full"
+    facts = DatasetFacts("ImageNet-C", images=50_000, **_PUBLISHED)
+
+
+class ImageNetCGenerated(_Generated, _Listed):
+    """``imagenet-c@gen``: RobustBench's 5,000 images, made on the fly from the validation set."""
+
+    name = "imagenet-c@gen"
+    facts = DatasetFacts("ImageNet-C (5,000), generated", images=LISTED, **_VALIDATION)
+
+
+class ImageNetCFullGenerated(_Generated, _ImageNetC):
+    """``imagenet-c-full@gen``: all 50,000 images, made on the fly from the validation set."""
+
+    name = "imagenet-c-full@gen"
+    facts = DatasetFacts("ImageNet-C, generated", images=50_000, **_VALIDATION)
