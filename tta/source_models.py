@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 import tta
 from tta.backbones.backbone import Backbone
 from tta.backbones.domain_heads import PREFIX
+from tta.cache import cache_folder
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.subset import split_validation
 from tta.errors import UserError
@@ -40,10 +41,26 @@ def save_source_model(
         "recipe": json.dumps(dataclasses.asdict(recipe)),
         "tta": tta.__version__,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     save_file({key: value.contiguous() for key, value in state.items()}, aside, metadata)
     aside.replace(path)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a file that training will write, before training starts.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(13, "permission denied")
+    except OSError as error:
+        raise UserError(
+            f"cannot write {str(path)!r} ({error.strerror}); choose another folder: --output, or "
+            "$TTA_CACHE_DIR for what is trained at first use"
+        ) from error
 
 
 def own_weights(dataset: Dataset) -> str | None:
@@ -56,26 +73,16 @@ def own_weights(dataset: Dataset) -> str | None:
         return dataset.weights
     recipe = Recipe()
     source = open_dataset(dataset.source)
-    path = cache_folder() / f"{dataset.name.replace(':', '_')}-{_key(source, recipe)}.safetensors"
+    name = f"{dataset.name.replace(':', '_')}-{_key(source, recipe)}.safetensors"
+    path = cache_folder() / "source_models" / name
     if not path.is_file():
         print(f"training the source model of {dataset.name} once, into {path}", file=sys.stderr)
+        make_folder(path)
         training, _ = split_validation(source, recipe.validation_fraction, recipe.seed)
         backbone = initial_backbone(dataset.backbone, dataset.num_classes, seed=recipe.seed)
         train(backbone, training, recipe, progress=True)
-        try:
-            save_source_model(backbone, path, source.domains, recipe)
-        except OSError as error:
-            raise UserError(
-                f"cannot write {str(path)!r} ({error.strerror}); set TTA_CACHE_DIR to a folder "
-                "that can be written"
-            ) from error
+        save_source_model(backbone, path, source.domains, recipe)
     return str(path)
-
-
-def cache_folder() -> Path:
-    """Return ``$TTA_CACHE_DIR``, by default ``tta`` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("TTA_CACHE_DIR") or Path(home, "tta"))
 
 
 def _key(source: Dataset, recipe: Recipe) -> str:

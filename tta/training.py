@@ -39,13 +39,22 @@ class Recipe:
     """
 
     drm: bool = True
-    steps: int = 300
-    batch_size: int = 32
-    lr: float = 1e-3
+    steps: int = 250
+    batch_size: int = 16
+    lr: float = 2e-3
     weight_decay: float = 0.0
     freeze_batch_norm: bool = False
     validation_fraction: float = 0.2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1:
+            raise UserError("training takes at least one step, on at least one image per domain")
+        if not 0 <= self.validation_fraction < 1:
+            raise UserError(
+                "the validation fraction must be at least 0 and below 1, but is "
+                f"{self.validation_fraction}"
+            )
 
 
 def initial_backbone(
@@ -58,13 +67,17 @@ def initial_backbone(
         num_classes: outputs of the new classifier.
         weights: a checkpoint of the architecture as it is configured, such as for ImageNet.
         seed: of all that is random.
+
+    Raises:
+        UserError: an unknown name, weights that do not fit, or a network that cannot be split
+            into features and a linear head.
     """
-    create_backbone(name, pretrained=False)  # refuses an unknown name and what cannot be split
+    model = create_backbone(name, weights=weights, pretrained=False).model
     with _seeded(seed):
         if weights is None:
-            return wrap_model(timm.create_model(name, num_classes=num_classes), name)
-        model = create_backbone(name, weights=weights).model
-        model.reset_classifier(num_classes)
+            model = timm.create_model(name, num_classes=num_classes)
+        else:
+            model.reset_classifier(num_classes)
         return wrap_model(model, name)
 
 
@@ -126,12 +139,8 @@ def _descend(
             _step(discriminator, _domain_loss(backbone.domain_heads, features))
 
 
-def _risk(
-    backbone: Backbone, features: tuple[Tensor, ...], labels: tuple[Tensor, ...]
-) -> Tensor:
-    shared = [
-        F.cross_entropy(backbone.head(x), y) for x, y in zip(features, labels, strict=True)
-    ]
+def _risk(backbone: Backbone, features: tuple[Tensor, ...], labels: tuple[Tensor, ...]) -> Tensor:
+    shared = [F.cross_entropy(backbone.head(x), y) for x, y in zip(features, labels, strict=True)]
     if backbone.domain_heads is None:
         return torch.stack(shared).mean()
     parts = zip(backbone.domain_heads.heads, features, labels, strict=True)

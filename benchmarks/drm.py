@@ -1,0 +1,281 @@
+"""DRM against a single head, the shared head and the uniform ensemble, one domain left out.
+
+    TTA_TEST_ASSETS=/path/to/data python benchmarks/drm.py
+
+trains every source model from three seeds, on one thread, and writes results/drm.md. Rotated
+digits come with the package; PACS and MNIST / USPS / MNIST-M are read below $TTA_TEST_ASSETS and
+left out with a note where that is not set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import os
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.transforms.functional import resize
+
+from tta.backbones.backbone import Backbone
+from tta.datasets import Dataset, open_dataset
+from tta.datasets.rotated_digits import ANGLES, RotatedDigits
+from tta.datasets.subset import Subset, split_validation
+from tta.evaluation import evaluate
+from tta.methods import find_method
+from tta.reporting.recorder import Recorder
+from tta.reporting.summary import figures
+from tta.reporting.tables import markdown
+from tta.scenarios import ScenarioOptions, plan_stream
+from tta.stream import Batch, Stream
+from tta.training import Recipe, initial_backbone, train
+
+SEEDS = (0, 1, 2)
+BATCH_SIZE = 32
+ENSEMBLES = {
+    "uniform ensemble": {"gamma": 0},
+    "ensemble, gamma 0.5": {"gamma": 0.5},
+    "ensemble, gamma 1": {"gamma": 1},
+    "ensemble, gamma 5": {"gamma": 5},
+    "least entropy per sample": {"gamma": -1},
+    "least entropy per batch": {"rule": "entropy"},
+    "nearest mean, cosine": {"rule": "cosine"},
+    "nearest mean, L2": {"rule": "lp"},
+    "discriminator": {"rule": "discriminator"},
+    "discriminator mix": {"rule": "discriminator_mix"},
+    "compat: cosine": {"rule": "cosine", "compat": True},
+    "compat: ensemble, gamma 1": {"gamma": 1, "compat": True},
+}
+GRID = {
+    "pseudo_labels": ("drm", "own", "last", "uniform"),
+    "alpha": (0.1, 1.0, 10.0),
+    "confidence": (0.75, 0.25),
+    "gamma": (1,),
+}
+FULL_ALPHAS = (0.1, 1.0)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Domains to leave out one by one, and how the source models are trained."""
+
+    title: str
+    held_out: tuple[str, ...]
+    backbone: str
+    weights: str | None
+    recipe: Recipe
+
+
+class FeatureStream:
+    """A data set's features in the order of a stream: frozen networks compute them once."""
+
+    def __init__(self, backbone: Backbone, dataset: Dataset, seed: int) -> None:
+        stream = _stream(dataset, seed)
+        self.plan = stream.plan
+        self.labels = stream.labels()
+        with torch.no_grad():
+            self.batches = [
+                dataclasses.replace(batch, images=backbone.features(batch.images))
+                for batch in stream
+            ]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+
+def main() -> None:
+    """Run every benchmark and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("digits-r", "digits", "pacs"), help="one benchmark")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--output", type=Path, default=Path("results/drm.md"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    started = time.process_time()
+    sections = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (benchmark, whole) in benchmarks(Path(folder)).items():
+            if options.only in (None, name):
+                sections.append(section(benchmark, whole, SEEDS[: options.seeds]))
+                minutes = (time.process_time() - started) / 60
+                text = report(" ".join(["python", *sys.argv]), sections, minutes)
+                options.output.write_text(text, encoding="utf-8")
+
+
+def benchmarks(folder: Path) -> dict[str, tuple[Benchmark, Dataset | None]]:
+    """Return the benchmarks whose data is there, with the data set that holds all domains."""
+    recipe = Recipe()
+    rotated = Benchmark("Rotated digits", ANGLES, RotatedDigits.backbone, None, recipe)
+    found: dict[str, tuple[Benchmark, Dataset | None]] = {"digits-r": (rotated, None)}
+    assets = os.environ.get("TTA_TEST_ASSETS")
+    if not assets:
+        print("TTA_TEST_ASSETS is not set: rotated digits alone", file=sys.stderr)
+        return found
+    digits = three_digits(Path(assets, "data", "digits"), folder / "digits.npz")
+    recipe = Recipe(batch_size=32)
+    title = "MNIST / USPS / MNIST-M, 2,000 images each at 32 px"
+    found["digits"] = (Benchmark(title, digits.domains, "test_resnet", None, recipe), digits)
+    with zipfile.ZipFile(Path(assets, "data", "pacs", "images.zip")) as archive:
+        archive.extractall(folder / "pacs")
+    pacs = open_dataset(f"folder:{folder / 'pacs'}")
+    pacs.image_size = (96, 96)
+    weights = Path(assets, "weights", "mobilenetv1_075_224_imagenet_timm.safetensors")
+    recipe = Recipe(steps=25, lr=1e-3)
+    title = "PACS, 280 images per domain at 96 px, MobileNetV1 0.75 from ImageNet"
+    benchmark = Benchmark(title, pacs.domains, "mobilenetv1_075", str(weights), recipe)
+    found["pacs"] = (benchmark, pacs)
+    return found
+
+
+def three_digits(folder: Path, file: Path) -> Dataset:
+    """Write the three digit sets as one file of three domains, and open it.
+
+    MNIST-M's test images are made from MNIST's test images, so MNIST gives training images.
+    """
+    keys = {"mnist": "train_", "usps": "", "mnist_m": ""}
+    images, labels = [], []
+    for name, key in keys.items():
+        with np.load(folder / f"{name}{'_test2000' * (name == 'mnist_m')}.npz") as arrays:
+            raw = torch.from_numpy(arrays[f"{key}images"][:2000]).permute(0, 3, 1, 2)
+            images.append(resize(raw, [32, 32], antialias=True).expand(-1, 3, -1, -1))
+            labels.append(arrays[f"{key}labels"][:2000])
+    np.savez(
+        file,
+        images=torch.cat(images).permute(0, 2, 3, 1).numpy(),
+        labels=np.concatenate(labels),
+        domains=np.repeat(np.arange(len(keys)), 2000),
+        names=np.array(list(keys)),
+    )
+    return open_dataset(f"arrays:{file}")
+
+
+def section(benchmark: Benchmark, whole: Dataset | None, seeds: Sequence[int]) -> str:
+    """Return the table of one benchmark."""
+    results: dict[str, dict[str, list[float]]] = {}
+    chosen: dict[str, list[str]] = {}
+    for held_out, seed in itertools.product(benchmark.held_out, seeds):
+        found, settings = run(benchmark, whole, held_out, seed)
+        chosen.setdefault(held_out, []).append(settings)
+        for row, accuracy in found.items():
+            results.setdefault(row, {}).setdefault(held_out, []).append(accuracy)
+        print(benchmark.title, held_out, seed, found, settings, file=sys.stderr, flush=True)
+    rows = [[row, *_cells(by_domain)] for row, by_domain in results.items()]
+    table = markdown(["left out", *benchmark.held_out, "mean"], rows)
+    choices = "\n".join(f"- {domain}: {'; '.join(found)}" for domain, found in chosen.items())
+    recipe = ", ".join(f"{k}={v}" for k, v in dataclasses.asdict(benchmark.recipe).items())
+    return (
+        f"## {benchmark.title}\n\nBackbone {benchmark.backbone}; {recipe} and up.\n\n{table}\n\n"
+        f"Chosen on source validation, by domain left out and seed:\n\n{choices}\n"
+    )
+
+
+def _cells(by_domain: dict[str, list[float]]) -> list[str]:
+    per_seed = np.array(list(by_domain.values()))
+    columns = [*per_seed, per_seed.mean(0)]
+    return [f"{100 * column.mean():.1f} ± {100 * column.std():.1f}" for column in columns]
+
+
+def run(
+    benchmark: Benchmark, whole: Dataset | None, held_out: str, seed: int
+) -> tuple[dict[str, float], str]:
+    """Return the accuracy of every variant on one left-out domain, and what was chosen."""
+    source, target = leave_out(whole, held_out)
+    recipe = dataclasses.replace(benchmark.recipe, seed=seed)
+    training, validation = split_validation(source, recipe.validation_fraction, seed)
+    found = {}
+    erm = _trained(benchmark, training, dataclasses.replace(recipe, drm=False))
+    found["ERM, single head"] = _on_features(erm, target, seed)("source", {})
+    drm = _trained(benchmark, training, recipe)
+    test = _on_features(drm, target, seed)
+    found["shared head"] = test("source", {})
+    for row, values in ENSEMBLES.items():
+        found[row] = test("drm", {"adapt": "none", **values})
+    validate = _on_features(drm, validation, seed)
+    grid = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    grid = [{**values, "lr_train": recipe.lr} for values in grid]
+    best = max(grid, key=lambda values: validate("drm", values))  # the first of equals
+    found["DRM, chosen on source validation"] = test("drm", best)
+    full = [{**best, "adapt": "all", "alpha": alpha} for alpha in FULL_ALPHAS]
+    best_full = max(full, key=lambda values: _on_images(drm, validation, seed, values))
+    found["DRMFull, alpha chosen likewise"] = _on_images(drm, target, seed, best_full)
+    found["DRM, best of grid on test (oracle)"] = max(test("drm", values) for values in grid)
+    chosen = " ".join(f"{key}={best[key]}" for key in GRID)
+    return found, f"{chosen} (DRMFull alpha={best_full['alpha']})"
+
+
+def leave_out(whole: Dataset | None, held_out: str) -> tuple[Dataset, Dataset]:
+    """Return the source domains and the target domain."""
+    if whole is None:
+        target = open_dataset(f"digits-r:{held_out}")
+        return open_dataset(target.source), target
+    others = {domain: None for domain in whole.domains if domain != held_out}
+    return Subset(whole, others), Subset(whole, {held_out: None})
+
+
+def _trained(benchmark: Benchmark, training: Dataset, recipe: Recipe) -> Backbone:
+    arguments = benchmark.backbone, training.num_classes, benchmark.weights, recipe.seed
+    backbone = initial_backbone(*arguments)
+    train(backbone, training, recipe)
+    return backbone
+
+
+def _on_features(backbone: Backbone, dataset: Dataset, seed: int) -> Any:
+    """Return a function from method and values to accuracy over the data set's features."""
+    stream = FeatureStream(backbone, dataset, seed)
+    frozen = backbone.clone()
+    frozen.features = lambda features: features
+    return lambda name, values: _accuracy(frozen, stream, stream.labels, name, values)
+
+
+def _on_images(backbone: Backbone, dataset: Dataset, seed: int, values: dict[str, Any]) -> float:
+    stream = _stream(dataset, seed)
+    return _accuracy(backbone, stream, stream.labels(), "drm", values)
+
+
+def _stream(dataset: Dataset, seed: int) -> Stream:
+    plan = plan_stream("reset_each_shift", dataset, ScenarioOptions(seed=seed))
+    return Stream(dataset, plan, BATCH_SIZE, memory_format=torch.channels_last)
+
+
+def _accuracy(
+    backbone: Backbone,
+    stream: Stream | FeatureStream,
+    labels: np.ndarray,
+    name: str,
+    values: dict[str, Any],
+) -> float:
+    method_class = find_method(name)
+    method = method_class(backbone.clone(), method_class.Params(**values))
+    method.start()
+    recorder = Recorder(stream.plan, labels, method.outputs)
+    evaluate(method, stream, recorder)
+    recorder.close()
+    return figures(recorder.domains())["mean_accuracy"]
+
+
+def report(command: str, sections: list[str], minutes: float) -> str:
+    """Return the whole file."""
+    head = (
+        f"# DRM\n\n    {command}\n\n"
+        "Accuracy in % on the domain left out of training, mean ± standard deviation over the "
+        f"seeds {', '.join(map(str, SEEDS))}; batch {BATCH_SIZE}, predictions before the update; "
+        f"torch {torch.__version__}, one thread, {minutes:.0f} minutes of CPU time.\n\n"
+        "All rows but the first use one network: a head per source domain and a shared one. "
+        "Hyper-parameters of adaptation are chosen on the held-out part of the source domains, "
+        f"over {', '.join(f'{key} {list(values)}' for key, values in GRID.items())}; the row "
+        "marked oracle takes the best of the same grid on the test labels, and is no result.\n"
+    )
+    return "\n".join([head, *sections])
+
+
+if __name__ == "__main__":
+    main()
