@@ -186,7 +186,7 @@ def test_facts_are_declared(name):
 
 
 @pytest.mark.parametrize("kind", NORM_FREE)
-@pytest.mark.parametrize("name", filter(needs_batch_norm, METHODS))
+@pytest.mark.parametrize("name", list(filter(needs_batch_norm, METHODS)))
 def test_a_backbone_without_batch_norm_is_refused_by_name(name, kind):
     method = METHODS[name]
     with pytest.raises(UserError, match="batch-norm layers.*choose a backbone"):

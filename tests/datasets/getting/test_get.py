@@ -73,7 +73,7 @@ def test_a_data_set_is_got_and_verified(tmp_path, monkeypatch, capsys):
         assert main(["imagenet-c", "--data-dir", str(root)]) == 0
         assert "already there" in capsys.readouterr().out
         assert len(server.asked) == 1
-    first, second = (root / "ImageNet-C" / place / names[1] for place in ("fog/2", "snow/5"))
+    first, second = (root / "ImageNet-C" / place / names[1] for place in ("snow/2", "fog/5"))
     first.unlink()
     second.write_bytes(second.read_bytes()[:500])
     assert main(["verify", "imagenet-c", "--data-dir", str(root)]) == 2
