@@ -18,7 +18,9 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ import torch
 from torchvision.transforms.functional import resize
 
 from tta.backbones.backbone import Backbone
-from tta.datasets import Dataset, open_dataset
+from tta.datasets import LEAVE_ONE_OUT, Dataset, open_dataset
 from tta.datasets.rotated_digits import ANGLES, RotatedDigits
 from tta.datasets.subset import Subset, split_validation
 from tta.evaluation import evaluate
@@ -66,13 +68,35 @@ FULL_ALPHAS = (0.1, 1.0)
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Domains to leave out one by one, and how the source models are trained."""
+    """Domains to leave out one by one, and how the source models are trained.
+
+    Attributes:
+        title: heading of its table.
+        dataset: of all domains; rotated digits take the left-out domain after a colon.
+        held_out: domains to leave out.
+        backbone: architecture.
+        recipe: of the training.
+        weights: pretrained weights, or None.
+        image_size: that image files are read at, or None.
+    """
 
     title: str
+    dataset: str
     held_out: tuple[str, ...]
     backbone: str
-    weights: str | None
     recipe: Recipe
+    weights: str | None = None
+    image_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one left-out domain and seed gave: accuracy by row, and the CPU time it took."""
+
+    held_out: str
+    accuracy: dict[str, float]
+    chosen: str
+    seconds: float
 
 
 class FeatureStream:
@@ -97,47 +121,61 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("digits-r", "digits", "pacs"), help="one benchmark")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--output", type=Path, default=Path("results/drm.md"))
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    started = time.process_time()
-    sections = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name, (benchmark, whole) in benchmarks(Path(folder)).items():
-            if options.only in (None, name):
-                sections.append(section(benchmark, whole, SEEDS[: options.seeds]))
-                minutes = (time.process_time() - started) / 60
-                text = report(" ".join(["python", *sys.argv]), sections, minutes)
-                options.output.write_text(text, encoding="utf-8")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(
+            options.workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool,
+    ):
+        chosen = benchmarks(Path(folder))
+        names = [options.only] if options.only else list(chosen)
+        cells = {
+            name: [
+                pool.submit(run, chosen[name], held_out, seed)
+                for held_out in chosen[name].held_out
+                for seed in SEEDS[: options.seeds]
+            ]
+            for name in names
+        }
+        sections = [section(chosen[name], cells[name]) for name in names]
+        minutes = sum(cell.result().seconds for name in names for cell in cells[name]) / 60
+    text = report(" ".join(["python", *sys.argv]), sections, minutes)
+    options.output.write_text(text, encoding="utf-8")
 
 
-def benchmarks(folder: Path) -> dict[str, tuple[Benchmark, Dataset | None]]:
-    """Return the benchmarks whose data is there, with the data set that holds all domains."""
-    recipe = Recipe()
-    rotated = Benchmark("Rotated digits", ANGLES, RotatedDigits.backbone, None, recipe)
-    found: dict[str, tuple[Benchmark, Dataset | None]] = {"digits-r": (rotated, None)}
+def benchmarks(folder: Path) -> dict[str, Benchmark]:
+    """Return the benchmarks whose data is there."""
+    found = {
+        "digits-r": Benchmark(
+            "Rotated digits", "digits-r", ANGLES, RotatedDigits.backbone, Recipe()
+        )
+    }
     assets = os.environ.get("TTA_TEST_ASSETS")
     if not assets:
         print("TTA_TEST_ASSETS is not set: rotated digits alone", file=sys.stderr)
         return found
-    digits = three_digits(Path(assets, "data", "digits"), folder / "digits.npz")
-    recipe = Recipe(batch_size=32)
+    specification, names = three_digits(Path(assets, "data", "digits"), folder / "digits.npz")
     title = "MNIST / USPS / MNIST-M, 2,000 images each at 32 px"
-    found["digits"] = (Benchmark(title, digits.domains, "test_resnet", None, recipe), digits)
+    found["digits"] = Benchmark(title, specification, names, "test_resnet", Recipe())
     with zipfile.ZipFile(Path(assets, "data", "pacs", "images.zip")) as archive:
         archive.extractall(folder / "pacs")
-    pacs = open_dataset(f"folder:{folder / 'pacs'}")
-    pacs.image_size = (96, 96)
-    weights = Path(assets, "weights", "mobilenetv1_075_224_imagenet_timm.safetensors")
-    recipe = Recipe(steps=25, lr=1e-3)
-    title = "PACS, 280 images per domain at 96 px, MobileNetV1 0.75 from ImageNet"
-    benchmark = Benchmark(title, pacs.domains, "mobilenetv1_075", str(weights), recipe)
-    found["pacs"] = (benchmark, pacs)
+    found["pacs"] = Benchmark(
+        "PACS, 280 images per domain at 96 px, MobileNetV1 0.75 from ImageNet",
+        f"folder:{folder / 'pacs'}",
+        ("art_painting", "cartoon", "photo", "sketch"),
+        "mobilenetv1_075",
+        Recipe(steps=25, lr=1e-3),
+        str(Path(assets, "weights", "mobilenetv1_075_224_imagenet_timm.safetensors")),
+        (96, 96),
+    )
     return found
 
 
-def three_digits(folder: Path, file: Path) -> Dataset:
-    """Write the three digit sets as one file of three domains, and open it.
+def three_digits(folder: Path, file: Path) -> tuple[str, tuple[str, ...]]:
+    """Write the three digit sets as one file; return its specification and its domains.
 
     MNIST-M's test images are made from MNIST's test images, so MNIST gives training images.
     """
@@ -155,19 +193,17 @@ def three_digits(folder: Path, file: Path) -> Dataset:
         domains=np.repeat(np.arange(len(keys)), 2000),
         names=np.array(list(keys)),
     )
-    return open_dataset(f"arrays:{file}")
+    return f"arrays:{file}", tuple(keys)
 
 
-def section(benchmark: Benchmark, whole: Dataset | None, seeds: Sequence[int]) -> str:
+def section(benchmark: Benchmark, cells: Sequence[Future[Cell]]) -> str:
     """Return the table of one benchmark."""
     results: dict[str, dict[str, list[float]]] = {}
     chosen: dict[str, list[str]] = {}
-    for held_out, seed in itertools.product(benchmark.held_out, seeds):
-        found, settings = run(benchmark, whole, held_out, seed)
-        chosen.setdefault(held_out, []).append(settings)
-        for row, accuracy in found.items():
-            results.setdefault(row, {}).setdefault(held_out, []).append(accuracy)
-        print(benchmark.title, held_out, seed, found, settings, file=sys.stderr, flush=True)
+    for cell in (future.result() for future in cells):
+        chosen.setdefault(cell.held_out, []).append(cell.chosen)
+        for row, accuracy in cell.accuracy.items():
+            results.setdefault(row, {}).setdefault(cell.held_out, []).append(accuracy)
     rows = [[row, *_cells(by_domain)] for row, by_domain in results.items()]
     table = markdown(["left out", *benchmark.held_out, "mean"], rows)
     choices = "\n".join(f"- {domain}: {'; '.join(found)}" for domain, found in chosen.items())
@@ -184,11 +220,10 @@ def _cells(by_domain: dict[str, list[float]]) -> list[str]:
     return [f"{100 * column.mean():.1f} ± {100 * column.std():.1f}" for column in columns]
 
 
-def run(
-    benchmark: Benchmark, whole: Dataset | None, held_out: str, seed: int
-) -> tuple[dict[str, float], str]:
-    """Return the accuracy of every variant on one left-out domain, and what was chosen."""
-    source, target = leave_out(whole, held_out)
+def run(benchmark: Benchmark, held_out: str, seed: int) -> Cell:
+    """Train without one domain, and return the accuracy of every variant on it."""
+    started = time.process_time()
+    source, target = leave_out(benchmark, held_out)
     recipe = dataclasses.replace(benchmark.recipe, seed=seed)
     training, validation = split_validation(source, recipe.validation_fraction, seed)
     found = {}
@@ -209,14 +244,18 @@ def run(
     found["DRMFull, alpha chosen likewise"] = _on_images(drm, target, seed, best_full)
     found["DRM, best of grid on test (oracle)"] = max(test("drm", values) for values in grid)
     chosen = " ".join(f"{key}={best[key]}" for key in GRID)
-    return found, f"{chosen} (DRMFull alpha={best_full['alpha']})"
+    chosen += f" (DRMFull alpha={best_full['alpha']})"
+    print(benchmark.title, held_out, seed, found, chosen, file=sys.stderr, flush=True)
+    return Cell(held_out, found, chosen, time.process_time() - started)
 
 
-def leave_out(whole: Dataset | None, held_out: str) -> tuple[Dataset, Dataset]:
+def leave_out(benchmark: Benchmark, held_out: str) -> tuple[Dataset, Dataset]:
     """Return the source domains and the target domain."""
-    if whole is None:
-        target = open_dataset(f"digits-r:{held_out}")
+    if benchmark.dataset in LEAVE_ONE_OUT:
+        target = open_dataset(f"{benchmark.dataset}:{held_out}")
         return open_dataset(target.source), target
+    whole = open_dataset(benchmark.dataset)
+    whole.image_size = benchmark.image_size
     others = {domain: None for domain in whole.domains if domain != held_out}
     return Subset(whole, others), Subset(whole, {held_out: None})
 

@@ -98,20 +98,27 @@ def train(backbone: Backbone, dataset: Dataset, recipe: Recipe, progress: bool =
         UserError: ``recipe.drm`` with fewer than two domains.
     """
     _check_domains(dataset, recipe)
-    device = next(backbone.parameters()).device
-    domains = [Subset(dataset, {domain: None}) for domain in dataset.domains]
-    layout = torch.channels_last  # a third faster for convolutions, and no matter to others
-    backbone.to(memory_format=layout)
-    sources = [SourceData(part, recipe.batch_size, recipe.seed, device, layout) for part in domains]
+    sources = _sources(backbone, dataset, recipe)
     with _seeded(recipe.seed):
         if recipe.drm:
-            heads = DomainHeads(len(domains), backbone.feature_dim, backbone.num_classes)
+            heads = DomainHeads(len(sources), backbone.feature_dim, backbone.num_classes)
             backbone.attach(heads)
         with _training_mode(backbone, recipe.freeze_batch_norm):
             _descend(backbone, [SourceBatches(source) for source in sources], recipe, progress)
     if recipe.drm:
         backbone.domain_heads.means.copy_(_mean_features(backbone, sources))
     backbone.update_digest()
+
+
+def _sources(backbone: Backbone, dataset: Dataset, recipe: Recipe) -> list[SourceData]:
+    layout = torch.channels_last  # a third faster for convolutions, and no matter to others
+    device = next(backbone.to(memory_format=layout).parameters()).device
+    # A seed per domain: domains that show the same scenes must not show them in the same step.
+    seeds = [recipe.seed * len(dataset.domains) + k for k in range(len(dataset.domains))]
+    return [
+        SourceData(Subset(dataset, {domain: None}), recipe.batch_size, seed, device, layout)
+        for domain, seed in zip(dataset.domains, seeds, strict=True)
+    ]
 
 
 def _check_domains(dataset: Dataset, recipe: Recipe) -> None:

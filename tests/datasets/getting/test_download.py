@@ -132,4 +132,18 @@ def test_a_small_disk_is_found_before_the_download(server, tmp_path, monkeypatch
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * len(CONTENT) - 1))
     with pytest.raises(UserError, match="needs .* GiB, to arrive and be unpacked"):
         fetch(download(server), tmp_path)
-    assert not (tmp_path / "a.tar.part").exists()
+    assert (tmp_path / "a.tar.part").stat().st_size == 0
+
+
+def test_a_folder_that_cannot_be_written_to(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write .*a.tar.part"):
+        fetch(download(server), tmp_path / "file")
+    assert server.asked == []
+
+
+def test_a_part_that_is_something_else_is_deleted(tmp_path, server):
+    (tmp_path / "a.tar.part").write_bytes(b"<html>" + bytes(SIZE - 6))
+    with pytest.raises(UserError, match="sends a web page"):
+        fetch(download(server), tmp_path)
+    assert fetch(download(server), tmp_path).read_bytes() == CONTENT

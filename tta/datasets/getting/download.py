@@ -67,7 +67,11 @@ def fetch(download: Download, folder: Path, pause: float = 2.0) -> Path:
     path, part = folder / download.name, folder / f"{download.name}.part"
     if path.is_file():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    except OSError as error:
+        raise _unwritable(part, error) from error
     furthest = failures = 0
     while True:
         try:
@@ -90,24 +94,17 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
+def _unwritable(part: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {str(part)!r} ({error.strerror}); choose another --data-dir or make room"
+    )
+
+
 def _continue(download: Download, part: Path) -> None:
     start = _size(part)
     if download.size is not None and start >= download.size:
         return
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    request = urllib.request.Request(download.url, headers=headers)  # noqa: S310 - from sources.py
-    try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise ConnectionError("the server has no more of it") from error
-        if error.code >= http.client.INTERNAL_SERVER_ERROR:
-            raise
-        raise UserError(
-            f"{download.url} answers {error.code} {error.reason}; get the file by hand, or try "
-            "later"
-        ) from error
-    with response:
+    with _open(download, start) as response:
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0  # a server that cannot continue sends the whole file again
         _check_headers(download, response.headers)
@@ -122,6 +119,22 @@ def _continue(download: Download, part: Path) -> None:
             _copy(download, response, file, start, total)
     if total is not None and _size(part) < total:
         raise ConnectionError(f"{_size(part)} of {total} bytes have come")
+
+
+def _open(download: Download, start: int) -> http.client.HTTPResponse:
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    request = urllib.request.Request(download.url, headers=headers)  # noqa: S310 - from sources.py
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise ConnectionError("the server has no more of it") from error
+        if error.code >= http.client.INTERNAL_SERVER_ERROR:
+            raise
+        raise UserError(
+            f"{download.url} answers {error.code} {error.reason}; get the file by hand, or try "
+            "later"
+        ) from error
 
 
 def _announced(headers: Message, start: int) -> int | None:
@@ -167,7 +180,10 @@ def _copy(
         while chunk := response.read(CHUNK):
             if file.tell() == 0:
                 _check_head(download, chunk[:_HEAD])
-            file.write(chunk)
+            try:
+                file.write(chunk)
+            except OSError as error:
+                raise _unwritable(Path(file.name), error) from error
             bar.update(len(chunk))
 
 
@@ -185,8 +201,12 @@ def _check_head(download: Download, head: bytes) -> None:
 
 
 def _check(download: Download, part: Path) -> None:
-    with part.open("rb") as file:
-        _check_head(download, file.read(_HEAD))
+    try:
+        with part.open("rb") as file:
+            _check_head(download, file.read(_HEAD))
+    except UserError:
+        part.unlink()
+        raise
     found = _size(part)
     if download.size is not None and found != download.size:
         part.unlink()
