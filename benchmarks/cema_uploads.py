@@ -98,7 +98,7 @@ def _cells(found: list[dict[str, Any]]) -> list[str]:
 
 
 def _verdict(*groups: list[dict[str, Any]]) -> str:
-    everything, rules, chance = ([100 * run["mean_error"] for run in found] for found in groups)
+    rules, chance, everything = ([100 * run["mean_error"] for run in found] for found in groups)
     gain, spread = statistics.fmean(chance) - rules[0], statistics.stdev(chance)
     if abs(gain) <= 2 * spread:
         judgement = "are no better and no worse than chance"
@@ -108,7 +108,7 @@ def _verdict(*groups: list[dict[str, Any]]) -> str:
         f"At equal uploads the rules {judgement}: {gain:+.2f} points of mean error gained on a "
         f"random subset, whose seeds spread by {spread:.2f} (standard deviation). Against "
         f"uploading everything they give {everything[0] - rules[0]:+.2f} points, at "
-        f"{percent(groups[1][0]['upload_fraction'])} % of its uploads."
+        f"{percent(groups[0][0]['upload_fraction'])} % of its uploads."
     )
 
 
@@ -119,15 +119,17 @@ def main(arguments: list[str] | None = None) -> int:
     add_config_options(parser)
     options = vars(parser.parse_args(arguments))
     config = RunConfig.from_mapping(options, "the command line")
-    still = build_with(config, "bn")
-    rows = {"none (bn)": [measure(still, still.method)]}
-    for name, settings in (("all", EVERYTHING), ("exclusion rules", {})):
-        experiment = build_with(config, "cema", **settings)
-        rows[name] = [measure(experiment, experiment.method)]
-    count = rows["exclusion rules"][0]["counters"]["uploads"]
-    rows["random subset"] = [
-        measure(experiment, random_uploads(experiment, count, seed)) for seed in SEEDS
-    ]
+    still, rules = build_with(config, "bn"), build_with(config, "cema")
+    everything = build_with(config, "cema", **EVERYTHING)
+    by_rule = measure(rules, rules.method)
+    count = by_rule["counters"]["uploads"]
+    by_chance = [measure(rules, random_uploads(rules, count, seed)) for seed in SEEDS]
+    rows = {
+        "none (bn)": [measure(still, still.method)],
+        "exclusion rules": [by_rule],
+        "random subset": by_chance,
+        "all": [measure(everything, everything.method)],
+    }
     command = shlex.join(["python", "benchmarks/cema_uploads.py", *_shown(sys.argv[1:])])
     OUTPUT.parent.mkdir(exist_ok=True)
     write_atomically(OUTPUT, report(command, rows) + "\n")

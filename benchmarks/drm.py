@@ -150,7 +150,7 @@ def benchmarks(folder: Path) -> dict[str, Benchmark]:
     """Return the benchmarks whose data is there."""
     found = {
         "digits-r": Benchmark(
-            "Rotated digits", "digits-r", ANGLES, RotatedDigits.backbone, Recipe()
+            "Rotated digits", "digits-r", ANGLES, RotatedDigits.backbone, Recipe(steps=150)
         )
     }
     assets = os.environ.get("TTA_TEST_ASSETS")
@@ -159,7 +159,7 @@ def benchmarks(folder: Path) -> dict[str, Benchmark]:
         return found
     specification, names = three_digits(Path(assets, "data", "digits"), folder / "digits.npz")
     title = "MNIST / USPS / MNIST-M, 2,000 images each at 32 px"
-    found["digits"] = Benchmark(title, specification, names, "test_resnet", Recipe())
+    found["digits"] = Benchmark(title, specification, names, "test_resnet", Recipe(steps=150))
     with zipfile.ZipFile(Path(assets, "data", "pacs", "images.zip")) as archive:
         archive.extractall(folder / "pacs")
     found["pacs"] = Benchmark(

@@ -1,4 +1,4 @@
-"""Train a source model on one or several domains: ERM, or with --drm a head per domain.
+r"""Train a source model on one or several domains: ERM, or with --drm a head per domain.
 
     python data_scripts/train_source.py --drm --dataset digits-r --output digits.safetensors
     python data_scripts/train_source.py --drm --dataset folder:PACS --held-out sketch \
@@ -6,8 +6,12 @@
 
 A part of every training domain is kept out of training, and the accuracy on it printed. The file
 is one safetensors file; tta/backbones/domain_heads.py and the metadata in its header tell its
-keys. Run it with `python -m tta.run --method drm --weights FILE`, or any other method: these see
-the shared head alone.
+keys. The domain that was left out is then the test stream:
+
+    python -m tta.run --method drm --dataset folder:PACS --domains sketch \
+        --backbone resnet50 --num-classes 7 --weights sketch.safetensors
+
+Methods other than drm take the file too; they see the shared head alone.
 """
 
 from __future__ import annotations

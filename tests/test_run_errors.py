@@ -152,7 +152,7 @@ class RunsCode:
 
 def test_a_pickle_that_runs_code_is_refused_unrun(refused, tmp_path):
     with (tmp_path / "evil.pth").open("wb") as file:
-        pickle.dump({"weight": RunsCode()}, file)
+        pickle.dump({"weight": RunsCode()}, file, protocol=2)
     refused("--backbone", "cifar_resnet20", "--weights", "evil.pth")
     torch.save({"weight": RunsCode()}, tmp_path / "evil.pth")
     refused("--backbone", "cifar_resnet20", "--weights", "evil.pth")

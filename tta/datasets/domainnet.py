@@ -99,6 +99,7 @@ class DomainNet126(_DomainNet126):
 
     domains = TARGETS["real"]
     preset = "domainnet126"
+    backbone = "resnet50_bottleneck256"
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)

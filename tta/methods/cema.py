@@ -36,7 +36,7 @@ class CloudEdgeModelAdaptation(Method):
     """
 
     name = "cema"
-    paper = "Chen et al., Towards robust and efficient cloud-edge model adaptation, ICLR 2024"
+    paper = "Chen et al., Towards robust and efficient cloud-edge elastic model adaptation, 2024"
     state = (
         "parameters",
         "running_statistics",
