@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import json
 import os
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from torchvision.transforms.functional import resize
+from tqdm import tqdm
 
 from tta.backbones.backbone import Backbone
 from tta.datasets import LEAVE_ONE_OUT, Dataset, open_dataset
@@ -91,12 +92,13 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one left-out domain and seed gave: accuracy by row, and the CPU time it took."""
+    """What one left-out domain and seed gave: accuracy by row, and what was chosen."""
 
+    title: str
     held_out: str
+    seed: int
     accuracy: dict[str, float]
     chosen: str
-    seconds: float
 
 
 class FeatureStream:
@@ -122,28 +124,47 @@ def main() -> None:
     parser.add_argument("--only", choices=("digits-r", "digits", "pacs"), help="one benchmark")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument(
+        "--cells", type=Path, help="file of finished cells: an interrupted run continues from it"
+    )
     parser.add_argument("--output", type=Path, default=Path("results/drm.md"))
     options = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(
-            options.workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool,
-    ):
+    with tempfile.TemporaryDirectory() as folder:
         chosen = benchmarks(Path(folder))
-        names = [options.only] if options.only else list(chosen)
-        cells = {
-            name: [
-                pool.submit(run, chosen[name], held_out, seed)
-                for held_out in chosen[name].held_out
-                for seed in SEEDS[: options.seeds]
-            ]
-            for name in names
-        }
-        sections = [section(chosen[name], cells[name]) for name in names]
-        minutes = sum(cell.result().seconds for name in names for cell in cells[name]) / 60
-    text = report(" ".join(["python", *sys.argv]), sections, minutes)
-    options.output.write_text(text, encoding="utf-8")
+        chosen = {name: chosen[name] for name in chosen if options.only in (None, name)}
+        wanted = [
+            (benchmark, held_out, seed)
+            for benchmark in chosen.values()
+            for held_out in benchmark.held_out
+            for seed in SEEDS[: options.seeds]
+        ]
+        cells = measure(wanted, options.workers, options.cells or Path(folder, "cells.jsonl"))
+    sections = [section(benchmark, cells) for benchmark in chosen.values()]
+    options.output.write_text(report(sections, SEEDS[: options.seeds]), encoding="utf-8")
+
+
+def measure(wanted: Sequence[tuple[Benchmark, str, int]], workers: int, file: Path) -> list[Cell]:
+    """Return every wanted cell; those that ``file`` lacks are run and added to it."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    cells = {(cell.title, cell.held_out, cell.seed): cell for cell in map(_parsed, lines)}
+    keys = [(benchmark.title, held_out, seed) for benchmark, held_out, seed in wanted]
+    initial = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(workers, get_context("spawn"), **initial) as pool:
+        running = [
+            pool.submit(run, *cell)
+            for cell, key in zip(wanted, keys, strict=True)
+            if key not in cells
+        ]
+        for future in tqdm(as_completed(running), total=len(running)):
+            cell = future.result()
+            cells[cell.title, cell.held_out, cell.seed] = cell
+            with file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(dataclasses.asdict(cell)) + "\n")
+    return [cells[key] for key in keys]
+
+
+def _parsed(line: str) -> Cell:
+    return Cell(**json.loads(line))
 
 
 def benchmarks(folder: Path) -> dict[str, Benchmark]:
@@ -196,11 +217,11 @@ def three_digits(folder: Path, file: Path) -> tuple[str, tuple[str, ...]]:
     return f"arrays:{file}", tuple(keys)
 
 
-def section(benchmark: Benchmark, cells: Sequence[Future[Cell]]) -> str:
+def section(benchmark: Benchmark, cells: Sequence[Cell]) -> str:
     """Return the table of one benchmark."""
     results: dict[str, dict[str, list[float]]] = {}
     chosen: dict[str, list[str]] = {}
-    for cell in (future.result() for future in cells):
+    for cell in (cell for cell in cells if cell.title == benchmark.title):
         chosen.setdefault(cell.held_out, []).append(cell.chosen)
         for row, accuracy in cell.accuracy.items():
             results.setdefault(row, {}).setdefault(cell.held_out, []).append(accuracy)
@@ -222,7 +243,6 @@ def _cells(by_domain: dict[str, list[float]]) -> list[str]:
 
 def run(benchmark: Benchmark, held_out: str, seed: int) -> Cell:
     """Train without one domain, and return the accuracy of every variant on it."""
-    started = time.process_time()
     source, target = leave_out(benchmark, held_out)
     recipe = dataclasses.replace(benchmark.recipe, seed=seed)
     training, validation = split_validation(source, recipe.validation_fraction, seed)
@@ -245,8 +265,7 @@ def run(benchmark: Benchmark, held_out: str, seed: int) -> Cell:
     found["DRM, best of grid on test (oracle)"] = max(test("drm", values) for values in grid)
     chosen = " ".join(f"{key}={best[key]}" for key in GRID)
     chosen += f" (DRMFull alpha={best_full['alpha']})"
-    print(benchmark.title, held_out, seed, found, chosen, file=sys.stderr, flush=True)
-    return Cell(held_out, found, chosen, time.process_time() - started)
+    return Cell(benchmark.title, held_out, seed, found, chosen)
 
 
 def leave_out(benchmark: Benchmark, held_out: str) -> tuple[Dataset, Dataset]:
@@ -301,17 +320,18 @@ def _accuracy(
     return figures(recorder.domains())["mean_accuracy"]
 
 
-def report(command: str, sections: list[str], minutes: float) -> str:
+def report(sections: Sequence[str], seeds: Sequence[int]) -> str:
     """Return the whole file."""
+    grid = ", ".join(f"{key} {list(values)}" for key, values in GRID.items())
     head = (
-        f"# DRM\n\n    {command}\n\n"
-        "Accuracy in % on the domain left out of training, mean ± standard deviation over the "
-        f"seeds {', '.join(map(str, SEEDS))}; batch {BATCH_SIZE}, predictions before the update; "
-        f"torch {torch.__version__}, one thread, {minutes:.0f} minutes of CPU time.\n\n"
+        f"# DRM\n\n    {' '.join(['python', *sys.argv])}\n\n"
+        "Accuracy in % on the domain left out of training, mean ± standard deviation over seeds "
+        f"{', '.join(map(str, seeds))}; batch {BATCH_SIZE}, predictions before the update; torch "
+        f"{torch.__version__}, one thread.\n\n"
         "All rows but the first use one network: a head per source domain and a shared one. "
         "Hyper-parameters of adaptation are chosen on the held-out part of the source domains, "
-        f"over {', '.join(f'{key} {list(values)}' for key, values in GRID.items())}; the row "
-        "marked oracle takes the best of the same grid on the test labels, and is no result.\n"
+        f"over {grid}; the row marked oracle takes the best of the same grid on the test labels, "
+        "and is no result.\n"
     )
     return "\n".join([head, *sections])
 
