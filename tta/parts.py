@@ -86,7 +86,7 @@ def make_backbone(config: RunConfig, dataset: Dataset) -> Backbone:
         )
     return create_backbone(
         config.backbone,
-        weights=config.weights,
+        weights=config.weights or dataset.other_weights.get(config.backbone),
         num_classes=config.num_classes,
         class_subset=dataset.class_subset,
     )

@@ -30,6 +30,7 @@ FACTS = {  # classes, features, (mean, std)
     "wrn28_10": (10, 640, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))),
     "resnext29_4x32d": (100, 1024, HALF),
     "mobilenetv1_075": (1000, 768, HALF),
+    "digits_vit": (10, 64, HALF),
     "resnet50_bottleneck256": (126, 256, IMAGENET),
 }
 

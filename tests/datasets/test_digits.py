@@ -33,3 +33,15 @@ def test_corruption_does_not_depend_on_the_batch(severity):
     alone = data.images("gaussian_noise", severity, np.array([5]))
     assert together.dtype == torch.uint8
     assert torch.equal(together[2], alone[0])
+
+
+def test_the_digits_bring_weights_for_a_vision_transformer():
+    digits = open_dataset("digits-c")
+    backbone = create_backbone(
+        "digits_vit", weights=digits.other_weights["digits_vit"], num_classes=10
+    )
+    rows = np.arange(len(digits.labels("brightness", 1)))
+    images = digits.images("brightness", 1, rows).float() / 255
+    with torch.no_grad():
+        predicted = backbone(images).argmax(1).numpy()
+    assert (predicted == digits.labels("brightness", 1)).mean() > 0.8

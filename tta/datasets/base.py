@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class Dataset(ABC):
             all of them.
         backbone: default backbone name, or None.
         weights: default checkpoint of that backbone, or None.
+        other_weights: checkpoints of further backbones, by name.
         train_at_first_use: where there is no such checkpoint, train one with a head per domain of
             ``source``, and keep it.
         cloud_backbone: default larger model of edge-cloud methods, or None.
@@ -49,6 +51,7 @@ class Dataset(ABC):
     class_subset: tuple[int, ...] | None = None
     backbone: str | None = None
     weights: str | None = None
+    other_weights: Mapping[str, str] = MappingProxyType({})
     cloud_backbone: str | None = None
     cloud_weights: str | None = None
     train_at_first_use: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from tta.datasets.base import NATURAL, Dataset
 SIZE = 32
 ASSETS = Path(__file__).parent / "assets"
 WEIGHTS = ASSETS / "digits_test_resnet.safetensors"
+VIT_WEIGHTS = ASSETS / "digits_vit.safetensors"
 CLOUD_WEIGHTS = ASSETS / "digits_cifar_resnet32.safetensors"
 
 
@@ -50,6 +52,7 @@ class _Digits(Dataset):
     num_classes = 10
     backbone = "test_resnet.r160_in1k"
     weights = str(WEIGHTS)
+    other_weights = MappingProxyType({"digits_vit": str(VIT_WEIGHTS)})
     cloud_backbone = "cifar_resnet32"
     cloud_weights = str(CLOUD_WEIGHTS)
     source = "digits"
