@@ -73,7 +73,6 @@ def main() -> None:
             "preset": "defaults",
             "batch_size": 64,
             "contiguous_batches": True,
-            "output": folder,
         }
         rows = [_row("bn", run(RunConfig(method="bn", **shared)))]
         for values in tqdm(list(itertools.product(*GRID.values()))):

@@ -131,7 +131,6 @@ def main(arguments: list[str] | None = None) -> int:
         "all": [measure(everything, everything.method)],
     }
     command = shlex.join(["python", "benchmarks/cema_uploads.py", *_shown(sys.argv[1:])])
-    OUTPUT.parent.mkdir(exist_ok=True)
     write_atomically(OUTPUT, report(command, rows) + "\n")
     return 0
 

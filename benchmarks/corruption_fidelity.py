@@ -24,6 +24,7 @@ from tta.backbones.backbone import Backbone
 from tta.config import RunConfig
 from tta.corruptions import corrupt
 from tta.experiment import run
+from tta.reporting.run_directory import write_atomically
 from tta.reporting.tables import markdown
 
 DETERMINISTIC = (
@@ -161,7 +162,7 @@ def main() -> None:
         "cifar10-c@gen: the 5,000 clean images at hand, one seed.\n\n"
         f"{markdown(header, lines)}\n"
     )
-    OUTPUT.write_text(text)
+    write_atomically(OUTPUT, text)
     print(text)
 
 

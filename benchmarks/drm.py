@@ -36,6 +36,7 @@ from tta.datasets.subset import Subset, split_validation
 from tta.evaluation import evaluate
 from tta.methods import find_method
 from tta.reporting.recorder import Recorder
+from tta.reporting.run_directory import write_atomically
 from tta.reporting.summary import figures
 from tta.reporting.tables import markdown
 from tta.scenarios import ScenarioOptions, plan_stream
@@ -140,7 +141,7 @@ def main() -> None:
         ]
         cells = measure(wanted, options.workers, options.cells or Path(folder, "cells.jsonl"))
     sections = [section(benchmark, cells) for benchmark in chosen.values()]
-    options.output.write_text(report(sections, SEEDS[: options.seeds]), encoding="utf-8")
+    write_atomically(options.output, report(sections, SEEDS[: options.seeds]))
 
 
 def measure(wanted: Sequence[tuple[Benchmark, str, int]], workers: int, file: Path) -> list[Cell]:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from tta.config import RunConfig
 from tta.experiment import run
 from tta.reporting.comparison import comparison
+from tta.reporting.run_directory import write_atomically
 
 SEED_SYSTEMS = ("source", "bn", "bn_alpha", "bn_ema", "core", "lame", "tent", "rmt", "cema")
 RESULTS = Path("results")
@@ -128,7 +129,7 @@ def main() -> None:
                 f"# {name.replace('_', ' ').capitalize()}\n\n`python benchmarks/tables.py {name}`"
             )
             sections = [table.render(assets) for table in tables]
-            (RESULTS / f"{name}.md").write_text("\n\n".join([head, *sections]), encoding="utf-8")
+            write_atomically(RESULTS / f"{name}.md", "\n\n".join([head, *sections]))
 
 
 if __name__ == "__main__":
