@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ class Dataset(ABC):
         source: specification of the data set that holds its source images, or None.
         preset: file of published hyper-parameters in ``tta/presets``, or None.
         batch_size: the published batch size.
+        provenance: what images made on the fly were made with, as plain values for the records.
         image_size: (height, width) that image files are resized and centre-cropped to; set from
             the backbone. None keeps them as they are.
     """
@@ -58,6 +60,7 @@ class Dataset(ABC):
     source: str | None = None
     preset: str | None = None
     batch_size: int = 64
+    provenance: Mapping[str, Any] = MappingProxyType({})
     image_size: tuple[int, int] | None = None
 
     @abstractmethod

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from tta.corruptions import CORRUPTIONS, corrupt
+from tta.corruptions import CORRUPTIONS
 from tta.datasets.arrays import array_digest
 from tta.datasets.base import NATURAL
 from tta.datasets.cifar_batches import CIFAR10, CIFAR100, Edition, read_split
 from tta.datasets.facts import DatasetFacts
+from tta.datasets.generated import GeneratedDataset
 from tta.datasets.image_files import PROBES
 from tta.datasets.images import take_rows
 from tta.datasets.stored import StoredDataset
@@ -112,7 +113,7 @@ class PublishedCifarC(_CifarC):
         return array
 
 
-class GeneratedCifarC(_CifarC):
+class GeneratedCifarC(GeneratedDataset, _CifarC):
     """The corruptions made on the fly from the clean test images, by this package's code.
 
     An image gets the same corruption wherever it comes from: its official number seeds the draws.
@@ -133,7 +134,7 @@ class GeneratedCifarC(_CifarC):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         clean = take_rows(self._clean.images, indices)
-        return corrupt(clean, domain, severity, ids=self._clean.index[indices])
+        return self.corrupted(clean, domain, severity, self._clean.index[indices])
 
     def digest(self) -> str:
         clean = self._clean

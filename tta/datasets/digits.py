@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tta.corruptions import CORRUPTIONS, corrupt
+from tta.corruptions import CORRUPTIONS, corrupt, frost_source
 from tta.datasets.base import NATURAL, Dataset
 
 SIZE = 32
@@ -88,6 +88,7 @@ class CorruptedDigits(_Digits):
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
+    provenance = {"frost": frost_source(None)}
 
     def __init__(self, path: str = "") -> None:
         super().__init__(source_split=False)

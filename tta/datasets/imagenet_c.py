@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import resize
 
-from tta.corruptions import CORRUPTIONS, corrupt
-from tta.datasets.base import Dataset
+from tta.corruptions import CORRUPTIONS
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
+from tta.datasets.generated import GeneratedDataset
 from tta.datasets.imagenet import imagenet_classes
 from tta.datasets.images import IMAGENET, Resizing, png_bytes, read_image
 from tta.errors import UserError
@@ -92,7 +92,7 @@ class _Listed(_ImageNetC):
         return names, np.array([label[name.split("/")[0]] for name in names], np.int64)
 
 
-class _Generated(Dataset):
+class _Generated(GeneratedDataset):
     """Corruptions made on the fly by this package's code from validation images.
 
     As for the published set, images are resized to 256 (short side, bilinear) and cropped to 224
@@ -107,7 +107,7 @@ class _Generated(Dataset):
         files = [self.file(domain, severity, int(index)) for index in indices]
         clean = torch.stack([read_image(f, (SIDE, SIDE), IMAGENET, self.cure) for f in files])
         ids = [int(re.sub(r"\D", "", file.stem.split("_")[-1])) for file in files]
-        corrupted = corrupt(clean, domain, severity, ids=ids)
+        corrupted = self.corrupted(clean, domain, severity, np.array(ids))
         if self.image_size in (None, (SIDE, SIDE)):
             return corrupted
         return resize(corrupted, list(self.image_size), antialias=True)

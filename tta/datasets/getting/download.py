@@ -216,7 +216,7 @@ def _check(download: Download, part: Path) -> None:
         )
     if download.checksum:
         algorithm, _, expected = download.checksum.partition(":")
-        digest = _digest(part, algorithm)
+        digest = file_digest(part, algorithm)
         if digest != expected:
             part.unlink()
             raise UserError(
@@ -225,7 +225,8 @@ def _check(download: Download, part: Path) -> None:
             )
 
 
-def _digest(file: Path, algorithm: str) -> str:
+def file_digest(file: Path, algorithm: str) -> str:
+    """Return the digest of a file as hexadecimal digits."""
     digest = hashlib.new(algorithm)
     with file.open("rb") as stream:
         while chunk := stream.read(CHUNK):

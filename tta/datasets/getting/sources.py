@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tta.datasets import frost
 from tta.datasets.getting.download import Download
 
 
@@ -46,6 +47,14 @@ def _domainnet(domain: str, place: str, md5: str) -> Download:
     return Download(
         url, f"{domain}.zip", None, f"md5:{md5}", "AWS Renate and other loaders", (domain,)
     )
+
+
+def _frost(name: str) -> Download:
+    url = (
+        f"https://raw.githubusercontent.com/hendrycks/robustness/master/ImageNet-C/create_c/{name}"
+    )
+    checksum = f"sha256:{frost.SHA256[name]}"
+    return Download(url, name, None, checksum, "the package imagecorruptions", (name,))
 
 
 def _domainnet_list(domain: str) -> Download:
@@ -147,6 +156,7 @@ SOURCES = {
         folder="ImageNet-C",
     ),
     "imagenet-c-list": Source((), (_ROBUSTBENCH_LIST,), folder="ImageNet-C"),
+    "frost": Source((), tuple(_frost(name) for name in frost.SHA256), folder=frost.FOLDER),
     "imagenet-r": Source(
         ("imagenet-r",),
         (
