@@ -18,7 +18,7 @@ def test_labels_belong_to_their_images_across_domains():
     data = RandomImages(7, ("a", "b"))
     source = SourceData(data, batch_size=6, seed=1)
     rows = source.order(0)[:6]
-    images, labels = source.load(rows)
+    images, labels = next(source.batches(rows))
     for row, image, label in zip(rows, images, labels, strict=True):
         domain, index = divmod(int(row), 7)
         expected = data.images("ab"[domain], 1, np.array([index]))[0]

@@ -69,6 +69,12 @@ class RunConfig:
         "data",
         metavar="DIR",
     )
+    decoded_cache: str | None = option(
+        None,
+        "keep decoded image files as uint8 arrays in this folder, for later epochs and runs",
+        "data",
+        metavar="DIR",
+    )
     source: str | None = option(
         None,
         "source images for methods that need them, in the same forms; default: the dataset's own",
@@ -157,6 +163,14 @@ class RunConfig:
     device: str = option(
         "auto", "where the model runs", "machine", choices=("auto", "cpu", "cuda", "mps")
     )
+    workers: int | None = option(
+        None,
+        "processes that decode or corrupt images ahead; default: none on a CPU or for arrays, "
+        "else one per core, at most 8",
+        "machine",
+        minimum=0,
+        metavar="N",
+    )
     precision: str = option(
         "fp32", "of forward passes", "machine", choices=("fp32", "bf16", "fp16")
     )
@@ -175,7 +189,15 @@ class RunConfig:
         "error", "figure that tables show", "records", choices=("error", "accuracy")
     )
 
-    UNRECORDED = ("data_dir", "output", "force", "no_cache", "metric")
+    UNRECORDED = (
+        "data_dir",
+        "decoded_cache",
+        "workers",
+        "output",
+        "force",
+        "no_cache",
+        "metric",
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -16,8 +16,10 @@ import torch
 
 from tta.backbones.backbone import Backbone
 from tta.cache import PreparationCache, code_digest
+from tta.calibration import calibrate
 from tta.config import RunConfig
-from tta.datasets import Dataset, open_dataset
+from tta.datasets import Dataset
+from tta.datasets.ccc import ContinuallyChanging
 from tta.evaluation import autocast, evaluate
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
@@ -27,10 +29,13 @@ from tta.parts import (
     check_classes,
     choose_device,
     choose_memory_format,
+    choose_workers,
+    fit_images,
     make_backbone,
     make_cloud,
     make_method,
     make_source,
+    open_test_data,
     resolve_params,
     scenario_options,
 )
@@ -122,7 +127,7 @@ def build(config: RunConfig) -> Experiment:
         UserError: bad input of any kind.
     """
     method_class = find_method(config.method)
-    dataset = open_dataset(config.dataset, config.data_dir)
+    dataset = open_test_data(config)
     params, preset = resolve_params(method_class, config, dataset)
     plan = plan_stream(config.scenario, dataset, scenario_options(config))
     device = choose_device(config.device)
@@ -130,8 +135,10 @@ def build(config: RunConfig) -> Experiment:
     check_classes(dataset, backbone)
     memory_format = choose_memory_format(config.memory_format, backbone)
     backbone.to(memory_format=memory_format)
-    dataset.image_size = backbone.input_size[1:]
+    fit_images(config, dataset, backbone)
     dataset.check(plan.domains, tuple(sorted({int(level) for level in plan.severity})))
+    if isinstance(dataset, ContinuallyChanging):
+        calibrate(dataset, backbone, device, cache=not config.no_cache)
     batch_size = batch_size_of(config, dataset)
     needs = method_class.needs(params)
     source = None
@@ -152,6 +159,7 @@ def build(config: RunConfig) -> Experiment:
             contiguous=config.contiguous_batches,
             device=device,
             memory_format=memory_format,
+            workers=choose_workers(config, dataset, device),
         ),
         backbone=backbone,
         cloud=cloud,

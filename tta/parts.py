@@ -11,6 +11,8 @@ from tta.backbones import create_backbone
 from tta.backbones.backbone import Backbone
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
+from tta.datasets.decoded_cache import open_cache_folder
+from tta.datasets.loading import default_workers
 from tta.errors import UserError
 from tta.methods import Method
 from tta.methods.cloud import CloudOptions
@@ -50,6 +52,14 @@ def scenario_options(config: RunConfig) -> ScenarioOptions:
         dirichlet=config.dirichlet,
         zipf=config.zipf,
     )
+
+
+def open_test_data(config: RunConfig) -> Dataset:
+    """Return the test data; a stream without end gets its length from the number of samples."""
+    dataset = open_dataset(config.dataset, config.data_dir)
+    if dataset.length is not None and config.num_samples is not None:
+        dataset.length = config.num_samples
+    return dataset
 
 
 def choose_device(name: str) -> torch.device:
@@ -129,6 +139,18 @@ def choose_memory_format(name: str, backbone: nn.Module) -> torch.memory_format:
     return torch.contiguous_format
 
 
+def fit_images(config: RunConfig, dataset: Dataset, backbone: Backbone) -> None:
+    """Let image files be resized to the backbone's input, and kept so where the user wants it."""
+    dataset.image_size = backbone.input_size[1:]
+    if config.decoded_cache is not None:
+        dataset.decoded_cache = open_cache_folder(config.decoded_cache)
+
+
+def choose_workers(config: RunConfig, dataset: Dataset, device: torch.device) -> int:
+    """Return the number of loading processes that the user chose, or what suits the data set."""
+    return default_workers(dataset.costly, device) if config.workers is None else config.workers
+
+
 def batch_size_of(config: RunConfig, dataset: Dataset) -> int:
     """Return the batch size that the user chose, or the data set's published one."""
     return config.batch_size or dataset.batch_size
@@ -147,10 +169,11 @@ def make_source(
     if specification is None:
         return None
     images = open_dataset(specification, config.data_dir)
-    images.image_size = backbone.input_size[1:]
+    fit_images(config, images, backbone)
     check_classes(images, backbone)
     batch_size = max(batch_size, config.window)
-    return SourceData(images, batch_size, config.seed, device, memory_format)
+    workers = choose_workers(config, images, device)
+    return SourceData(images, batch_size, config.seed, device, memory_format, workers)
 
 
 def make_method(

@@ -28,6 +28,7 @@ class Catalog(Protocol):
     domains: tuple[str, ...]
     severities: tuple[int, ...]
     default_severity: int
+    in_order: bool
 
     def labels(self, domain: str, severity: int) -> np.ndarray: ...
 
@@ -134,6 +135,9 @@ SCENARIOS = {
     ),
 }
 
+IN_ORDER = ("continual", "recorded")
+"""Scenarios that keep the order of a data set that has one of its own."""
+
 
 @dataclass(frozen=True)
 class _Visit:
@@ -152,6 +156,11 @@ def plan_stream(name: str, catalog: Catalog, options: ScenarioOptions) -> Stream
     if name not in SCENARIOS:
         raise UserError(f"unknown scenario {name!r}; {did_you_mean(name, SCENARIOS)}")
     scenario = SCENARIOS[name]
+    if catalog.in_order and name not in IN_ORDER:
+        raise UserError(
+            f"dataset {catalog.name!r} is a stream in an order of its own; choose --scenario "
+            f"{' or '.join(IN_ORDER)}"
+        )
     if scenario.recorded:
         return _recorded(catalog, options)
     visits = [
@@ -205,6 +214,9 @@ def _draw_visit(
     catalog: Catalog, options: ScenarioOptions, position: int, domain: str, severity: int
 ) -> _Visit:
     labels = catalog.labels(domain, severity)
+    if catalog.in_order:
+        index = np.arange(min(len(labels), options.num_samples or len(labels)))
+        return _Visit(0, severity, index, labels[index])
     index = _subset(len(labels), options.num_samples)
     key = [options.seed, position, severity, zlib.crc32(domain.encode())]
     index = np.random.default_rng(key).permutation(index)

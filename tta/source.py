@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tta.datasets.images import to_unit_range
+from tta.datasets.loading import load_ahead
 
 if TYPE_CHECKING:
     from tta.datasets.base import Dataset
@@ -24,6 +25,7 @@ class SourceData:
         seed: of the shuffles.
         device: where batches are put.
         memory_format: layout of the image batches.
+        workers: processes that load batches ahead; batches are the same for any number.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class SourceData:
         seed: int = 0,
         device: torch.device | str = "cpu",
         memory_format: torch.memory_format = torch.contiguous_format,
+        workers: int = 0,
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
         self.device = torch.device(device)
         self.memory_format = memory_format
+        self.workers = workers
         labels = [dataset.labels(name, dataset.severities[0]) for name in dataset.domains]
         sizes = [len(part) for part in labels]
         self._labels = np.concatenate(labels)
@@ -54,18 +58,26 @@ class SourceData:
 
     def one_pass(self, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once: images ``[B, 3, H, W]`` in [0, 1] and labels ``[B]``."""
-        order = self.order(epoch)
-        for start in range(0, len(order), self.batch_size):
-            yield self.load(order[start : start + self.batch_size])
+        return self.batches(self.order(epoch))
 
-    def load(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return images and labels of the given rows."""
+    def batches(self, order: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images and labels of the given rows, in batches."""
+        parts = [
+            order[start : start + self.batch_size]
+            for start in range(0, len(order), self.batch_size)
+        ]
+        pin = self.device.type == "cuda"
+        for rows, levels in zip(
+            parts, load_ahead(self._levels, parts, self.workers, pin), strict=True
+        ):
+            labels = torch.from_numpy(self._labels[rows]).to(self.device, non_blocking=True)
+            yield to_unit_range(levels, self.device, self.memory_format), labels
+
+    def _levels(self, rows: np.ndarray) -> Tensor:
         severity = np.full(len(rows), self.dataset.severities[0])
-        images = self.dataset.gather(
+        return self.dataset.gather(
             self.dataset.domains, self._domain[rows], severity, self._index[rows]
         )
-        labels = torch.from_numpy(self._labels[rows]).to(self.device, non_blocking=True)
-        return to_unit_range(images, self.device, self.memory_format), labels
 
 
 class SourceBatches:
@@ -80,14 +92,16 @@ class SourceBatches:
         self.source = source
         self.epoch = first_epoch
         self.position = 0
-        self._order = source.order(first_epoch)
+        self._ahead: Iterator[tuple[Tensor, Tensor]] | None = None
 
     def __next__(self) -> tuple[Tensor, Tensor]:
-        if self.position >= len(self._order):
+        if self.position >= len(self.source):
             self.load_state_dict({"epoch": self.epoch + 1, "position": 0})
-        rows = self._order[self.position : self.position + self.source.batch_size]
-        self.position += len(rows)
-        return self.source.load(rows)
+        if self._ahead is None:
+            self._ahead = self.source.batches(self.source.order(self.epoch)[self.position :])
+        images, labels = next(self._ahead)
+        self.position += len(labels)
+        return images, labels
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the stream."""
@@ -95,8 +109,8 @@ class SourceBatches:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go to a position in the stream."""
-        if state["epoch"] != self.epoch:
-            self._order = self.source.order(state["epoch"])
+        if (self.epoch, self.position) != (state["epoch"], state["position"]):
+            self._ahead = None
         self.epoch, self.position = state["epoch"], state["position"]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tta.datasets.base import Dataset
 from tta.datasets.images import to_unit_range
+from tta.datasets.loading import load_ahead
 from tta.scenarios import StreamPlan
 
 
@@ -41,6 +42,8 @@ class Stream:
         contiguous: let batches run across segments instead (but not across a reset).
         device: where images are put.
         memory_format: layout of the image batches.
+        workers: processes that load batches ahead, for the whole stream; batches are the same for
+            any number.
     """
 
     def __init__(
@@ -52,23 +55,27 @@ class Stream:
         contiguous: bool = False,
         device: torch.device | str = "cpu",
         memory_format: torch.memory_format = torch.contiguous_format,
+        workers: int = 0,
     ) -> None:
         self.dataset = dataset
         self.plan = plan
         self.device = torch.device(device)
         self.memory_format = memory_format
+        self.workers = workers
         self.bounds = batch_bounds(plan, batch_size, contiguous)
 
     def __len__(self) -> int:
         return len(self.bounds)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start, stop in self.bounds:
-            images = to_unit_range(self._load(start, stop), self.device, self.memory_format)
+        pin = self.device.type == "cuda"
+        loaded = load_ahead(self._load, self.bounds, self.workers, pin)
+        for (start, stop), levels in zip(self.bounds, loaded, strict=True):
+            images = to_unit_range(levels, self.device, self.memory_format)
             yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
 
-    def _load(self, start: int, stop: int) -> Tensor:
-        plan, rows = self.plan, slice(start, stop)
+    def _load(self, bounds: tuple[int, int]) -> Tensor:
+        plan, rows = self.plan, slice(*bounds)
         return self.dataset.gather(
             plan.domains, plan.domain[rows], plan.severity[rows], plan.index[rows]
         )

@@ -84,7 +84,12 @@ def _box_matrix(source: int, target: int) -> Tensor:
 
 
 def jpeg_compression(images: Tensor, quality: int, random: ImageRandom) -> Tensor:
-    """Encode and decode as JPEG (4:2:0) by Pillow, on the CPU for images of any device."""
+    """Encode and decode as JPEG of ``quality`` 1 to 95."""
+    return as_jpeg(images, quality)
+
+
+def as_jpeg(images: Tensor, quality: int) -> Tensor:
+    """Return uint8 images through a JPEG file (4:2:0) by Pillow, on the CPU for any device."""
     pictures = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     decoded = np.stack([_through_jpeg(picture, quality) for picture in pictures])
     return torch.from_numpy(decoded).permute(0, 3, 1, 2).contiguous().to(images.device)

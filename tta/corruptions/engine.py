@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tta.corruptions import blur, digital, elastic, glass, motion, noise, spatter, weather, zoom
+from tta.corruptions.interpolation import severity_constants
 from tta.corruptions.random import ImageRandom
-from tta.corruptions.severity import severity_constants
+from tta.corruptions.severity import choose_table
 from tta.errors import UserError
 
 _Corruption = Callable[..., Tensor]
@@ -44,7 +45,7 @@ _CHUNK_VALUES = 1 << 18
 def corrupt(
     images: Tensor,
     name: str,
-    severity: int,
+    severity: float,
     ids: Sequence[int] | Tensor,
     seed: int = 0,
     *,
@@ -60,7 +61,8 @@ def corrupt(
     Args:
         images: [B, 3, H, H], uint8 in 0 .. 255 or floating point in [0, 1] (rounded to 8 bits).
         name: one of ``CORRUPTIONS`` or ``EXTRA_CORRUPTIONS``.
-        severity: 1 to 5.
+        severity: 1 to 5; of the 15, also between whole severities, from above 0, where constants
+            are interpolated as CCC does.
         ids: one integer id per image.
         seed: any integer; another seed gives other draws.
         table: "cifar" or "imagenet" severity constants; by default chosen by size (below 96
@@ -77,7 +79,7 @@ def corrupt(
         UserError: unknown name or table, severity out of range, images or ids of a wrong shape.
     """
     _check_images(images)
-    constants = severity_constants(name, severity, images.shape[-1], table)
+    constants = severity_constants(name, severity, choose_table(name, images.shape[-1], table))
     ids = _as_ids(ids, images)
     levels = images if images.dtype == torch.uint8 else _to_levels(images)
     rows = max(1, _CHUNK_VALUES // images[0].numel()) if len(images) else 1
@@ -85,8 +87,10 @@ def corrupt(
         "frost": {"textures": frost_textures},
         "glass_blur": {"swap": glass_swap},
     }.get(name, {})
+    # Whole severities keep their own draws; those between get a number that none of them has.
+    stream = int(severity) if severity == int(severity) else round(severity * 1_000_000)
     parts = [
-        _FUNCTIONS[name](part, constants, ImageRandom(part_ids, name, severity, seed), **options)
+        _FUNCTIONS[name](part, constants, ImageRandom(part_ids, name, stream, seed), **options)
         for part, part_ids in zip(levels.split(rows), ids.split(rows), strict=True)
         if len(part)
     ]

@@ -6,8 +6,6 @@ What an entry means is documented at the corruption that reads it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from tta.errors import UserError, did_you_mean
 
 CORRUPTIONS = (
@@ -120,23 +118,20 @@ _IMAGENET = {
 TABLES = {"cifar": _CIFAR, "imagenet": _IMAGENET}
 
 
-def severity_constants(name: str, severity: int, side: int, table: str | None) -> Any:
-    """Return the constants of one corruption at one severity.
+def choose_table(name: str, side: int, table: str | None) -> str:
+    """Return the name of the table of severity constants.
 
     Args:
         name: one of ``CORRUPTIONS`` or ``EXTRA_CORRUPTIONS``.
-        severity: 1 to 5.
         side: image side in pixels; below 96 it selects the CIFAR table.
         table: "cifar" or "imagenet" overrides the choice by size.
 
     Raises:
-        UserError: unknown corruption or table, or severity out of range.
+        UserError: unknown corruption or table.
     """
     table = table or ("cifar" if side < SMALLEST_IMAGENET_SIDE else "imagenet")
     if table not in TABLES:
         raise UserError(f"unknown severity table {table!r}; {did_you_mean(table, TABLES)}")
     if name not in TABLES[table]:
         raise UserError(f"unknown corruption {name!r}; {did_you_mean(name, TABLES[table])}")
-    if severity not in (1, 2, 3, 4, 5):
-        raise UserError(f"severity {severity!r} of {name} is not one of 1, 2, 3, 4, 5")
-    return TABLES[table][name][severity - 1]
+    return table

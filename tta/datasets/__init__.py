@@ -16,6 +16,9 @@ DATASETS: Registry[Callable[..., Dataset]] = Registry(
     "dataset",
     {
         "arrays": "tta.datasets.arrays:ArrayDataset",
+        "ccc": "tta.datasets.ccc:CccImageNet",
+        "ccc-cifar10": "tta.datasets.ccc:CccCifar10",
+        "ccc-cifar100": "tta.datasets.ccc:CccCifar100",
         "cifar10": "tta.datasets.cifar:SourceCifar10",
         "cifar10-c": "tta.datasets.cifar:Cifar10C",
         "cifar10-c@gen": "tta.datasets.cifar:Cifar10CGenerated",
@@ -56,12 +59,19 @@ LEAVE_ONE_OUT = (
     "pacs-source",
 )
 """Data sets that take the domain to hold out of training where others take a path."""
-CHOICE = ("domainnet126", "domainnet126-source", "imagenet")
-"""Data sets that take a choice of their own there: a source domain, or whose classes to keep."""
+CHOICE = (
+    "ccc",
+    "ccc-cifar10",
+    "ccc-cifar100",
+    "domainnet126",
+    "domainnet126-source",
+    "imagenet",
+)
+"""Data sets that take a choice of their own there: options, a source domain, or whose classes."""
 
 
 def open_dataset(specification: str, data_dir: str | Path | None = None) -> Dataset:
-    """Return the data set that ``NAME``, ``KIND:PATH`` or ``NAME:HELD_OUT`` stands for.
+    """Return the data set that ``NAME``, ``KIND:PATH`` or ``NAME:CHOICE`` stands for.
 
     Args:
         specification: of the data set.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +44,11 @@ class Dataset(ABC):
         provenance: what images made on the fly were made with, as plain values for the records.
         image_size: (height, width) that image files are resized and centre-cropped to; set from
             the backbone. None keeps them as they are.
+        in_order: whether samples make sense in the order of their indices alone.
+        length: images of a stream without end, set from ``--num-samples``; None for all others.
+        costly: whether images are decoded or made when they are asked for, which worker processes
+            can do ahead.
+        decoded_cache: folder in which decoded image files are kept, or None.
     """
 
     name: str
@@ -62,6 +68,10 @@ class Dataset(ABC):
     batch_size: int = 64
     provenance: Mapping[str, Any] = MappingProxyType({})
     image_size: tuple[int, int] | None = None
+    in_order: bool = False
+    length: int | None = None
+    costly: bool = False
+    decoded_cache: Path | None = None
 
     @abstractmethod
     def labels(self, domain: str, severity: int) -> np.ndarray:

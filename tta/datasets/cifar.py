@@ -20,7 +20,7 @@ from tta.datasets.arrays import array_digest
 from tta.datasets.base import NATURAL
 from tta.datasets.cifar_batches import CIFAR10, CIFAR100, Edition, read_split
 from tta.datasets.facts import DatasetFacts
-from tta.datasets.generated import GeneratedDataset
+from tta.datasets.generated import GeneratedDataset, name_of, read_marker
 from tta.datasets.image_files import PROBES
 from tta.datasets.images import take_rows
 from tta.datasets.stored import StoredDataset
@@ -52,6 +52,8 @@ class PublishedCifarC(_CifarC):
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
         self._arrays: dict[str, np.ndarray] = {}
+        self.provenance = read_marker(data_dir / self.folder)
+        self.name = name_of(type(self).name, self.provenance)
 
     def labels(self, domain: str, severity: int) -> np.ndarray:
         return self._labels[_rows(severity)]

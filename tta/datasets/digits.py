@@ -88,6 +88,7 @@ class CorruptedDigits(_Digits):
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
+    costly = True
     provenance = {"frost": frost_source(None)}
 
     def __init__(self, path: str = "") -> None:

@@ -6,13 +6,16 @@ import hashlib
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 from torch import Tensor
 
 from tta.datasets.base import Dataset
+from tta.datasets.decoded_cache import DecodedImages
 from tta.datasets.images import FIT, Resizing, check_image, read_image
 from tta.errors import UserError
 
@@ -28,6 +31,7 @@ class ImageFileDataset(Dataset):
         cure: what to do about a file that is missing or damaged.
     """
 
+    costly = True
     resizing: Resizing = FIT
     cure: str = "replace it or remove it"
 
@@ -36,8 +40,32 @@ class ImageFileDataset(Dataset):
         """Return the file of a sample."""
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self.decoded(domain, severity, indices, self.image_size, self.resizing)
+
+    def decoded(
+        self,
+        domain: str,
+        severity: int,
+        indices: np.ndarray,
+        size: tuple[int, int] | None,
+        resizing: Resizing,
+    ) -> Tensor:
+        """Return uint8 images ``[B, 3, H, W]`` of ``size``, out of the cache where there is one."""
+        decode = partial(self._decode, domain, severity, size, resizing)
+        if self.decoded_cache is None or size is None:
+            return decode(indices)
+        return self._store(domain, severity, size, resizing).take(indices, decode)
+
+    def _decode(
+        self,
+        domain: str,
+        severity: int,
+        size: tuple[int, int] | None,
+        resizing: Resizing,
+        indices: np.ndarray,
+    ) -> Tensor:
         files = [self.file(domain, severity, int(index)) for index in indices]
-        images = [read_image(file, self.image_size, self.resizing, self.cure) for file in files]
+        images = [read_image(file, size, resizing, self.cure) for file in files]
         shapes = {tuple(image.shape[1:]) for image in images}
         if len(shapes) > 1:
             raise UserError(
@@ -45,6 +73,21 @@ class ImageFileDataset(Dataset):
                 "set image_size, so that they are resized to one"
             )
         return torch.stack(images)
+
+    def _store(
+        self, domain: str, severity: int, size: tuple[int, int], resizing: Resizing
+    ) -> DecodedImages:
+        opened = self.__dict__.setdefault("_stores", {})
+        if (domain, severity, size) not in opened:
+            count = len(self.labels(domain, severity))
+            sha = hashlib.sha256(f"{PIL.__version__} {resizing} {size} {count}\n".encode())
+            for index in _probes(count):
+                file = self.file(domain, severity, index)
+                sha.update(f"{file.absolute()} {file.stat().st_mtime_ns} ".encode())
+                sha.update(_identity(file))
+            key = sha.hexdigest()
+            opened[domain, severity, size] = DecodedImages(self.decoded_cache, key, count, size)
+        return opened[domain, severity, size]
 
     def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
         sizes = [self.file(domain, severity, int(index)).stat().st_size for index in indices]
@@ -76,9 +119,13 @@ class ImageFileDataset(Dataset):
             except UserError:  # a domain that is not on disk is no part of any stream
                 continue
             sha.update(f"{domain}:".encode() + np.ascontiguousarray(labels, "<i8").tobytes())
-            for index in range(0, len(labels), max(1, len(labels) // PROBES)):
+            for index in _probes(len(labels)):
                 sha.update(_identity(self.file(domain, self.default_severity, index)))
         return sha.hexdigest()
+
+
+def _probes(count: int) -> range:
+    return range(0, count, max(1, count // PROBES))
 
 
 def _identity(file: Path) -> bytes:

@@ -112,6 +112,26 @@ class ImageNetTrain(ImageNetFolders):
         return [name for name in super().subfolders(folder) if name not in unused]
 
 
+class ImageNetValidation(ImageNetFolders):
+    """The clean validation images, which other data sets are made of.
+
+    Below the data folder: ``imagenet/val/<wnid>/*.JPEG``.
+    """
+
+    name = "imagenet-val"
+    domains = ("val",)
+    root = "imagenet/val"
+    source = None
+    facts = DatasetFacts(
+        "ImageNet (validation)",
+        1000,
+        50_000,
+        "non-commercial research, on registration",
+        "https://image-net.org/download.php",
+        get="imagenet",
+    )
+
+
 class ImageNetR(ImageNetSubset):
     """``imagenet-r``: ImageNet-R (Hendrycks et al., ICCV 2021), renditions of 200 classes."""
 

@@ -18,16 +18,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 from torchvision.transforms.functional import resize
 
 from tta.corruptions import CORRUPTIONS
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
-from tta.datasets.generated import GeneratedDataset
+from tta.datasets.generated import GeneratedDataset, name_of, read_marker
 from tta.datasets.imagenet import imagenet_classes
-from tta.datasets.images import IMAGENET, Resizing, png_bytes, read_image
+from tta.datasets.images import IMAGENET, Resizing, png_bytes
 from tta.errors import UserError
 
 LIST = "imagenet_test_image_ids.txt"
@@ -105,7 +104,7 @@ class _Generated(GeneratedDataset):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         files = [self.file(domain, severity, int(index)) for index in indices]
-        clean = torch.stack([read_image(f, (SIDE, SIDE), IMAGENET, self.cure) for f in files])
+        clean = self.decoded(domain, severity, indices, (SIDE, SIDE), IMAGENET)
         ids = [int(re.sub(r"\D", "", file.stem.split("_")[-1])) for file in files]
         corrupted = self.corrupted(clean, domain, severity, np.array(ids))
         if self.image_size in (None, (SIDE, SIDE)):
@@ -134,14 +133,23 @@ _VALIDATION = {
 }
 
 
-class ImageNetC(_Listed):
+class _Published(_ImageNetC):
+    """Files below ``ImageNet-C``: the authors', or in their layout."""
+
+    def __init__(self, argument: str, data_dir: Path) -> None:
+        super().__init__(argument, data_dir)
+        self.provenance = read_marker(data_dir / "ImageNet-C")
+        self.name = name_of(type(self).name, self.provenance)
+
+
+class ImageNetC(_Published, _Listed):
     """``imagenet-c``: ImageNet-C as published, RobustBench's 5,000 images."""
 
     name = "imagenet-c"
     facts = DatasetFacts("ImageNet-C (5,000)", images=LISTED, **_PUBLISHED)
 
 
-class ImageNetCFull(_ImageNetC):
+class ImageNetCFull(_Published):
     """``imagenet-c-full``: ImageNet-C as published, all 50,000 images."""
 
     name = "imagenet-c-full"

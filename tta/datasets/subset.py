@@ -33,6 +33,7 @@ class Subset(Dataset):
         self.default_severity = dataset.default_severity
         self.num_classes = dataset.num_classes
         self.batch_size = dataset.batch_size
+        self.costly = dataset.costly
 
     @property
     def image_size(self) -> tuple[int, int] | None:

@@ -1,0 +1,149 @@
+"""The path to the model: worker processes and decoded images, bit for bit as without them."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.datasets.layouts import cifar_binary
+from tta.config import RunConfig
+from tta.datasets import open_dataset
+from tta.datasets.decoded_cache import open_cache_folder
+from tta.datasets.loading import default_workers, load_ahead
+from tta.errors import UserError
+from tta.experiment import build
+from tta.scenarios import ScenarioOptions, plan_stream
+from tta.source import SourceBatches, SourceData
+from tta.stream import Stream
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(11):
+        file = tmp_path / "own" / "ab"[number % 2] / f"class{number % 3}" / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (40, 50, 3), np.uint8)
+        Image.fromarray(noise).save(file)
+    return tmp_path / "own"
+
+
+def stream(data, workers, **options):
+    plan = plan_stream("continual", data, ScenarioOptions(**options))
+    return Stream(data, plan, 4, workers=workers)
+
+
+def open_folder(folder, cache=None):
+    data = open_dataset(f"folder:{folder}")
+    data.image_size = (32, 32)
+    data.decoded_cache = cache and open_cache_folder(str(cache))
+    return data
+
+
+def equal(first, second):
+    first, second = list(first), list(second)
+    assert len(first) == len(second) > 2
+    for one, other in zip(first, second, strict=True):
+        assert (one.start, one.stop) == (other.start, other.stop)
+        assert torch.equal(one.images, other.images)
+
+
+def test_image_files_are_the_same_for_any_number_of_workers(folder):
+    alone = list(stream(open_folder(folder), 0))
+    before = torch.get_rng_state()
+    for workers in (1, 2):
+        equal(alone, stream(open_folder(folder), workers))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_corruptions_are_the_same_for_any_number_of_workers(tmp_path):
+    cifar_binary(tmp_path / "cifar-10-batches-bin", {"test_batch.bin": 10_000}, label_bytes=1)
+    data = open_dataset("cifar10-c@gen", tmp_path)
+    assert default_workers(data.costly, torch.device("cuda")) > 0
+    options = {"domains": ("snow", "glass_blur"), "num_samples": 10}
+    equal(stream(data, 0, **options), stream(data, 2, **options))
+
+
+def test_source_batches_resume_among_workers(folder):
+    made = []
+    for workers in (0, 2):
+        source = SourceData(open_folder(folder), 4, workers=workers)
+        batches = SourceBatches(source)
+        seen = [next(batches) for _ in range(5)]
+        batches.load_state_dict({"epoch": 0, "position": 4})
+        made.append([*seen, *(next(batches) for _ in range(3))])
+        assert all(
+            torch.equal(one, other)
+            for pair in zip(seen[1:4], made[-1][5:], strict=True)
+            for one, other in zip(*pair, strict=True)
+        )
+    for one, other in zip(*made, strict=True):
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+def test_a_bad_file_is_one_message_from_a_worker_too(folder):
+    data = open_folder(folder)
+    data.file("a", 0, 1).write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"^image '.*' cannot be decoded \(.*\); replace it"):
+        list(stream(data, 2))
+
+
+def _die(_):
+    os._exit(1)
+
+
+def test_a_killed_worker_is_explained():
+    with pytest.raises(UserError, match="pass a smaller --workers"):
+        list(load_ahead(_die, [0, 1], 1, False))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_decoded_images_are_the_same_and_not_decoded_again(folder, tmp_path, workers):
+    plain = list(stream(open_folder(folder), 0))
+    cache = tmp_path / "cache"
+    equal(plain, stream(open_folder(folder, cache), workers))
+    assert sum(file.stat().st_size for file in cache.iterdir()) < 11 * (3 * 32 * 32 + 1) + 600
+    filled = open_folder(folder, cache)
+    filled._decode = _die
+    equal(plain, stream(filled, workers))
+
+
+def test_decoded_images_follow_their_files(folder, tmp_path):
+    first = open_folder(folder, tmp_path / "cache")
+    rows = np.arange(5)
+    before = first.images("b", 0, rows)
+    file = first.file("b", 0, 0)
+    Image.new("RGB", (40, 40), "red").save(file)
+    os.utime(file, ns=(1, 1))
+    after = open_folder(folder, tmp_path / "cache").images("b", 0, rows)
+    assert not torch.equal(before[0], after[0])
+    assert torch.equal(before[1:], after[1:])
+
+
+def test_a_half_written_image_is_decoded_again(folder, tmp_path):
+    data = open_folder(folder, tmp_path / "cache")
+    expected = data.images("a", 0, np.array([3, 3, 0]))
+    (store,) = data._stores.values()
+    store._rows[3, :7] = 0
+    store._rows[3, -1] = 0
+    assert torch.equal(data.images("a", 0, np.array([3, 3, 0])), expected)
+
+
+def test_where_decoded_images_cannot_be_kept(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="choose another --decoded-cache"):
+        open_cache_folder(str(tmp_path / "file" / "cache"))
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr("tta.datasets.decoded_cache.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match="make room or leave --decoded-cache out"):
+        open_folder(folder, tmp_path / "cache").images("a", 0, np.array([0]))
+
+
+def test_the_options_reach_the_stream_and_leave_the_fingerprint_alone(tmp_path):
+    base = {"domains": ("pixelate",), "num_samples": 8, "method": "rmt"}
+    plain = build(RunConfig(**base))
+    other = build(RunConfig(**base, workers=2, decoded_cache=str(tmp_path)))
+    assert (plain.stream.workers, other.stream.workers, other.source.workers) == (0, 2, 2)
+    assert other.dataset.decoded_cache == tmp_path
+    assert plain.fingerprint() == other.fingerprint()

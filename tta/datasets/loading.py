@@ -1,0 +1,88 @@
+"""Batches loaded ahead in worker processes, in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tta.errors import UserError
+
+Item = TypeVar("Item")
+
+MOST_WORKERS = 8
+
+
+class _Batches(Dataset, Generic[Item]):
+    """What workers are asked for; bad input comes back as a value, so that it keeps its words."""
+
+    def __init__(self, load: Callable[[Item], Tensor], items: Sequence[Item]) -> None:
+        self.load = load
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> Tensor | UserError:
+        try:
+            return self.load(self.items[number])
+        except UserError as error:
+            return error
+
+
+def load_ahead(
+    load: Callable[[Item], Tensor], items: Sequence[Item], workers: int, pin: bool
+) -> Iterator[Tensor]:
+    """Yield ``load(item)`` for every item, in order.
+
+    Args:
+        load: must not depend on what was loaded before, so that results are the same for any
+            number of workers.
+        items: one per batch.
+        workers: processes that load ahead, started once for all items; 0 loads in this process,
+            when the batch is asked for.
+        pin: put what workers load into page-locked memory, for copies to a GPU in the background.
+
+    Raises:
+        UserError: bad input that ``load`` met, or a worker was killed.
+    """
+    if workers == 0:
+        yield from map(load, items)
+        return
+    # A generator of its own: the loader would draw a seed from the global one.
+    batches = iter(
+        DataLoader(
+            _Batches(load, items),
+            batch_size=None,
+            num_workers=min(workers, max(1, len(items))),
+            pin_memory=pin,
+            generator=torch.Generator(),
+        )
+    )
+    for _ in items:
+        try:
+            batch = next(batches)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                "a loading process was killed, for lack of memory or of shared memory "
+                "(/dev/shm); pass a smaller --workers, or 0 to load in the main process"
+            ) from error
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+def default_workers(costly: bool, device: torch.device) -> int:
+    """Return the number of workers: none where images cost nothing or the model runs on the CPU.
+
+    There, the model's own threads take every core.
+    """
+    if not costly or device.type == "cpu":
+        return 0
+    return min(MOST_WORKERS, os.cpu_count() or 1)
