@@ -12,7 +12,13 @@ from tests.datasets.layouts import order_digest, resize_facts, validation_names,
 from tta.backbones import create_backbone
 from tta.corruptions import corrupt
 from tta.datasets import open_dataset
-from tta.datasets.imagenet import ImageNetR, ImageNetSketch, ImageNetV2, imagenet_classes
+from tta.datasets.imagenet import (
+    ImageNetR,
+    ImageNetSketch,
+    ImageNetV2,
+    ImageNetValidation,
+    imagenet_classes,
+)
 from tta.datasets.imagenet_c import ImageNetC, ImageNetCFull, ImageNetCGenerated
 from tta.errors import UserError
 
@@ -174,21 +180,32 @@ def test_classes_are_those_of_the_published_lists():
     assert list(ours) == asset("data", "lists", "imagenet_wnids_sorted.txt").read_text().split()
 
 
+def extract_photographs(root, wnids):
+    """Lay out the sample's photographs of some classes as ImageNet-R; return how many."""
+    rows = list(csv.DictReader(asset("data", "imagenet-sample", "labels.csv").open()))
+    chosen = [row for row in rows if row["wnid"] in wnids]
+    with zipfile.ZipFile(asset("data", "imagenet-sample", "images.zip")) as archive:
+        for row in chosen:
+            folder = root / row["wnid"]
+            folder.mkdir(parents=True)
+            (folder / row["file"]).write_bytes(archive.read(row["file"]))
+    return len(chosen)
+
+
+def mobilenet(subset):
+    weights = asset("weights", "mobilenetv1_075_224_imagenet_timm.safetensors")
+    return create_backbone("mobilenetv1_075", weights=weights, class_subset=subset)
+
+
 def test_the_mask_of_imagenet_r_on_photographs(tmp_path, monkeypatch):
     wnids = asset("data", "lists", "imagenet_r_wnids.txt").read_text().split()
     resize_facts(monkeypatch, ImageNetR, 200)
-    rows = csv.DictReader(asset("data", "imagenet-sample", "labels.csv").open())
-    with zipfile.ZipFile(asset("data", "imagenet-sample", "images.zip")) as archive:
-        for row in (row for row in rows if row["wnid"] in wnids):
-            folder = tmp_path / "imagenet-r" / row["wnid"]
-            folder.mkdir(parents=True)
-            (folder / row["file"]).write_bytes(archive.read(row["file"]))
+    extract_photographs(tmp_path / "imagenet-r", wnids)
     data = open_dataset("imagenet-r", tmp_path)
     data.check(data.domains, (0,))
-    weights = asset("weights", "mobilenetv1_075_224_imagenet_timm.safetensors")
     accuracy = {}
     for subset in (data.class_subset, None):
-        backbone = create_backbone("mobilenetv1_075", weights=weights, class_subset=subset)
+        backbone = mobilenet(subset)
         data.image_size = backbone.input_size[1:]
         labels = torch.from_numpy(data.labels("renditions", 0))[::12]
         if subset is None:
@@ -198,3 +215,32 @@ def test_the_mask_of_imagenet_r_on_photographs(tmp_path, monkeypatch):
             accuracy[subset] = (backbone(images).argmax(1) == labels).float().mean().item()
     assert backbone.num_classes == 1000
     assert accuracy[data.class_subset] >= accuracy[None] > 0.7
+
+
+@pytest.mark.slow
+def test_the_mask_of_imagenet_r_on_all_thousand_photographs(tmp_path, monkeypatch):
+    wnids = asset("data", "lists", "imagenet_r_wnids.txt").read_text().split()
+    resize_facts(monkeypatch, ImageNetR, 200)
+    extract_photographs(tmp_path / "imagenet-r", wnids)
+    subset = list(open_dataset("imagenet-r", tmp_path).class_subset)
+    assert [imagenet_classes()[label] for label in subset] == sorted(wnids)
+    resize_facts(monkeypatch, ImageNetValidation, 1000)
+    assert extract_photographs(tmp_path / "imagenet" / "val", imagenet_classes()) == 1000
+    photographs = ImageNetValidation("", tmp_path)
+    masked, whole = mobilenet(tuple(subset)), mobilenet(None)
+    photographs.image_size = whole.input_size[1:]
+    labels = torch.from_numpy(photographs.labels("val", 0))
+    right = torch.zeros(2, 1000, dtype=torch.bool)
+    with torch.inference_mode():
+        for rows in torch.arange(1000).split(50):
+            images = photographs.images("val", 0, rows.numpy()).float() / 255
+            among_all, among_some = whole(images), masked(images)
+            torch.testing.assert_close(among_some, among_all[:, subset])
+            right[0, rows] = among_all.argmax(1) == labels[rows]
+            right[1, rows] = torch.tensor(subset)[among_some.argmax(1)] == labels[rows]
+    inside = torch.isin(labels, torch.tensor(subset))
+    assert inside.sum() == 200
+    assert not right[1, ~inside].any()
+    assert (right[1] | ~right[0])[inside].all()  # the mask never takes a right answer away
+    assert right[1, inside].float().mean() >= right[0, inside].float().mean() > 0.75
+    assert right[0].float().mean() == pytest.approx(0.84, abs=0.02)
