@@ -190,9 +190,9 @@ class ContinuallyChanging(GeneratedDataset):
         count, speed = len(self.clean_labels), self.options.speed
         rows = np.empty(len(positions), np.int64)
         passes = positions // speed * -(-speed // count) + positions % speed // count
-        for number in np.unique(passes):
-            chosen = passes == number
-            order = _permutation(self.options.seed, int(number), count)
+        by_pass = np.argsort(passes, kind="stable")
+        for chosen in np.split(by_pass, np.flatnonzero(np.diff(passes[by_pass])) + 1):
+            order = _permutation(self.options.seed, int(passes[chosen[0]]), count)
             rows[chosen] = order[positions[chosen] % speed % count]
         return rows
 
