@@ -10,6 +10,7 @@ from tests.fakes import make_backbone, make_images
 from tta.errors import UserError
 from tta.ops.batch_norm import (
     AdaptiveBatchNorm,
+    batch_moments,
     mixed_batch_norm,
     replace_batch_norm,
     require_source_statistics,
@@ -91,6 +92,44 @@ def test_far_means_and_small_spreads_keep_their_digits():
     expected = naive(x.double(), [s.double() for s in source], weight, bias, 0.5, 1e-5)
     assert torch.isfinite(y).all()
     torch.testing.assert_close(y.double(), expected, rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("between_means", [False, True])
+def test_gradient_of_mixed_statistics(channels_last, unbiased, between_means):
+    x, source, weight, bias = layer_inputs((5, 2, 3, 3), torch.float64)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    inputs = [tensor.requires_grad_() for tensor in (x, weight, bias)]
+    options = {"unbiased": unbiased, "between_means": between_means}
+
+    def normalized(*inputs):
+        return mixed_batch_norm(inputs[0], source, *inputs[1:], 0.3, 1e-5, **options)
+
+    assert torch.autograd.gradcheck(normalized, inputs)
+
+
+def test_gradient_without_affine_parameters():
+    x, source, _, _ = layer_inputs((5, 2, 3), torch.float64)
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x: mixed_batch_norm(x, source, None, None, 0.3, 1e-5), [x]
+    )
+
+
+@pytest.mark.parametrize("shape", [(50, 16, 32, 32), (3, 5, 7, 7, 7), (997, 3), (1, 3, 5, 1)])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_moments_keep_their_digits_in_both_layouts(shape, channels_last):
+    generator = torch.Generator().manual_seed(0)
+    x = 3 + torch.randn(shape, generator=generator)
+    if channels_last:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    mean, var = batch_moments(x)
+    dims = [dim for dim in range(x.dim()) if dim != 1]
+    expected_var, expected_mean = torch.var_mean(x.double(), dims, correction=0)
+    torch.testing.assert_close(mean.double(), expected_mean, rtol=1e-6, atol=0)
+    torch.testing.assert_close(var.double(), expected_var, rtol=2e-6, atol=0)
 
 
 @pytest.mark.parametrize("target_weight", [0.3, 1.0])

@@ -12,34 +12,46 @@ with ``a = target_weight``: 0 is the source model, 1 is BN-1 (test-batch statist
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.errors import UserError
 
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Return ``x`` in a type that statistics can be computed in."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+_FOLDED_CHANNELS = 8192
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance per channel of ``x`` ``[B, C, ...]``, as float32 ``[C]``.
 
-    One pass over the activations (Welford), which unlike a sum of squares keeps its digits when
-    the mean is far from zero. Not differentiable.
+    Squares are of distances from the mean, which unlike a plain sum of squares keeps its digits
+    when the mean is far from zero. Not differentiable.
     """
-    return torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
+    values = x.movedim(1, -1)
+    if x.device.type != "cpu" or not values.is_contiguous():
+        return torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
+    # The CPU kernel adds up a channels-last array value by value, which in float32 loses digits
+    # in proportion to its length. Taking k neighbours for k channels shortens the sums k times,
+    # and fills the vector units where channels are few.
+    channels = x.shape[1]
+    count = x.numel() // channels
+    folds = _fold_factor(count, channels)
+    folded = values.reshape(count // folds, folds * channels)
+    means, variances = torch.ops.aten.batch_norm_update_stats(folded, None, None, 0.0)
+    between, mean = torch.var_mean(means.view(folds, channels), 0, correction=0)
+    return mean, variances.view(folds, channels).mean(0) + between
 
 
-def differentiable_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what :func:`batch_moments` returns, with gradients to ``x``."""
-    reduced = [dim for dim in range(x.dim()) if dim != 1]
-    var, mean = torch.var_mean(at_least_float32(x), reduced, correction=0)
-    return mean, var
+@lru_cache(maxsize=1024)
+def _fold_factor(count: int, channels: int) -> int:
+    """Return the largest divisor of ``count`` that leaves the folded row short enough to cache."""
+    largest = max(1, min(count, _FOLDED_CHANNELS // channels))
+    return next(k for k in range(largest, 0, -1) if count % k == 0)
 
 
 def mix_moments(
@@ -93,29 +105,76 @@ def mixed_batch_norm(
         return torch.batch_norm(
             x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled
         )
-    needs_gradient = torch.is_grad_enabled() and x.requires_grad
-    mean, var = differentiable_moments(x) if needs_gradient else batch_moments(x)
-    if unbiased:
-        var = var * (count / (count - 1))
-    mean, var = mix_moments((mean, var), source, target_weight, between_means)
-    if not needs_gradient:
-        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
-    return _normalize(x, mean, var, weight, bias, eps)
+    mix = _Mix(target_weight, eps, count / (count - 1) if unbiased else 1.0, between_means)
+    return _MixedBatchNorm.apply(x, weight, bias, *source, mix)
 
 
-def _normalize(
-    x: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-) -> Tensor:
-    """Normalise where F.batch_norm cannot: it has no gradient to given statistics."""
-    scale = torch.rsqrt(var + eps) * (1.0 if weight is None else weight)
-    shift = (0.0 if bias is None else bias) - mean * scale
-    shape = [1, -1] + [1] * (x.dim() - 2)
-    return (x * scale.view(shape) + shift.view(shape)).to(x.dtype)
+class _Mix(NamedTuple):
+    target_weight: float
+    eps: float
+    correction: float
+    between_means: bool
+
+
+class _MixedBatchNorm(torch.autograd.Function):
+    """One pass for the moments, one to normalise; and a gradient that goes through both.
+
+    With g the gradient at the output, r = 1 / sqrt(var + eps) of the mixed moments, b the batch
+    and n its values per channel, the sums that the evaluation-mode backward makes, sum g and
+    sum g (x - mean) r, are all that the gradients to the moments need:
+
+        dL/dmean = -weight r sum g,    dL/dvar = -weight r^2 / 2 sum g (x - mean) r
+        dL/dx    = weight r g + a/n dL/dmean + 2a/n dL/dvar (x - b_mean) * correction
+                   (+ 2a (1 - a)/n (b_mean - source_mean) dL/dvar with ``between_means``)
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        source_mean: Tensor,
+        source_var: Tensor,
+        mix: _Mix,
+    ) -> Tensor:
+        batch_mean, batch_var = batch_moments(x)
+        batch = batch_mean, batch_var * mix.correction
+        source = source_mean, source_var
+        mean, var = mix_moments(batch, source, mix.target_weight, mix.between_means)
+        ctx.save_for_backward(x, weight, batch_mean, source_mean, mean, var)
+        ctx.mix = mix
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, mix.eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, batch_mean, source_mean, mean, var = ctx.saved_tensors
+        mix = ctx.mix
+        dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, var, None, None, False, mix.eps, [True, True, True]
+        )
+        if ctx.needs_input_grad[0]:
+            scale = torch.rsqrt(var + mix.eps)
+            dmean = dbias * scale
+            dvar = dweight * scale.square() / 2
+            if weight is not None:
+                dmean, dvar = dmean * weight, dvar * weight
+            share = -mix.target_weight * x.shape[1] / x.numel()
+            slope = 2 * share * mix.correction * dvar
+            offset = share * dmean - slope * batch_mean
+            if mix.between_means:
+                distance = batch_mean - source_mean
+                offset += 2 * share * (1 - mix.target_weight) * distance * dvar
+            shape = [1, -1] + [1] * (x.dim() - 2)
+            dx.addcmul_(x, slope.view(shape)).add_(offset.view(shape))
+        else:
+            dx = None
+        affine = [
+            value if needed else None
+            for value, needed in zip((dweight, dbias), ctx.needs_input_grad[1:3], strict=True)
+        ]
+        return dx, *affine, None, None, None
 
 
 class AdaptiveBatchNorm(_BatchNorm):
