@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from torchvision.transforms.functional import resize
 
 from tta.corruptions import CORRUPTIONS
 from tta.datasets.class_folders import ClassFolders
@@ -109,6 +108,8 @@ class _Generated(GeneratedDataset):
         corrupted = self.corrupted(clean, domain, severity, np.array(ids))
         if self.image_size in (None, (SIDE, SIDE)):
             return corrupted
+        from torchvision.transforms.functional import resize  # takes long to import
+
         return resize(corrupted, list(self.image_size), antialias=True)
 
     def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:

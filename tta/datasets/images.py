@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.functional import center_crop
 
 from tta.errors import UserError
 
@@ -33,6 +32,8 @@ class Resizing:
 
     def __call__(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
         """Return ``image`` resized, and its centre of ``size`` (height, width) cut out."""
+        from torchvision.transforms.functional import center_crop  # takes long to import
+
         target = self._target(image, size)
         if target != image.size:
             image = image.resize(target, self.filter)

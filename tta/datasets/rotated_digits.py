@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import InterpolationMode, rotate
 
 from tta.datasets.base import NATURAL, Dataset
 from tta.datasets.digits import load_digits_rgb, split_rows
@@ -28,6 +27,8 @@ WEIGHTS = Path(__file__).parent / "assets" / "rotated_digits_test_resnet.safeten
 
 @lru_cache(maxsize=2 * len(ANGLES))
 def _turned(angle: str, source_split: bool) -> Tensor:
+    from torchvision.transforms.functional import InterpolationMode, rotate  # long to import
+
     images, _ = load_digits_rgb()
     grey = images[torch.from_numpy(split_rows(source_split)), :1]
     return rotate(grey, float(angle), InterpolationMode.BILINEAR)

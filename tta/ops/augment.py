@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 Range = tuple[float, float]
 
 _BLUR_RADIUS = 2
 
 
-def _adjust_gamma(images: Tensor, gamma: float) -> Tensor:
-    return TF.adjust_gamma(images.clamp(min=1e-8), gamma)
-
-
-_JITTER: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "brightness": TF.adjust_brightness,
-    "contrast": TF.adjust_contrast,
-    "saturation": TF.adjust_saturation,
-    "hue": TF.adjust_hue,
-    "gamma": _adjust_gamma,
-}
+_JITTER = ("brightness", "contrast", "saturation", "hue", "gamma")
 
 
 @dataclass(frozen=True)
@@ -107,14 +95,14 @@ class CottaAugment:
 
     def draw(self, generator: torch.Generator, height: int, width: int) -> AugmentDraw:
         """Draw the parameters for images of ``height`` x ``width`` pixels on the host."""
-        names = list(_JITTER)
-        order = torch.randperm(len(names), generator=generator).tolist()
+        order = torch.randperm(len(_JITTER), generator=generator).tolist()
+        names = [_JITTER[number] for number in order]
         translation = tuple(
             round(_uniform(generator, (-limit, limit)))
             for limit in (self.translate * (side + 2 * (side // 2)) for side in (width, height))
         )
         return AugmentDraw(
-            jitter=tuple((names[i], _uniform(generator, getattr(self, names[i]))) for i in order),
+            jitter=tuple((name, _uniform(generator, getattr(self, name))) for name in names),
             angle=_uniform(generator, (-self.degrees, self.degrees)),
             translation=translation,
             scale=_uniform(generator, self.scale),
@@ -126,7 +114,7 @@ class CottaAugment:
         """Apply everything but the noise to ``[B, 3, H, W]`` images in [0, 1]."""
         images = images.clamp(0, 1)
         for name, factor in drawn.jitter:
-            images = _JITTER[name](images, factor)
+            images = _jitter(images, name, factor)
         # The blur is symmetric, so the flip may come before it, inside the affine map; and it
         # sees two pixels beyond the crop.
         halo = 0 if drawn.blur_sigma is None else _BLUR_RADIUS
@@ -138,6 +126,14 @@ class CottaAugment:
 
 ROID_AUGMENT = CottaAugment(blur_sigma=None, noise_std=0.0, padding="reflect")
 """The variant of ROID (Marsden et al., WACV 2024) and CMF (Lee and Chang, ICLR 2024)."""
+
+
+def _jitter(images: Tensor, name: str, factor: float) -> Tensor:
+    from torchvision.transforms.v2 import functional  # takes long to import
+
+    if name == "gamma":
+        images = images.clamp(min=1e-8)
+    return getattr(functional, f"adjust_{name}")(images, factor)
 
 
 def shuffle_patches(images: Tensor, generator: torch.Generator, grid: int = 4) -> Tensor:
