@@ -78,7 +78,8 @@ class RobustMeanTeacher(Method):
             return nn.Identity()
         device = next(self.backbone.parameters()).device
         with torch.random.fork_rng(devices=[]):  # layer initialisation draws from the global RNG
-            torch.manual_seed(self.generator.initial_seed())
+            # Not torch.manual_seed: that would also seed the generators of every GPU.
+            torch.random.default_generator.manual_seed(self.generator.initial_seed())
             layers = nn.Linear(feature_dim, width), nn.ReLU(), nn.Linear(width, width)
         return nn.Sequential(*layers).to(device)
 
