@@ -77,6 +77,13 @@ def test_rmt_over_three_seeds(figure, params):
 
 
 @pytest.mark.slow
+def test_santa_over_three_seeds():
+    runs = [run_recorded("santa", seed=seed)[0] for seed in (1, 2, 3)]
+    mean = 100 * np.mean([figures["mean_error"] for figures in runs])
+    assert abs(mean - reference("santa")[0]["mean"]) < 1.0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["eta", "sar", "rpl"])
 def test_selective_methods_follow_the_authors_code(method):
     expected, logits = reference(method)

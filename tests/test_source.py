@@ -41,6 +41,13 @@ def test_endless_batches_resume_where_they_were():
         assert torch.equal(labels, resumed_labels)
 
 
+def test_only_the_first_images_of_a_pass():
+    source = make_source(batch_size=5)
+    assert [len(images) for images in source.first_images(8)] == [5, 3]
+    assert [len(images) for images in source.first_images(5)] == [5]
+    assert [len(images) for images in source.first_images(99)] == [5, 5, 2]
+
+
 def test_prototypes_are_class_means():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(20, 4, generator=generator)

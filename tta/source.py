@@ -13,6 +13,7 @@ from tta.datasets.images import to_unit_range
 from tta.datasets.loading import load_ahead
 
 if TYPE_CHECKING:
+    from tta.backbones.backbone import Backbone
     from tta.datasets.base import Dataset
 
 
@@ -59,6 +60,14 @@ class SourceData:
     def one_pass(self, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once: images ``[B, 3, H, W]`` in [0, 1] and labels ``[B]``."""
         return self.batches(self.order(epoch))
+
+    def first_images(self, count: int) -> Iterator[Tensor]:
+        """Yield the images of one pass, in batches, until there have been ``count``."""
+        for images, _ in self.one_pass():
+            yield images[:count]
+            count -= len(images)
+            if count <= 0:
+                return
 
     def batches(self, order: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels of the given rows, in batches."""
@@ -112,6 +121,17 @@ class SourceBatches:
         if (self.epoch, self.position) != (state["epoch"], state["position"]):
             self._ahead = None
         self.epoch, self.position = state["epoch"], state["position"]
+
+
+@torch.no_grad()
+def source_prototypes(backbone: Backbone, source: SourceData) -> Tensor:
+    """Return the backbone's mean feature of every source class, ``[C, D]``.
+
+    Batch norm works as the backbone has it, so with batch statistics where these replace the
+    source's. See :func:`class_prototypes`.
+    """
+    pairs = ((backbone.features(images).float(), labels) for images, labels in source.one_pass())
+    return class_prototypes(pairs, backbone.num_classes)
 
 
 def class_prototypes(

@@ -45,8 +45,3 @@ def test_batches_give_smaller_values_than_images():
 def test_layers_go_back_to_the_statistics_of_the_test_batch():
     eata, eta = make("eata", "batch_norm", fisher_samples=2), make("eta", "batch_norm")
     assert torch.equal(eata.predict(IMAGES), eta.predict(IMAGES))
-
-
-def test_only_so_many_source_images_are_used():
-    method = make("eata", fisher_samples=8)
-    assert [len(batch) for batch in method._batches(make_source(batch_size=5))] == [5, 3]

@@ -3,7 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tta.ops.contrastive import nearest_prototype, prototype_contrastive_loss
+from tta.ops.contrastive import (
+    nearest_prototype,
+    prototype_contrastive_loss,
+    queue_contrastive_loss,
+)
 
 
 def random_views(batch: int, views: int = 3, dim: int = 8) -> list[torch.Tensor]:
@@ -63,3 +67,20 @@ def test_nearest_prototype_equals_pairwise_cosine_similarity():
     prototypes = torch.randn(11, 16, generator=generator)
     expected = torch.cosine_similarity(features[:, None], prototypes[None], dim=2).argmax(dim=1)
     assert torch.equal(nearest_prototype(features, prototypes), expected)
+
+
+def test_queue_loss_equals_the_loop():
+    queries, keys = random_views(5, 2)
+    queue = torch.nn.functional.normalize(random_views(9, 1)[0].detach(), dim=1)
+    excluded = torch.rand(5, 9, generator=torch.Generator().manual_seed(1)) < 0.5
+    excluded[3] = True
+    losses = []
+    for query, key, mask in zip(queries, keys, excluded, strict=True):
+        others = [key, *(other for other, skip in zip(queue, mask, strict=True) if not skip)]
+        denominator = sum(torch.exp(query @ other / 0.5) for other in others).log()
+        losses.append(denominator - query @ key / 0.5)
+    loss = queue_contrastive_loss(queries, keys, queue, excluded, temperature=0.5)
+    torch.testing.assert_close(loss, torch.stack(losses).mean())
+    (gradient,) = torch.autograd.grad(loss, queries)
+    assert gradient.isfinite().all()
+    assert gradient[3].abs().sum() < 1e-6  # nothing to contrast with

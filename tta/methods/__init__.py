@@ -42,6 +42,7 @@ METHODS: Registry[type[Method]] = Registry(
         "rmt": "tta.methods.rmt:RobustMeanTeacher",
         "roid": "tta.methods.roid:Roid",
         "rpl": "tta.methods.rpl:RobustPseudoLabelling",
+        "santa": "tta.methods.santa:Santa",
         "sar": "tta.methods.sar:Sar",
         "shot_im": "tta.methods.shot_im:ShotInformationMaximization",
         "source": "tta.methods.source:Source",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,20 +51,12 @@ class Eata(Eta):
         self.source_parameters = parameters_to_vector(self.parameters).detach()
 
     def prepare(self, source: SourceData) -> None:
-        groups = self._batches(source)
+        groups = source.first_images(self.params.fisher_samples)
         if not self.params.compat:
             groups = (image for images in groups for image in images.split(1))
             self._normalise_by(target_weight=0.0)  # an image alone has no batch statistics
         self.fisher = diagonal_fisher(self.backbone, self.parameters, groups)
         self._normalise_by(target_weight=1.0)
-
-    def _batches(self, source: SourceData) -> Iterator[Tensor]:
-        left = self.params.fisher_samples
-        for images, _ in source.one_pass():
-            yield images[:left]
-            left -= len(images)
-            if left <= 0:
-                return
 
     def _normalise_by(self, target_weight: float) -> None:
         for layer in self.layers:

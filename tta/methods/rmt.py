@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.ops.augment import CottaAugment
 from tta.ops.batch_norm import replace_batch_norm
-from tta.ops.contrastive import nearest_prototype, prototype_contrastive_loss
+from tta.ops.contrastive import (
+    make_projector,
+    nearest_prototype,
+    prototype_contrastive_loss,
+)
 from tta.ops.ema import ema_update
 from tta.ops.losses import symmetric_cross_entropy
 from tta.ops.parameters import all_parameters
-from tta.source import SourceBatches, SourceData, class_prototypes
+from tta.source import SourceBatches, SourceData, source_prototypes
 
 
 class RobustMeanTeacher(Method):
@@ -63,7 +66,9 @@ class RobustMeanTeacher(Method):
     def configure(self) -> None:
         replace_batch_norm(self.backbone)
         self.teacher = copy.deepcopy(self.backbone)
-        self.projector = self._projector(self.backbone.feature_dim)
+        self.projector = make_projector(
+            self.backbone.feature_dim, self.params.projection_dim, self.generator.initial_seed()
+        ).to(next(self.backbone.parameters()).device)
         self.student_parameters = trainable(
             [*all_parameters(self.backbone), *all_parameters(self.projector)]
         )
@@ -72,28 +77,12 @@ class RobustMeanTeacher(Method):
         self.optimizer = make_optimizer(self.student_parameters, self.params)
         self.augment = CottaAugment()
 
-    def _projector(self, feature_dim: int) -> nn.Module:
-        width = self.params.projection_dim
-        if width == 0:
-            return nn.Identity()
-        device = next(self.backbone.parameters()).device
-        with torch.random.fork_rng(devices=[]):  # layer initialisation draws from the global RNG
-            # Not torch.manual_seed: that would also seed the generators of every GPU.
-            torch.random.default_generator.manual_seed(self.generator.initial_seed())
-            layers = nn.Linear(feature_dim, width), nn.ReLU(), nn.Linear(width, width)
-        return nn.Sequential(*layers).to(device)
-
     def attach_source(self, source: SourceData) -> None:
         self.source_batches = SourceBatches(source, first_epoch=1)
 
     def prepare(self, source: SourceData) -> None:
-        self.prototypes = class_prototypes(self._features(source), self.backbone.num_classes)
+        self.prototypes = source_prototypes(self.backbone, source)
         self._warm_up(self.params.warm_up_samples // source.batch_size)
-
-    @torch.no_grad()
-    def _features(self, source: SourceData) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in source.one_pass():
-            yield self.backbone.features(images).float(), labels
 
     def _warm_up(self, steps: int) -> None:
         """Accustom student and teacher to each other on source images, without labels."""

@@ -1,6 +1,7 @@
-"""Prototype matching and the contrastive loss of RMT and SANTA.
+"""Contrastive losses: with source prototypes (RMT, SANTA) and with a queue (AdaContrast).
 
-Döbler et al., "Robust Mean Teacher for Continual and Gradual Test-Time Adaptation", CVPR 2023.
+Döbler et al., "Robust Mean Teacher for Continual and Gradual Test-Time Adaptation", CVPR 2023;
+Chen et al., "Contrastive Test-Time Adaptation", CVPR 2022.
 """
 
 from __future__ import annotations
@@ -9,7 +10,21 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def make_projector(feature_dim: int, width: int, seed: int) -> nn.Module:
+    """Return Linear-ReLU-Linear from features to ``width`` columns; the identity where it is 0.
+
+    The weights are PyTorch's initial ones, drawn from ``seed`` alone.
+    """
+    if width == 0:
+        return nn.Identity()
+    with torch.random.fork_rng(devices=[]):  # layer initialisation draws from the global RNG
+        # Not torch.manual_seed: that would also seed the generators of every GPU.
+        torch.random.default_generator.manual_seed(seed)
+        layers = nn.Linear(feature_dim, width), nn.ReLU(), nn.Linear(width, width)
+    return nn.Sequential(*layers)
 
 
 @torch.no_grad()
@@ -46,3 +61,23 @@ def prototype_contrastive_loss(views: Sequence[Tensor], temperature: float = 0.1
     other_views = (unit.sum(dim=0) - unit) / (len(unit) - 1)
     positive = (unit * other_views).sum(dim=-1).flatten() / temperature
     return (similarity.logsumexp(dim=1) - positive).mean()
+
+
+def queue_contrastive_loss(
+    queries: Tensor, keys: Tensor, queue: Tensor, excluded: Tensor, temperature: float = 0.07
+) -> Tensor:
+    """Contrast every query with the key of its own image and the queue's older keys.
+
+    The mean over queries of log sum_o exp(q·o / temperature) - q·k / temperature, where o runs
+    over k and the queue. AdaContrast excludes from it what has the query's pseudo-label.
+
+    Args:
+        queries: ``[B, D]``, of unit norm.
+        keys: ``[B, D]``, of unit norm.
+        queue: ``[K, D]``, of unit norm.
+        excluded: mask ``[B, K]`` of the queue's keys that a query is not contrasted with.
+        temperature: divides the cosine similarities.
+    """
+    positive = (queries * keys).sum(1, keepdim=True) / temperature
+    negative = (queries @ queue.T / temperature).masked_fill(excluded, -torch.inf)
+    return (torch.cat([positive, negative], 1).logsumexp(1) - positive[:, 0]).mean()
