@@ -46,6 +46,7 @@ METHODS: Registry[type[Method]] = Registry(
         "sar": "tta.methods.sar:Sar",
         "shot_im": "tta.methods.shot_im:ShotInformationMaximization",
         "source": "tta.methods.source:Source",
+        "t3a": "tta.methods.t3a:T3a",
         "tent": "tta.methods.tent:Tent",
     },
     entry_point_group="tta.methods",

@@ -1,0 +1,66 @@
+"""T3A against the support set kept as a list."""
+
+import pytest
+import torch
+
+from tests.fakes import NUM_CLASSES, make_backbone, make_images
+from tests.methods.selective import make
+from tta.methods.t3a import T3a
+
+BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 9))]
+
+
+class NaiveSupports:
+    """(feature, label, entropy) triples, filtered by sorting each class."""
+
+    def __init__(self, backbone, size):
+        self.backbone, self.size, self.triples = backbone, size, []
+        self.add(backbone.classifier.weight)
+
+    def add(self, features):
+        for feature, p in zip(features, self.backbone.head(features).softmax(1), strict=True):
+            self.triples.append((feature, int(p.argmax()), -(p * p.log()).sum().item()))
+
+    def step(self, images):
+        features = self.backbone.features(images)
+        self.add(features)
+        kept = []
+        for name in range(NUM_CLASSES):
+            mine = sorted((t for t in self.triples if t[1] == name), key=lambda t: t[2])
+            kept += mine[: self.size]
+        self.triples = kept
+        prototypes = torch.zeros(NUM_CLASSES, features.shape[1])
+        for feature, name, _ in kept:
+            prototypes[name] += feature / feature.norm()
+        norms = prototypes.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return features @ (prototypes / norms).T
+
+
+@pytest.mark.parametrize("size", [1, 3, None])
+@pytest.mark.parametrize("kind", ["batch_norm", "layer_norm"])
+@torch.no_grad()
+def test_equals_a_list_of_supports(kind, size):
+    t3a = make("t3a", kind, support_size=size)
+    naive = NaiveSupports(t3a.backbone, size)
+    for images in BATCHES:
+        torch.testing.assert_close(t3a.step(images), naive.step(images))
+
+
+def test_starts_as_the_classifier_without_bias_and_norm():
+    t3a = make("t3a")
+    backbone = t3a.backbone
+    with torch.no_grad():
+        backbone.classifier.weight.copy_(10 * torch.eye(NUM_CLASSES, backbone.feature_dim))
+        t3a.configure()
+        logits = backbone.features(BATCHES[0])[:, :NUM_CLASSES]
+    torch.testing.assert_close(t3a.predict(BATCHES[0]), logits)
+
+
+def test_rows_follow_the_class_subset():
+    backbone = make_backbone("batch_norm")
+    backbone.class_subset, backbone.num_classes = torch.tensor([3, 1]), 2
+    t3a = T3a(backbone)
+    t3a.start()
+    assert t3a.supports.shape[0] == 2
+    assert torch.equal(t3a._classifier_rows(), backbone.classifier.weight[[3, 1]])
+    assert t3a.step(BATCHES[0]).shape == (6, 2)
