@@ -152,6 +152,8 @@ def test_normalisation_kept_in_a_checkpoint_must_agree(tmp_path, sigma, refused)
 
 def test_the_bottleneck_net_loads_the_released_key_names(tmp_path):
     reference = create_backbone("resnet50_bottleneck256", pretrained=False)
+    bottleneck = sum(part.numel() for part in reference.model.bottleneck.parameters())
+    assert bottleneck == 2048 * 256 + 256 + 2 * 256
     released = {}
     for key, value in reference.model.state_dict().items():
         key = key.replace("parametrizations.weight.original0", "weight_g")

@@ -26,6 +26,7 @@ __all__ = [
 METHODS: Registry[type[Method]] = Registry(
     "method",
     {
+        "adacontrast": "tta.methods.adacontrast:AdaContrast",
         "bn": "tta.methods.bn:BatchNormOne",
         "bn_alpha": "tta.methods.bn_alpha:AlphaBatchNorm",
         "bn_ema": "tta.methods.bn_ema:BatchNormEma",

@@ -86,12 +86,12 @@ class CottaAugment:
         if self.noise_std > 0:
             noise = torch.randn(
                 images.shape,
-                generator=_generator_on(images.device, generator),
+                generator=generator_on(images.device, generator),
                 device=images.device,
                 dtype=images.dtype,
             )
             output = output.add_(noise, alpha=self.noise_std)
-        return output.clamp_(0, 1).contiguous(memory_format=_memory_format(images))
+        return output.clamp_(0, 1).contiguous(memory_format=memory_format_of(images))
 
     def draw(self, generator: torch.Generator, height: int, width: int) -> AugmentDraw:
         """Draw the parameters for images of ``height`` x ``width`` pixels on the host."""
@@ -155,12 +155,12 @@ def shuffle_patches(images: Tensor, generator: torch.Generator, grid: int = 4) -
     patches = patches.reshape(batch, grid * grid, channels, h, w)
     device = images.device
     draw = torch.rand(
-        patches.shape[:2], generator=_generator_on(device, generator), device=device
+        patches.shape[:2], generator=generator_on(device, generator), device=device
     ).argsort(1)
     shuffled = patches[torch.arange(batch, device=device)[:, None], draw]
     shuffled = shuffled.view(batch, grid, grid, channels, h, w).permute(0, 3, 1, 4, 2, 5)
     shuffled = _resize(shuffled.reshape(batch, channels, h * grid, w * grid), (height, width))
-    return shuffled.contiguous(memory_format=_memory_format(images))
+    return shuffled.contiguous(memory_format=memory_format_of(images))
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -174,14 +174,16 @@ def _uniform(generator: torch.Generator, bounds: Range) -> float:
     return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
 
 
-def _generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """Return ``generator``, or one on ``device`` seeded from it, so that nothing waits."""
     if device.type == generator.device.type:
         return generator
     seed = torch.randint(2**63 - 1, (), generator=generator).item()
     return torch.Generator(device).manual_seed(seed)
 
 
-def _memory_format(images: Tensor) -> torch.memory_format:
+def memory_format_of(images: Tensor) -> torch.memory_format:
+    """Return the layout that ``images`` ``[B, C, H, W]`` have."""
     if images.is_contiguous():
         return torch.contiguous_format
     channels_last = images.is_contiguous(memory_format=torch.channels_last)

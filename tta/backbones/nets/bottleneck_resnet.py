@@ -64,6 +64,12 @@ class BottleneckResNet(nn.Module):
         """Return the classifier layer."""
         return self.fc
 
+    @property
+    def bottleneck(self) -> nn.Module:
+        """The layers between the ResNet's pooled maps and the classifier."""
+        resnet, norm = self.encoder
+        return nn.ModuleList([resnet.get_classifier(), norm])
+
     def reset_classifier(self, num_classes: int) -> None:
         """Put a fresh weight-normalised classifier."""
         self.num_classes = num_classes
