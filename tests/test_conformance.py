@@ -25,6 +25,7 @@ from tta.methods.requirements import check_needs
 # CEMA uploads and replays at once, and thresholds let every sample pass, so that every part runs.
 ALL_SELECTED = {"margin": 2.0, "redundancy_margin": 2.0}
 PARAMS = {
+    "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
     "cema": {
         "exclude_unreliable": False,
         "low_margin": None,
@@ -36,11 +37,15 @@ PARAMS = {
     "deyo": {"margin": 2.0, "plpd_margin": -1.0},
     "eata": {**ALL_SELECTED, "fisher_samples": 4},
     "eta": ALL_SELECTED,
+    "foa": {"population": 4, "prompts": 1, "source_samples": 4},
+    "gtta": {"initial_confidence": 0.0},
     "pl": {"threshold": 0.0},
     "rdumb": {**ALL_SELECTED, "reset_interval": 2},
     "rmt": {"warm_up_samples": 12},
     "sar": {"margin": 2.0},
+    "t3a": {"support_size": 2},
 }
+OPTIONAL = {"foa": "cmaes"}
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 6, 2))]
 
 
@@ -53,16 +58,20 @@ def supported() -> list[tuple[str, str]]:
         (name, kind)
         for name in METHODS
         for kind in sorted(BACKBONES)
-        if not (needs_batch_norm(name) and kind in NORM_FREE)
+        if not (needs(name, Need.BATCH_NORM) and kind in NORM_FREE)
+        and not (needs(name, Need.CLASS_TOKEN) and kind != "layer_norm")
     ]
 
 
-def needs_batch_norm(name: str) -> bool:
+def needs(name: str, need: Need) -> bool:
     method = METHODS[name]
-    return Need.BATCH_NORM in method.needs(method.Params())
+    return need in method.needs(method.Params())
 
 
 def make_method(name: str, kind: str):
+    if name in OPTIONAL:
+        reason = f"the optional package {OPTIONAL[name]} is not installed"
+        pytest.importorskip(OPTIONAL[name], reason=reason)
     method = METHODS[name]
     params = method.Params(**PARAMS.get(name, {}))
     backbone = make_backbone(kind)
@@ -186,7 +195,7 @@ def test_facts_are_declared(name):
 
 
 @pytest.mark.parametrize("kind", NORM_FREE)
-@pytest.mark.parametrize("name", list(filter(needs_batch_norm, METHODS)))
+@pytest.mark.parametrize("name", [name for name in METHODS if needs(name, Need.BATCH_NORM)])
 def test_a_backbone_without_batch_norm_is_refused_by_name(name, kind):
     method = METHODS[name]
     with pytest.raises(UserError, match="batch-norm layers.*choose a backbone"):

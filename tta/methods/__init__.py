@@ -37,6 +37,7 @@ METHODS: Registry[type[Method]] = Registry(
         "drm": "tta.methods.drm:DomainSpecificRiskMinimization",
         "eata": "tta.methods.eata:Eata",
         "eta": "tta.methods.eta:Eta",
+        "foa": "tta.methods.foa:ForwardOnlyAdaptation",
         "gtta": "tta.methods.gtta:GradualTestTimeAdaptation",
         "lame": "tta.methods.lame:Lame",
         "pl": "tta.methods.pl:PseudoLabelling",

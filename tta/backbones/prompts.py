@@ -1,0 +1,64 @@
+"""Prompts among the tokens of a vision transformer, and its class token after every block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tta.backbones.backbone import Backbone
+
+
+def takes_prompts(backbone: Backbone) -> bool:
+    """Return whether the backbone is timm's plain ViT with a class token as its feature."""
+    from timm.models import VisionTransformer  # here: `--list` imports every method without timm
+
+    model = backbone.model
+    if not isinstance(model, VisionTransformer):
+        return False
+    return model.cls_token is not None and model.global_pool == "token"
+
+
+class PromptedTransformer:
+    """A backbone that :func:`takes_prompts`, with prompts right after its class token.
+
+    Args:
+        backbone: gets hooks, which change nothing where no prompts are given.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self._prompts: Tensor | None = None
+        self._activations: list[Tensor] = []
+        model = backbone.model
+        model.norm_pre.register_forward_pre_hook(self._insert)
+        for block in model.blocks[1:]:
+            block.norm1.register_forward_hook(self._collect)
+        self.patch_size: tuple[int, int] = model.patch_embed.patch_size
+
+    def _insert(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        if self._prompts is None:
+            return None
+        (tokens,) = inputs
+        prompts = self._prompts.to(tokens.dtype).expand(len(tokens), -1, -1)
+        return (torch.cat([tokens[:, :1], prompts, tokens[:, 1:]], 1),)
+
+    def _collect(self, module: nn.Module, inputs: Any, normalised: Tensor) -> None:
+        self._activations.append(normalised[:, 0].float())
+
+    def activations(self, images: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Return the class token after each of the L blocks, ``[B, L * D]``.
+
+        Each as the next block's first norm layer gives it; the last D columns are the features
+        that the head takes.
+
+        Args:
+            images: ``[B, 3, H, W]`` in [0, 1].
+            prompts: ``[P, D]``, or None for the network as it is.
+        """
+        self._prompts, self._activations = prompts, []
+        features = self.backbone.features(images)
+        activations = torch.cat([*self._activations, features], 1)
+        self._prompts, self._activations = None, []
+        return activations
