@@ -6,6 +6,7 @@ from tta.ops.losses import (
     entropy,
     generalized_cross_entropy,
     information_maximization,
+    marginal_entropy,
     opinion_entropy,
     soft_cross_entropy,
     soft_likelihood_ratio,
@@ -86,3 +87,10 @@ def test_information_maximization_is_mean_entropy_less_entropy_of_the_mean():
     expected = entropy(STUDENT).mean() + (p.mean(0) * p.mean(0).log()).sum()
     torch.testing.assert_close(information_maximization(STUDENT), expected)
     assert information_maximization(STUDENT[:1]).abs() < 1e-6
+
+
+def test_marginal_entropy_is_that_of_the_mean_prediction_and_finite_far_out():
+    mean = STUDENT.softmax(1).mean(0)
+    expected = -(mean * mean.log()).sum()
+    torch.testing.assert_close(marginal_entropy(STUDENT), expected)
+    assert torch.isfinite(marginal_entropy(1e4 * STUDENT))

@@ -82,8 +82,21 @@ def information_maximization(logits: Tensor) -> Tensor:
 
     SHOT-IM (Liang et al., ICML 2020). Never positive, and 0 for a single sample.
     """
-    log_mean = logits.log_softmax(1).logsumexp(0) - math.log(len(logits))
-    return entropy(logits).mean() + (log_mean.exp() * log_mean).sum()
+    return entropy(logits).mean() - marginal_entropy(logits)
+
+
+def marginal_entropy(logits: Tensor) -> Tensor:
+    """Return the entropy of the mean of the predictions, a scalar between 0 and ln C.
+
+    MEMO (Zhang et al., NeurIPS 2022), eq. 3, over the views of one image.
+    """
+    log_mean = mean_log_probabilities(logits)
+    return -(log_mean.exp() * log_mean).sum()
+
+
+def mean_log_probabilities(logits: Tensor) -> Tensor:
+    """Return the logarithm of the mean of the predicted probabilities, ``[C]``."""
+    return logits.log_softmax(1).logsumexp(0) - math.log(len(logits))
 
 
 def class_correlation(logits: Tensor, norm: str = "cosine") -> Tensor:
