@@ -26,6 +26,7 @@ from tta.methods.requirements import check_needs
 ALL_SELECTED = {"margin": 2.0, "redundancy_margin": 2.0}
 PARAMS = {
     "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
+    "asr": {**ALL_SELECTED, "initial_share": 1.2},  # above ln C: every step ends in a reset
     "cema": {
         "exclude_unreliable": False,
         "low_margin": None,
@@ -39,11 +40,13 @@ PARAMS = {
     "eta": ALL_SELECTED,
     "foa": {"population": 4, "prompts": 1, "source_samples": 4},
     "gtta": {"initial_confidence": 0.0},
+    "memo": {"views": 3},
     "pl": {"threshold": 0.0},
     "rdumb": {**ALL_SELECTED, "reset_interval": 2},
     "rmt": {"warm_up_samples": 12},
     "sar": {"margin": 2.0},
     "t3a": {"support_size": 2},
+    "ttaug": {"views": 3},
 }
 OPTIONAL = {"foa": "cmaes"}
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 6, 2))]
@@ -59,7 +62,7 @@ def supported() -> list[tuple[str, str]]:
         for name in METHODS
         for kind in sorted(BACKBONES)
         if not (needs(name, Need.BATCH_NORM) and kind in NORM_FREE)
-        and not (needs(name, Need.CLASS_TOKEN) and kind != "layer_norm")
+        and not (needs(name, Need.VISION_TRANSFORMER) and kind != "layer_norm")
     ]
 
 
@@ -199,4 +202,12 @@ def test_facts_are_declared(name):
 def test_a_backbone_without_batch_norm_is_refused_by_name(name, kind):
     method = METHODS[name]
     with pytest.raises(UserError, match="batch-norm layers.*choose a backbone"):
+        check_needs(method, method.Params(), make_backbone(kind), has_source=True)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BACKBONES if kind != "layer_norm"])
+@pytest.mark.parametrize("name", list(filter(needs_transformer, METHODS)))
+def test_another_backbone_than_a_transformer_is_refused_by_name(name, kind):
+    method = METHODS[name]
+    with pytest.raises(UserError, match="vision transformer with a class token.*choose one"):
         check_needs(method, method.Params(), make_backbone(kind), has_source=True)

@@ -10,21 +10,12 @@ from torch import Tensor, nn
 from tta.backbones.backbone import Backbone
 
 
-def takes_prompts(backbone: Backbone) -> bool:
-    """Return whether the backbone is timm's plain ViT with a class token as its feature."""
-    from timm.models import VisionTransformer  # here: `--list` imports every method without timm
-
-    model = backbone.model
-    if not isinstance(model, VisionTransformer):
-        return False
-    return model.cls_token is not None and model.global_pool == "token"
-
-
 class PromptedTransformer:
-    """A backbone that :func:`takes_prompts`, with prompts right after its class token.
+    """A vision transformer with a class token, and prompts right after it.
 
     Args:
-        backbone: gets hooks, which change nothing where no prompts are given.
+        backbone: for which ``is_class_token_transformer`` holds; gets hooks, which change nothing
+            where no prompts are given.
     """
 
     def __init__(self, backbone: Backbone) -> None:

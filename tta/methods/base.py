@@ -34,7 +34,7 @@ class Need(str, Enum):
     NORM_AFFINE = "norm_affine"
     CLOUD_MODEL = "cloud_model"
     DOMAIN_HEADS = "domain_heads"
-    CLASS_TOKEN = "class_token"  # noqa: S105 - a token of a transformer
+    VISION_TRANSFORMER = "vision_transformer"
 
 
 class Method:
@@ -163,9 +163,9 @@ def trainable(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
 
 
 def make_optimizer(
-    parameters: list[nn.Parameter], params: OptimizerParams
+    parameters: list[nn.Parameter] | list[dict[str, Any]], params: OptimizerParams
 ) -> torch.optim.Optimizer:
-    """Return the optimiser that ``params`` describes over ``parameters``."""
+    """Return the optimiser that ``params`` describes over ``parameters``, or groups of them."""
     if params.optimizer == "adam":
         betas = (params.momentum, 0.999)
         return torch.optim.Adam(

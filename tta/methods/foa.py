@@ -68,7 +68,7 @@ class ForwardOnlyAdaptation(Method):
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
-        return frozenset({Need.CLASS_TOKEN, Need.SOURCE_AT_PREPARE})
+        return frozenset({Need.VISION_TRANSFORMER, Need.SOURCE_AT_PREPARE})
 
     def configure(self) -> None:
         self.transformer = PromptedTransformer(self.backbone)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tta.backbones.backbone import Backbone
-from tta.backbones.prompts import takes_prompts
+from tta.backbones.vision_transformer import is_class_token_transformer
 from tta.errors import UserError
 from tta.methods.base import Method, Need
 from tta.ops.batch_norm import batch_norm_layers
@@ -37,17 +37,16 @@ def check_needs(
             f"method {method.name!r} trains the affine parameters of normalisation layers and "
             f"backbone {backbone.name!r} has none; choose another backbone, or method 'source'"
         )
+    if Need.VISION_TRANSFORMER in needs and not is_class_token_transformer(backbone):
+        raise UserError(
+            f"method {method.name!r} needs a vision transformer with a class token and backbone "
+            f"{backbone.name!r} is none; choose one (vit_base_patch16_224) or another method (sar)"
+        )
     if Need.DOMAIN_HEADS in needs and getattr(backbone, "domain_heads", None) is None:
         raise UserError(
             f"method {method.name!r} needs a head for each of several source domains and backbone "
             f"{backbone.name!r} has a single head; train one with data_scripts/train_source.py "
             "--drm and pass its file as --weights, use --dataset digits-r, or another method"
-        )
-    if Need.CLASS_TOKEN in needs and not takes_prompts(backbone):
-        raise UserError(
-            f"method {method.name!r} puts prompts into a vision transformer with a class token and "
-            f"backbone {backbone.name!r} is none; choose a ViT (vit_base_patch16_224) or another "
-            "method"
         )
     if Need.CLOUD_MODEL in needs:
         _check_cloud(method, backbone, cloud)

@@ -50,6 +50,10 @@ class Roid(Tent):
         self.source_parameters = [parameter.detach().clone() for parameter in self.parameters]
 
     def step(self, images: Tensor) -> Tensor:
+        return correct_prior(self.adapt(images))
+
+    def adapt(self, images: Tensor) -> Tensor:
+        """Update the model on ``images`` and return their logits from before, uncorrected."""
         logits = self.backbone(images)
         weights = self._weigh(logits)
         # Waits for the device: in the augmented view, batch statistics are of what is selected.
@@ -59,7 +63,7 @@ class Roid(Tent):
         losses = soft_likelihood_ratio(chosen) + symmetric_cross_entropy(view, chosen)
         descend(self.optimizer, (weights[selected] * losses).sum() / len(images))
         self.ensemble()
-        return correct_prior(logits.detach())
+        return logits.detach()
 
     @torch.no_grad()
     def _weigh(self, logits: Tensor) -> Tensor:
