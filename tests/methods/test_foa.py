@@ -99,5 +99,5 @@ def test_a_backbone_without_a_class_token_is_refused(kind):
     else:
         backbone = make_backbone(kind)
     method = METHODS["foa"]
-    with pytest.raises(UserError, match="class token.*choose a ViT"):
+    with pytest.raises(UserError, match="class token.*choose one"):
         check_needs(method, method.Params(), backbone, has_source=True)
