@@ -37,6 +37,7 @@ def test_table_and_records(capsys, tmp_path):
         "config.yaml",
         "domains.csv",
         "done",
+        "samples.npz",
         "summary.json",
         "timing.csv",
     }
@@ -58,7 +59,8 @@ def test_equal_runs_leave_equal_records(tmp_path):
             == 0
         )
         (directory,) = (tmp_path / output).glob("*/*/*/*/*")
-        texts.append([(directory / name).read_bytes() for name in ("batches.csv", "domains.csv")])
+        names = ("batches.csv", "domains.csv", "samples.npz")
+        texts.append([(directory / name).read_bytes() for name in names])
     assert texts[0] == texts[1]
 
 

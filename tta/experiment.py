@@ -206,6 +206,7 @@ def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> 
         directory,
         progress,
         experiment.stream.encoded_bytes,
+        experiment.backbone.passes,
     )
     precision = autocast(experiment.device, experiment.config.precision)
     finished = False
@@ -218,6 +219,7 @@ def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> 
             domains = recorder.domains()
             summary = _summary(experiment, domains, recorder, prepare_seconds, finished)
             directory.write("domains.csv", domains.to_csv(index=False))
+            recorder.save_samples(directory)
             directory.write_summary(summary)
     directory.mark_done()
     return summary
@@ -268,6 +270,9 @@ def _summary(
         "paper": method.paper,
         "predicts": method.predicts,
         "outputs": method.outputs,
+        "needs": sorted(
+            need.value for need in type(experiment.adapting_method).needs(experiment.params)
+        ),
         "params": dataclasses.asdict(experiment.params),
         "preset": experiment.preset,
         "dataset": experiment.dataset.name,
@@ -278,6 +283,7 @@ def _summary(
         "window": config.window,
         "seed": config.seed,
         "precision": config.precision,
+        "resets": int(experiment.plan.reset_before.sum()),
         **figures(domains, experiment.method.counters),
         "cost": {
             "prepare_seconds": prepare_seconds,

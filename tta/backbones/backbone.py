@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tta.backbones.checkpoint import weights_sha256
 from tta.backbones.domain_heads import DomainHeads
+from tta.backbones.passes import Passes
 from tta.errors import UserError
 
 
@@ -31,6 +32,7 @@ class Backbone(nn.Module):
         feature_dim: columns of the features, measured.
         weights_sha256: digest of the source weights, see ``tta.backbones.checkpoint``.
         domain_heads: heads of single source domains, for a model trained on several; else None.
+        passes: counts images through :meth:`features`, those of clones included.
 
     Raises:
         UserError: the classifier is neither a Linear nor a 1x1 convolution, or features and head
@@ -49,6 +51,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
+        self.passes = Passes()
         self.input_size = tuple(input_size)
         self.model = _copy_module(model).requires_grad_(False)
         self.eval()
@@ -76,7 +79,9 @@ class Backbone(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Return features [B, D] of images [B, C, H, W] in [0, 1]; at least float32."""
         maps = self.model.forward_features(self._normalise(images))
-        return _at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
+        features = _at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
+        self.passes.note(features)
+        return features
 
     def head(self, features: Tensor) -> Tensor:
         """Return logits [B, num_classes] of features [B, D]; at least float32."""

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from tta.backbones.passes import Passes
 from tta.reporting.metrics import SAMPLE_METRICS, expected_calibration_error, sample_metrics
-from tta.reporting.run_directory import RunDirectory
+from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
 from tta.scenarios import StreamPlan
 from tta.stream import Batch
 
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""
+PASS_COUNTERS = ("forwards", "backwards")
+"""Images that went through the model, charged to the last image of a batch."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class _Pending:
     stop: int
     metrics: Tensor
     seconds: float
+    passes: tuple[int, ...]
 
 
 class Recorder:
@@ -46,6 +50,7 @@ class Recorder:
         device: where outputs are.
         directory: where batch records go; None keeps figures in memory alone.
         progress: show a progress bar.
+        passes: of the model; what it counted before is forgotten. None counts none.
     """
 
     def __init__(
@@ -58,13 +63,16 @@ class Recorder:
         directory: RunDirectory | None = None,
         progress: bool = False,
         encoded_bytes: Callable[[np.ndarray], np.ndarray] | None = None,
+        passes: Passes | None = None,
     ) -> None:
         self.plan = plan
         self.encoded_bytes = encoded_bytes
         self.outputs = outputs
         self.directory = directory
-        self.counters = counters
-        rows = len(SAMPLE_METRICS) + len(counters)
+        self.counters = (*counters, *PASS_COUNTERS) if passes else counters
+        self.passes = passes
+        self._take_passes()
+        rows = len(SAMPLE_METRICS) + len(self.counters)
         self.samples = np.full((rows, len(plan)), np.nan, np.float32)
         self.seen = 0
         self.seconds = 0.0
@@ -81,10 +89,14 @@ class Recorder:
         if counted is not None:
             metrics = torch.cat([metrics, counted.to(metrics.dtype)])
         now = time.perf_counter()
-        self._pending.append(_Pending(batch.start, batch.stop, metrics, now - self._last))
+        seconds, passes = now - self._last, self._take_passes()
+        self._pending.append(_Pending(batch.start, batch.stop, metrics, seconds, passes))
         self._last = now
         if now - self._last_flush > DISPLAY_INTERVAL:
             self.flush()
+
+    def _take_passes(self) -> tuple[int, ...]:
+        return self.passes.take() if self.passes else ()
 
     def restart_clock(self) -> None:
         """Start timing: the first batch is timed from here."""
@@ -95,13 +107,21 @@ class Recorder:
         if self._pending:
             fetched = torch.cat([item.metrics for item in self._pending], 1).cpu().numpy()
             first, last = self._pending[0].start, self._pending[-1].stop
-            self.samples[:, first:last] = fetched
+            self.samples[: len(fetched), first:last] = fetched
+            self._note_passes(first, last)
             self.seen = last
             self.seconds += sum(item.seconds for item in self._pending)
             self._write()
             self._show(last - first)
             self._pending.clear()
         self._last_flush = time.perf_counter()
+
+    def _note_passes(self, first: int, last: int) -> None:
+        if self.passes:
+            rows = self.samples[-len(PASS_COUNTERS) :]
+            rows[:, first:last] = 0
+            for item in self._pending:
+                rows[:, item.stop - 1] = item.passes
 
     def close(self) -> None:
         """Flush and end the progress bar."""
@@ -157,6 +177,16 @@ class Recorder:
             chosen = np.flatnonzero(visits == visit)
             rows.append(self._domain_row(chosen))
         return pd.DataFrame(rows)
+
+    def save_samples(self, directory: RunDirectory) -> None:
+        """Write what paired tests and reliability diagrams need of every sample seen."""
+        correct, confidence = self.samples[:2, : self.seen]
+        directory.write_arrays(
+            SAMPLES_FILE,
+            correct=correct.astype(bool),
+            confidence=confidence.astype(np.float16),
+            visit=self.plan.visit[: self.seen].astype(np.int32),
+        )
 
     def _domain_row(self, chosen: np.ndarray) -> dict[str, object]:
         metrics = self.samples[: len(SAMPLE_METRICS), chosen].astype(np.float64)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from tta.errors import UserError
 
 SCHEMA_VERSION = 1
+SAMPLES_FILE = "samples.npz"
+"""Of every sample in stream order: correct, top-1 confidence, number of the domain visit."""
 
 
 def run_path(root: str, parts: list[str], fingerprint: str) -> Path:
@@ -24,12 +28,12 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text).strip("._") or "_"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file, and its folder, so that a reader sees the old text or the new, never a part."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file, and its folder; a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with aside.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
@@ -51,7 +55,7 @@ class RunDirectory:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            for name in ("done", "summary.json", "domains.csv", *self.GROWING):
+            for name in ("done", "summary.json", "domains.csv", SAMPLES_FILE, *self.GROWING):
                 (path / name).unlink(missing_ok=True)
             (path / "batches.csv").touch()
         except OSError as error:
@@ -102,6 +106,12 @@ class RunDirectory:
     def write(self, name: str, text: str) -> None:
         """Write a file whole."""
         write_atomically(self.path / name, text)
+
+    def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
+        """Write arrays whole, compressed; equal arrays give equal bytes."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_atomically(self.path / name, buffer.getvalue())
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``."""

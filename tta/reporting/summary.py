@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 import tta
+from tta.reporting.recorder import PASS_COUNTERS
 
 DERIVED_COUNTERS = ("uplink_encoded_bytes",)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
@@ -24,7 +25,7 @@ def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, 
 
     ``mean_error`` is the unweighted mean over visits to domains; ``pooled_error`` counts every
     sample alike. ``counters`` holds the sums of those columns over the stream, and of the
-    uploads' file sizes where there are uploads.
+    uploads' file sizes where there are uploads; ``passes`` counts per image of the stream.
     """
     samples = int(domains["samples"].sum())
     counters = (*counters, *(name for name in DERIVED_COUNTERS if name in domains))
@@ -39,8 +40,14 @@ def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, 
         "mean_brier": float(domains["brier"].mean()),
         "counters": totals,
         **({"upload_fraction": totals["uploads"] / samples} if "uploads" in totals else {}),
+        "passes": _passes_per_image(domains, samples),
         "domains": domains.to_dict(orient="records"),
     }
+
+
+def _passes_per_image(domains: pd.DataFrame, samples: int) -> dict[str, float]:
+    known = [name for name in PASS_COUNTERS if name in domains]
+    return {name: int(domains[name].sum()) / samples for name in known}
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -1,0 +1,57 @@
+"""What is kept of every sample, and what a run's passes come to."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.fakes import RandomImages
+from tta.backbones.passes import Passes
+from tta.reporting.metrics import sample_metrics
+from tta.reporting.recorder import Recorder
+from tta.reporting.run_directory import RunDirectory
+from tta.reporting.summary import figures
+from tta.scenarios import ScenarioOptions, plan_stream
+from tta.stream import Stream
+
+
+@pytest.fixture
+def stream():
+    dataset = RandomImages(10, ("a", "b"))
+    return Stream(dataset, plan_stream("continual", dataset, ScenarioOptions()), 4)
+
+
+def outputs_of(stream):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(len(stream.plan), 5, generator=generator)
+
+
+def test_samples_are_kept_in_stream_order(stream, tmp_path):
+    recorder = Recorder(stream.plan, stream.labels(), "logits")
+    outputs = outputs_of(stream)
+    for batch in stream:
+        recorder.update(batch, outputs[batch.start : batch.stop])
+    recorder.close()
+    recorder.save_samples(RunDirectory(tmp_path))
+    correct, confidence, *_ = sample_metrics(outputs, torch.from_numpy(stream.labels()), "logits")
+    with np.load(tmp_path / "samples.npz") as samples:
+        assert samples["correct"].tolist() == correct.bool().tolist()
+        np.testing.assert_allclose(samples["confidence"], confidence, rtol=1e-3)
+        assert samples["visit"].tolist() == [0] * 10 + [1] * 10
+
+
+def test_passes_by_domain_and_per_image(stream):
+    passes = Passes()
+    passes.forward = 99  # of the preparation: not counted
+    recorder = Recorder(stream.plan, stream.labels(), "logits", passes=passes)
+    outputs = outputs_of(stream)
+    for batch in stream:
+        passes.forward += 2 * len(batch.images)
+        passes.backward += batch.start < 10
+        recorder.update(batch, outputs[batch.start : batch.stop])
+    recorder.close()
+    domains = recorder.domains()
+    assert domains["forwards"].tolist() == [20, 20]
+    assert domains["backwards"].tolist() == [3, 0]
+    summary = figures(domains)
+    assert summary["passes"] == {"forwards": 2.0, "backwards": 3 / 20}
+    assert summary["counters"] == {}
