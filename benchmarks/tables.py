@@ -20,7 +20,9 @@ from tqdm import tqdm
 
 from tta.config import RunConfig
 from tta.experiment import run
-from tta.reporting.comparison import comparison
+from tta.reporting.comparison import compare
+from tta.reporting.formats import render_tables, tables
+from tta.reporting.records import Run
 from tta.reporting.run_directory import write_atomically
 
 SEED_SYSTEMS = ("source", "bn", "bn_alpha", "bn_ema", "core", "lame", "tent", "rmt", "cema")
@@ -62,8 +64,10 @@ class Table:
 
     def render(self, assets: str) -> str:
         """Run what has not been run, and return the section's text."""
-        runs = [run(config) for config in tqdm(self.configs(assets), desc=self.title)]
-        text = f"## {self.title}\n\n`{self.command()}`\n\n{comparison(runs, 'error')}\n"
+        summaries = [run(config) for config in tqdm(self.configs(assets), desc=self.title)]
+        (compared,) = compare([Run.load(Path(summary["path"])) for summary in summaries])
+        shown = render_tables(tables(compared, ("errors", "cost", "tests"), "error"), "markdown")
+        text = f"## {self.title}\n\n`{self.command()}`\n\n{shown}\n"
         return text.replace(assets, ASSETS) if assets else text
 
     def command(self) -> str:
@@ -121,14 +125,14 @@ def main() -> None:
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     assets = os.environ.get("TTA_TEST_ASSETS", "")
     for name in names:
-        tables = [table for table in TABLES[name] if assets or not table.needs_assets]
-        if len(tables) < len(TABLES[name]):
+        chosen = [table for table in TABLES[name] if assets or not table.needs_assets]
+        if len(chosen) < len(TABLES[name]):
             print(f"{name}: TTA_TEST_ASSETS is not set, digits alone", file=sys.stderr)
-        if tables:
+        if chosen:
             head = (
                 f"# {name.replace('_', ' ').capitalize()}\n\n`python benchmarks/tables.py {name}`"
             )
-            sections = [table.render(assets) for table in tables]
+            sections = [table.render(assets) for table in chosen]
             write_atomically(RESULTS / f"{name}.md", "\n\n".join([head, *sections]))
 
 

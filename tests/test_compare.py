@@ -1,22 +1,15 @@
 """Runs in one table, and runs that do not belong into one."""
 
+import io
 import json
 
+import pandas as pd
 import pytest
 
+from tests.reporting.fake_runs import write_run
 from tta.compare import main
 from tta.config import RunConfig
 from tta.experiment import run
-
-SMALL = {"domains": ("contrast", "pixelate"), "num_samples": 40}
-
-
-@pytest.fixture
-def make(tmp_path):
-    def made(**options):
-        return run(RunConfig(**SMALL, **options, output=str(tmp_path / "runs")))
-
-    return made
 
 
 def printed(capsys, *arguments):
@@ -29,45 +22,82 @@ def refused(capsys, *arguments):
     return capsys.readouterr().err
 
 
-def test_methods_by_domains_best_first(make, tmp_path, capsys):
-    summaries = {method: make(method=method) for method in ("source", "bn")}
-    lines = printed(capsys, tmp_path / "runs").splitlines()
-    assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == [
-        "method",
-        "predicts",
-        "contrast",
-        "pixelate",
-        "mean",
-    ]
-    assert lines[2].startswith("| bn ")
-    assert f"{100 * summaries['bn']['mean_error']:.2f} |" in lines[2]
-    assert lines[3].startswith("| source ")
-    assert "40 images per domain" in lines[-1]
+def cells(line):
+    return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
-def test_namesakes_are_told_apart_by_what_differs(make, tmp_path, capsys):
-    for weight in (0.25, 0.75):
-        make(method="bn_alpha", set={"target_weight": weight})
-    text = printed(capsys, tmp_path / "runs", "--metric", "accuracy")
-    assert "bn_alpha (target_weight=0.25)" in text
-    assert "bn_alpha (target_weight=0.75)" in text
+def test_methods_by_domains_best_first(tmp_path, capsys):
+    options = {"domains": ("contrast", "pixelate"), "num_samples": 40, "output": str(tmp_path)}
+    summaries = {name: run(RunConfig(method=name, **options)) for name in ("source", "bn")}
+    text = printed(capsys, tmp_path, "--baseline", "source")
+    lines = text.splitlines()
+    columns = ["method", "predicts", "source data", "seeds", "contrast", "pixelate"]
+    columns += ["mean", "pooled", "rank", "difference to source"]
+    assert cells(lines[0]) == columns
+    best = dict(zip(columns, cells(lines[2]), strict=True))
+    assert best["method"] == "bn"
+    error = summaries["bn"]["mean_error"]
+    assert best["mean"] == f"**{100 * error:.2f}**"
+    difference = 100 * (error - summaries["source"]["mean_error"])
+    assert best["difference to source"] == f"{difference:+.2f}"
+    assert cells(lines[3])[:4] == ["source", "before", "no", "1"]
+    assert "images per domain 40; severity 5; batch size 64; reset never" in lines[5]
+    cost = next(line for line in lines if line.startswith("| bn ") and "**" not in line)
+    assert cells(cost)[1:3] == ["1.00", "0.00"]
+    assert "95 % interval" in text
 
 
-def test_unlike_streams_are_refused_or_split(make, tmp_path, capsys):
-    make(method="bn")
-    make(method="bn", seed=2)
-    error = refused(capsys, tmp_path / "runs")
-    assert "differ in stream_digest" in error
+@pytest.fixture
+def runs(tmp_path):
+    for method, skill in {"bn": 1.0, "<b>x_y</b> & 100%": 0.5}.items():
+        write_run(tmp_path, "bn" if method == "bn" else "mine", skill=skill, title=method)
+    return tmp_path
+
+
+def test_accuracy(runs, capsys):
+    (bn,) = [line for line in printed(capsys, runs).splitlines() if line.startswith("| bn ")][:1]
+    text = printed(capsys, runs, "--metric", "accuracy", "--tables", "errors")
+    (flipped,) = [line for line in text.splitlines() if line.startswith("| bn ")]
+    first, second = (float(cells(line)[-2]) for line in (bn, flipped))
+    assert first + second == pytest.approx(100, abs=0.011)
+
+
+def test_latex_and_html_escape_names(runs, capsys):
+    latex = printed(capsys, runs, "--format", "latex")
+    assert r"<b>x\_y</b> \& 100\%" in latex
+    assert r"\textbf{" in latex
+    html = printed(capsys, runs, "--format", "html")
+    assert "<b>" not in html
+    assert "&lt;b&gt;x_y&lt;/b&gt; &amp; 100%" in html
+
+
+def test_csv_and_json_hold_fractions(runs, capsys):
+    frame = pd.read_csv(io.StringIO(printed(capsys, runs, "--format", "csv")))
+    assert frame["mean"].between(0, 1).all()
+    assert frame["protocol_dataset"].tolist() == ["random"] * 2
+    data = json.loads(printed(capsys, runs, "--format", "json"))
+    (table,) = data["tables"]
+    assert table["methods"][0]["figures"]["mean"] == frame["mean"][0]
+    assert table["methods"][1]["test"]["runs"][0]["p"] < 1e-6
+    assert table["methods"][0]["figures"]["std"] is None
+
+
+def test_unlike_streams_are_refused_or_split(runs, capsys):
+    write_run(runs, "bn", batch_size=20)
+    error = refused(capsys, runs)
+    assert "differ in batch size" in error
     assert "--split" in error
-    assert printed(capsys, tmp_path / "runs", "--split").count("| method ") == 2
+    text = printed(capsys, runs, "--split", "--tables", "errors")
+    assert text.count("| method ") == 2
 
 
-def test_damaged_and_missing_records(make, tmp_path, capsys):
-    assert "holds no run" in refused(capsys, tmp_path)
-    summary = make(method="source")
-    file = f"{summary['path']}/summary.json"
-    text = open(file).read()
-    open(file, "w").write(text[:100])
-    assert "is damaged" in refused(capsys, summary["path"])
-    open(file, "w").write(json.dumps({**json.loads(text), "schema": 99}))
-    assert "not a summary of schema 1" in refused(capsys, summary["path"])
+def test_left_out_records_are_named(runs, capsys):
+    bad = write_run(runs, "tent")
+    (bad / "summary.json").write_text("{")
+    assert main([str(runs)]) == 0
+    assert "left out: " in capsys.readouterr().err
+    assert "is damaged" in refused(capsys, bad)
+
+
+def test_unknown_tables(runs, capsys):
+    assert "did you mean 'cost'" in refused(capsys, runs, "--tables", "costs")

@@ -1,22 +1,64 @@
-"""Put several runs into one Markdown table: methods by domains.
+"""Put runs of one protocol side by side: methods by domains, cost, calibration, paired tests.
 
 usage examples:
-  python -m tta.compare results/runs
-  python -m tta.compare RUN_A RUN_B --metric accuracy
+  python -m tta.compare results/runs --baseline source
+  python -m tta.compare RUN_A RUN_B --metric accuracy --format latex > table.tex
+  python -m tta.compare results/runs --split --published
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tta.cli import Parser, guarded
+from tta.errors import UserError, did_you_mean
+
+FORMATS = ("markdown", "latex", "html", "csv", "json")
+TABLES = ("errors", "cost", "tests")
+PUBLISHED = Path(__file__).parents[1] / "benchmarks" / "published.csv"
 
 
 @guarded
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, print the comparison, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    _check(options)
+    from tta.reporting import formats
+    from tta.reporting.comparison import compare
+    from tta.reporting.published import read_published
+    from tta.reporting.records import find_runs
+
+    published = read_published(options.published) if options.published else None
+    runs, left_out = find_runs(options.runs)
+    comparisons = compare(runs, options.baseline, options.split)
+    if options.format == "csv":
+        print(formats.render_csv(comparisons))
+    elif options.format == "json":
+        print(formats.render_json(comparisons, left_out, published))
+    else:
+        tables = [
+            table
+            for comparison in comparisons
+            for table in formats.tables(comparison, options.tables, options.metric, published)
+        ]
+        print(formats.render_tables(tables, options.format))
+    for reason in left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in options.tables:
+        if name not in TABLES:
+            raise UserError(f"--tables has no table {name!r}; {did_you_mean(name, TABLES)}")
+    if options.published and options.format == "csv":
+        raise UserError("--published has no CSV form; choose --format json, or markdown to read")
+
+
+def _parser() -> Parser:
     parser = Parser(
         prog="python -m tta.compare",
         description=__doc__,
@@ -26,16 +68,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--metric", choices=("error", "accuracy"), default="error", help="figure to show"
     )
+    parser.add_argument("--baseline", metavar="METHOD", help="show differences to this method")
     parser.add_argument(
         "--split",
         action="store_true",
-        help="put runs of unlike streams into tables of their own instead of refusing them",
+        help="put runs of unlike protocols into tables of their own instead of refusing them",
     )
-    options = parser.parse_args(arguments)
-    from tta.reporting.comparison import comparison, find_runs
-
-    print(comparison(find_runs(options.runs), options.metric, options.split))
-    return 0
+    parser.add_argument("--format", choices=FORMATS, default="markdown", help="of the output")
+    parser.add_argument(
+        "--tables",
+        type=lambda text: tuple(text.split(",")),
+        default=TABLES,
+        metavar="A,B",
+        help=f"which of {', '.join(TABLES)} to show (default: all)",
+    )
+    parser.add_argument(
+        "--published",
+        nargs="?",
+        type=Path,
+        const=PUBLISHED,
+        metavar="FILE",
+        help="put published figures beside ours (default: benchmarks/published.csv)",
+    )
+    return parser
 
 
 if __name__ == "__main__":

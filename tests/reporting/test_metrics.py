@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import log_loss, mean_squared_error
 
 from tta.reporting.metrics import expected_calibration_error, sample_metrics
 
@@ -29,6 +31,21 @@ def test_probabilities_are_not_softmaxed_again_and_sums_are_halved():
 def test_certain_and_wrong_is_finite():
     metrics = sample_metrics(torch.tensor([[1.0, 0.0]]), torch.tensor([1]), "probabilities")
     assert torch.isfinite(metrics).all()
+
+
+def test_calibration_against_scikit_learn():
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(500, 4, generator=generator)
+    labels = torch.randint(4, (500,), generator=generator)
+    correct, confidence, nll, brier = sample_metrics(logits, labels, "logits").numpy()
+    share, mean = calibration_curve(correct, confidence, n_bins=15)
+    counts, _ = np.histogram(confidence, bins=15, range=(0, 1))
+    expected = (np.abs(share - mean) * counts[counts > 0]).sum() / 500
+    assert expected_calibration_error(confidence, correct) == pytest.approx(expected, abs=1e-6)
+    p = logits.softmax(1).numpy()
+    assert nll.mean() == pytest.approx(log_loss(labels, p, labels=range(4)), abs=1e-5)
+    squares = mean_squared_error(np.eye(4)[labels], p)
+    assert brier.mean() == pytest.approx(4 * squares, abs=1e-5)
 
 
 def test_calibration_error_by_hand():

@@ -1,112 +1,148 @@
-"""Several runs in one table, as long as they saw the same stream."""
+"""Several methods on the same stream: figures, tests and costs as one frame."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
-from tta.errors import UserError
-from tta.reporting.run_directory import RunDirectory
-from tta.reporting.tables import markdown, percent
+from tta.errors import UserError, did_you_mean
+from tta.reporting.paired import paired_tests, tied_by_domain, tied_with_best
+from tta.reporting.protocol import by_protocol, describe
+from tta.reporting.records import Run
+from tta.reporting.rows import Row, rows_of
 
-PROTOCOL = ("dataset", "data_digest", "stream_digest", "backbone", "weights_sha256")
-"""What runs of one table must share."""
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs of one protocol.
+
+    Attributes:
+        rows: the least mean error first; unfinished runs last.
+        baseline: label of the row that differences are given to, or None.
+    """
+
+    rows: tuple[Row, ...]
+    baseline: str | None = None
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """The facts that all runs share, in words."""
+        return describe([run for row in self.rows for run in row.runs])
+
+    @property
+    def domains(self) -> list[str]:
+        """Domains in the order of the stream."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.domain_errors.columns))
+
+    @property
+    def reference(self) -> Row | None:
+        """The row that the paired tests are against: the baseline, or else the best."""
+        finished = [row for row in self.rows if row.finished]
+        named = [row for row in finished if row.label == self.baseline]
+        return next(iter([*named, *finished]), None)
+
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        """Mean error by method and domain, over seeds; fractions."""
+        means = {row.label: row.domain_errors.mean() for row in self.rows}
+        return pd.DataFrame.from_dict(means, orient="index")[self.domains]
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """Where a row is best or statistically tied with the best, by domain and in ``mean``."""
+        return tied_by_domain(self.rows)[self.domains].assign(mean=tied_with_best(self.rows))
+
+    @cached_property
+    def tests(self) -> pd.DataFrame:
+        """Paired tests against :attr:`reference`, see :func:`tta.reporting.paired.paired_tests`."""
+        return paired_tests(self.rows, self.reference) if self.reference else pd.DataFrame()
+
+    @cached_property
+    def figures(self) -> pd.DataFrame:
+        """One row of numbers per method: headline, calibration and cost; NaN where unknown."""
+        figures = pd.DataFrame.from_dict(
+            {row.label: _figures(row) for row in self.rows}, orient="index"
+        )
+        finished = [row.label for row in self.rows if row.finished]
+        figures["rank"] = self.errors.loc[finished].rank().mean(axis=1)
+        figures["source_ratio"] = self._time_ratios(figures["ms_per_image"])
+        if self.baseline is not None:
+            figures["difference"] = figures["mean"] - figures.loc[self.baseline, "mean"]
+        return figures
+
+    def _time_ratios(self, milliseconds: pd.Series) -> pd.Series:
+        """Return times over the unadapted model's, of rows timed on the same machine."""
+        ratios = pd.Series(np.nan, milliseconds.index)
+        plain = next((row for row in self.rows if row.summary["method"] == "source"), None)
+        for row in self.rows if plain else ():
+            if _machine(row) == _machine(plain):
+                ratios[row.label] = milliseconds[row.label] / milliseconds[plain.label]
+        return ratios
 
 
-def find_runs(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the summaries of run directories, and of all those below other folders.
+def compare(
+    runs: Sequence[Run], baseline: str | None = None, split: bool = False
+) -> list[Comparison]:
+    """Return one comparison per protocol.
+
+    Args:
+        runs: read by :func:`tta.reporting.records.find_runs`.
+        baseline: method, title or label that differences are given to.
+        split: compare runs of unlike protocols apart, instead of refusing them.
 
     Raises:
-        UserError: a path that holds no run.
+        UserError: the runs' protocols differ and ``split`` is off, or there is no such baseline.
     """
-    summaries = []
-    for path in paths:
-        files = [path / "summary.json"] if (path / "summary.json").exists() else []
-        files = files or sorted(path.rglob("summary.json"))
-        if not files:
-            raise UserError(
-                f"{str(path)!r} holds no run; name a folder that tta.run has written to"
-            )
-        summaries += [RunDirectory.read_summary(file.parent) for file in files]
-    return summaries
+    comparisons = []
+    for group in by_protocol(runs, split):
+        rows = tuple(rows_of(group))
+        comparisons.append(Comparison(rows, baseline and _find_baseline(rows, baseline)))
+    return comparisons
 
 
-def comparison(summaries: Sequence[dict[str, Any]], metric: str, split: bool = False) -> str:
-    """Return a Markdown table of methods by domains, in percent, with its protocol below.
-
-    Raises:
-        UserError: the runs saw unlike streams, data or models, and ``split`` is off.
-    """
-    tables = _by_protocol(summaries)
-    if len(tables) > 1 and not split:
-        raise UserError(_difference(list(tables)))
-    return "\n\n".join(_table(runs, metric) for runs in tables.values())
-
-
-def _by_protocol(
-    summaries: Iterable[dict[str, Any]],
-) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    tables = defaultdict(list)
-    for summary in summaries:
-        tables[tuple(str(summary[key]) for key in PROTOCOL)].append(summary)
-    return tables
+def _find_baseline(rows: Sequence[Row], name: str) -> str:
+    labels = [row.label for row in rows if name == row.label]
+    labels += [row.label for row in rows if name in (row.summary["method"], row.summary["title"])]
+    if not labels:
+        hint = did_you_mean(name, [row.label for row in rows])
+        raise UserError(f"--baseline {name!r} is not among the runs of this table; {hint}")
+    if name not in labels and len(labels) > 1:
+        raise UserError(
+            f"--baseline {name!r} is one of several rows; name one of: {'; '.join(labels)}"
+        )
+    return labels[0]
 
 
-def _difference(protocols: list[tuple[str, ...]]) -> str:
-    differing = [
-        name
-        for name, values in zip(PROTOCOL, zip(*protocols, strict=True), strict=True)
-        if len(set(values)) > 1
-    ]
-    return (
-        f"these runs cannot stand in one table: they differ in {', '.join(differing)}; "
-        "name runs of one stream, or pass --split for a table each"
-    )
+def _figures(row: Row) -> dict[str, float]:
+    means = row.figures("mean_error")
+    cost = pd.DataFrame([_cost(run) for run in row.runs]).mean()
+    return {
+        "seeds": len(row.runs),
+        "mean": means.mean(),
+        "std": means.std(ddof=1),
+        "pooled": row.figures("pooled_error").mean(),
+        "ece": row.figures("mean_ece").mean(),
+        "nll": row.figures("mean_nll").mean(),
+        "brier": row.figures("mean_brier").mean(),
+        **cost,
+    }
 
 
-def _table(runs: list[dict[str, Any]], metric: str) -> str:
-    runs = sorted(runs, key=lambda run: run["mean_error"])
-    frame = pd.DataFrame([_means(run, metric) for run in runs])
-    rows = [
-        [_label(run, runs), run["predicts"], *map(percent, figures)]
-        for run, figures in zip(runs, frame.to_numpy(), strict=True)
-    ]
-    table = markdown(["method", "predicts", *frame.columns], rows)
-    return f"{table}\n\n{_footer(runs[0], metric)}"
+def _cost(run: Run) -> dict[str, float]:
+    summary, passes = run.summary, run.summary.get("passes", {})
+    return {
+        "forwards": passes.get("forwards", np.nan),
+        "backwards": passes.get("backwards", np.nan),
+        "ms_per_image": 1000 * summary["cost"].get("stream_seconds", np.nan) / summary["samples"],
+        "memory_mib": summary["cost"].get("peak_memory_bytes", np.nan) / 2**20,
+        "upload_fraction": summary.get("upload_fraction", np.nan),
+    }
 
 
-def _means(run: dict[str, Any], metric: str) -> pd.Series:
-    domains = pd.DataFrame(run["domains"]).groupby("domain", sort=False)[metric].mean()
-    return pd.concat([domains, pd.Series({"mean": run[f"mean_{metric}"]})])
-
-
-def _label(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
-    """Return the method's name, with what tells it from its namesakes."""
-    label = run["title"] + ("" if run["finished"] else " (unfinished)")
-    namesakes = [other for other in runs if other["method"] == run["method"]]
-    params = [
-        f"{name}={value}"
-        for name, value in run["params"].items()
-        if any(other["params"].get(name) != value for other in namesakes)
-    ]
-    facts = [
-        f"{name.replace('_', ' ')} {run[name]}"
-        for name in ("batch_size", "seed", "precision")
-        if any(other[name] != run[name] for other in namesakes)
-    ]
-    return f"{label} ({', '.join([*params, *facts])})" if params or facts else label
-
-
-def _footer(run: dict[str, Any], metric: str) -> str:
-    severities = sorted({str(domain["severity"]) for domain in run["domains"]})
-    sizes = sorted({domain["samples"] for domain in run["domains"]})
-    images = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    return (
-        f"online {metric} in %; {run['dataset']}, {run['scenario']}, {images} images per domain, "
-        f"severity {', '.join(severities)}, batch {run['batch_size']}; {run['backbone']} "
-        f"(weights {run['weights_sha256'][:12]}); stream {run['stream_digest'][:12]}"
-    )
+def _machine(row: Row) -> tuple[object, ...]:
+    environment = row.summary.get("environment", {})
+    return tuple(environment.get(name) for name in ("device", "device_name", "threads"))

@@ -87,10 +87,13 @@ class RunDirectory:
             raise UserError(
                 f"{str(file)!r} is damaged ({error}); run again with --force"
             ) from error
-        if not isinstance(summary, dict) or summary.get("schema") != SCHEMA_VERSION:
+        schema = summary.get("schema") if isinstance(summary, dict) else None
+        if schema != SCHEMA_VERSION:
+            newer = isinstance(schema, int) and schema > SCHEMA_VERSION
+            remedy = "update this one" if newer else "run again with --force"
             raise UserError(
-                f"{str(file)!r} is not a summary of schema {SCHEMA_VERSION}; "
-                "it was written by another version of this package: run again with --force"
+                f"{str(file)!r} is not a summary of schema {SCHEMA_VERSION} (but {schema!r}); it "
+                f"was written by another version of this package: {remedy}"
             )
         return summary
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -27,9 +28,7 @@ def _line(row: list[str], widths: list[int], right: list[bool]) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return (
-        cell.strip("*%± ").replace(".", "").replace("±", "").replace(" ", "").isdigit() or not cell
-    )
+    return not re.sub(r"[\s*%±+\-–.,:<\d]|to", "", cell)
 
 
 def _escape(text: str) -> str:

@@ -1,0 +1,129 @@
+"""Figures, ties and protocols of compared runs."""
+
+import pandas as pd
+import pytest
+
+from tests.reporting.fake_runs import DOMAINS, write_run
+from tta.errors import UserError
+from tta.reporting.comparison import compare
+from tta.reporting.records import find_runs
+
+
+@pytest.fixture
+def compared(tmp_path):
+    def made(baseline=None, split=False):
+        return compare(find_runs([tmp_path])[0], baseline, split)
+
+    return made
+
+
+def test_figures_over_seeds(tmp_path, compared):
+    for seed in (1, 2, 3):
+        write_run(tmp_path, "bn", skill=1.0, seed=seed)
+        write_run(tmp_path, "source", skill=0.3, seed=seed)
+    (comparison,) = compared("source")
+    assert [row.label for row in comparison.rows] == ["bn", "source"]
+    means = comparison.rows[0].figures("mean_error")
+    figures = comparison.figures.loc["bn"]
+    assert figures["mean"] == pytest.approx(means.mean())
+    assert figures["std"] == pytest.approx(means.std(ddof=1))
+    assert figures["seeds"] == 3
+    assert figures["rank"] == 1.0
+    assert figures["difference"] < 0
+    assert figures["source_ratio"] == 1.0
+    assert figures["forwards"] == 1.0
+    assert comparison.tests.loc["bn", "difference"] == pytest.approx(figures["difference"])
+    assert comparison.protocol["seeds"] == "1, 2, 3"
+
+
+def test_ranks_are_means_over_domains(tmp_path, compared):
+    write_run(tmp_path, "bn", skill=1.0)
+    write_run(tmp_path, "tent", skill=1.2)
+    (comparison,) = compared()
+    expected = comparison.errors.rank().mean(axis=1)
+    pd.testing.assert_series_equal(comparison.figures["rank"], expected, check_names=False)
+
+
+def test_best_and_what_is_tied_with_it(tmp_path, compared):
+    for method, skill in {"rmt": 1.5, "tent": 1.49, "source": 0.2}.items():
+        write_run(tmp_path, method, skill=skill)
+    (comparison,) = compared()
+    assert comparison.best["mean"].to_dict() == {"rmt": True, "tent": True, "source": False}
+    assert comparison.best.loc["rmt"].any()
+    assert comparison.tests["p_mcnemar"].loc["source"] < 1e-6
+    assert comparison.tests["p_bootstrap"].loc["source"] < 1e-3
+
+
+def test_without_samples_and_with_few_domains_nothing_is_claimed(tmp_path, compared):
+    for method, skill in {"rmt": 1.5, "source": 0.2}.items():
+        write_run(tmp_path, method, skill=skill, domains=("a", "b"), samples=False)
+    (comparison,) = compared()
+    assert comparison.tests[["p_mcnemar", "p_bootstrap"]].isna().all(axis=None)
+    assert comparison.best["mean"].tolist() == [True, False]
+
+
+def test_unlike_protocols_are_refused_and_named(tmp_path, compared):
+    write_run(tmp_path, "bn")
+    write_run(tmp_path, "tent", batch_size=20)
+    write_run(tmp_path, "source", weights_sha256="v" * 64)
+    with pytest.raises(UserError, match="differ in weights sha256, batch size"):
+        compared()
+    assert len(compared(split=True)) == 3
+
+
+def test_one_seed_with_two_streams_is_two_protocols(tmp_path, compared):
+    write_run(tmp_path, "bn", images=20)
+    write_run(tmp_path, "tent", images=40)
+    with pytest.raises(UserError, match="stream digest"):
+        compared()
+
+
+def test_namesakes(tmp_path, compared):
+    write_run(tmp_path, "tent", params={"lr": 0.1, "steps": 1})
+    write_run(tmp_path, "tent", params={"lr": 0.2, "steps": 1})
+    write_run(tmp_path, "bn", precision="fp32")
+    write_run(tmp_path, "bn", precision="bf16")
+    (comparison,) = compared()
+    assert {row.label for row in comparison.rows} == {
+        "tent (lr=0.1)",
+        "tent (lr=0.2)",
+        "bn (precision fp32)",
+        "bn (precision bf16)",
+    }
+
+
+def test_two_runs_of_one_seed_stay_apart(tmp_path, compared):
+    write_run(tmp_path, "bn", environment={"git_revision": "old"})
+    write_run(tmp_path, "bn", environment={"git_revision": "new"})
+    (comparison,) = compared()
+    labels = [row.label for row in comparison.rows]
+    assert len(set(labels)) == 2
+    assert all(label.startswith("bn (seed 1, run ") for label in labels)
+
+
+def test_unfinished_runs_are_last_and_never_best(tmp_path, compared):
+    write_run(tmp_path, "bn", skill=0.5)
+    write_run(tmp_path, "tent", skill=3.0, finished=False)
+    (comparison,) = compared()
+    assert [row.label for row in comparison.rows] == ["bn", "tent (unfinished)"]
+    assert comparison.best["mean"].tolist() == [True, False]
+    assert pd.isna(comparison.figures.loc["tent (unfinished)", "rank"])
+
+
+def test_baselines(tmp_path, compared):
+    write_run(tmp_path, "bn", params={"a": 1})
+    write_run(tmp_path, "bn", params={"a": 2})
+    write_run(tmp_path, "source")
+    assert compared("bn (a=1)")[0].baseline == "bn (a=1)"
+    with pytest.raises(UserError, match="one of several rows"):
+        compared("bn")
+    with pytest.raises(UserError, match="did you mean 'source'"):
+        compared("sauce")
+
+
+def test_domain_ties_follow_mcnemar_by_domain(tmp_path, compared):
+    write_run(tmp_path, "bn", skill=4.0, images=80)
+    write_run(tmp_path, "source", skill=0.0, images=80)
+    (comparison,) = compared()
+    assert comparison.best.loc["bn", list(DOMAINS)].all()
+    assert not comparison.best.loc["source", list(DOMAINS)].any()

@@ -1,0 +1,60 @@
+"""Published figures beside ours."""
+
+import pytest
+
+from tests.reporting.fake_runs import write_run
+from tta.compare import PUBLISHED, main
+from tta.errors import UserError
+from tta.reporting.published import COLUMNS, read_published
+
+ROWS = [
+    "Paper 2021,bn,random,net,continual,10,5,error,50.0,same protocol",
+    'Paper 2022,bn,random,wide,continual,200.0,,accuracy,40.0,"all, images"',
+    "Paper 2022,bn,random,net,gradual,10,5,error,12.0,another scenario",
+]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "published.csv"
+    path.write_text("\n".join([",".join(COLUMNS), *ROWS]) + "\n")
+    return path
+
+
+def test_beside_ours(tmp_path, file, capsys):
+    run = write_run(tmp_path / "runs", "bn")
+    options = ["--tables", "errors", "--published", str(file)]
+    assert main([str(run), *options]) == 0
+    text = capsys.readouterr().out
+    lines = [line for line in text.splitlines() if "Paper" in line]
+    ours, published, difference = (float(cell) for cell in lines[0].split("|")[2:5])
+    assert published == 50.0
+    assert difference == pytest.approx(ours - 50, abs=0.011)
+    assert "nothing recorded" in lines[0]
+    assert "backbone wide, batch size 200.0" in lines[1]
+    assert "60.00" in lines[1]
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("citation,method\n", "lacks the columns dataset"),
+        (",".join(COLUMNS) + "\nP,bn,d,n,s,1,5,error,many,\n", "line 2"),
+        (",".join(COLUMNS) + "\nP,bn,d,n,s,1,5,loss,5,\n", "line 2"),
+    ],
+)
+def test_bad_files(file, text, reason):
+    file.write_text(text)
+    with pytest.raises(UserError, match=reason):
+        read_published(file)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match="cannot read published figures"):
+        read_published(tmp_path / "none.csv")
+
+
+@pytest.mark.skipif(not PUBLISHED.is_file(), reason="the checkout has no benchmarks/published.csv")
+def test_the_published_figures_of_the_checkout_are_readable():
+    assert len(read_published(PUBLISHED)) > 0

@@ -1,0 +1,114 @@
+"""Rows of a comparison: one method with one set of hyper-parameters, over its seeds."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from tta.reporting.records import Run, Samples
+
+FACTS = ("precision", "window", "cloud_backbone")
+OPTIONS = (
+    "upload_budget",
+    "link_latency",
+    "link_bandwidth",
+    "batch_interval",
+    "source",
+    "cloud_weights",
+    "memory_format",
+)
+"""What namesakes may differ in beside their hyper-parameters: in the summary, in the options."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in nothing but their seed.
+
+    Attributes:
+        label: what tables call it; no two rows of a table have the same.
+        runs: in order of their seeds.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Summary of the first run, for what all of them share."""
+        return self.runs[0].summary
+
+    @property
+    def finished(self) -> bool:
+        """Whether every run came to its end."""
+        return all(run.summary.get("finished", False) for run in self.runs)
+
+    @cached_property
+    def domain_errors(self) -> pd.DataFrame:
+        """Errors, one row per seed and one column per domain."""
+        errors = {run.summary["seed"]: run.domain_errors() for run in self.runs}
+        return pd.DataFrame(errors).T
+
+    @cached_property
+    def samples(self) -> dict[int, Samples]:
+        """Correctness of single samples by seed, of the runs that recorded it."""
+        found = {run.summary["seed"]: run.samples() for run in self.runs}
+        return {seed: samples for seed, samples in found.items() if samples is not None}
+
+    def figures(self, name: str) -> pd.Series:
+        """Return one figure of the summaries, by seed."""
+        return pd.Series({run.summary["seed"]: run.summary[name] for run in self.runs}, dtype=float)
+
+
+def rows_of(runs: Sequence[Run]) -> list[Row]:
+    """Return the rows of one table, the least mean error first."""
+    groups = _groups(runs)
+    rows = [Row(_label(group, groups), tuple(group)) for group in groups]
+    return sorted(rows, key=lambda row: (not row.finished, row.figures("mean_error").mean()))
+
+
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
+    groups = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.summary["seed"]):
+        groups[json.dumps(_identity(run), default=str)].append(run)
+    return [part for group in groups.values() for part in _without_doubles(group)]
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    """Return what runs of one row share, named as labels name it."""
+    facts = {name: run.summary.get(name) for name in ("title", "finished", *FACTS)}
+    options = {name: run.config.get(name) for name in OPTIONS}
+    named = {name.replace("_", " "): value for name, value in (facts | options).items()}
+    return named | {f"{name}=": value for name, value in run.summary["params"].items()}
+
+
+def _without_doubles(group: list[Run]) -> list[list[Run]]:
+    """Return runs apart where a seed has several, such as those of two versions of the code."""
+    seeds = [run.summary["seed"] for run in group]
+    return [group] if len(set(seeds)) == len(seeds) else [[run] for run in group]
+
+
+def _label(group: list[Run], groups: list[list[Run]]) -> str:
+    """Return the method's name, with what tells it from its namesakes."""
+    summary, own = group[0].summary, _identity(group[0])
+    label = summary["title"] + ("" if summary.get("finished") else " (unfinished)")
+    others = [
+        _identity(other[0])
+        for other in groups
+        if other is not group
+        and (other[0].summary["title"], other[0].summary.get("finished"))
+        == (summary["title"], summary.get("finished"))
+    ]
+    differing = [
+        f"{name}{value}" if name.endswith("=") else f"{name} {value}"
+        for name, value in own.items()
+        if any(other.get(name) != value for other in others)
+    ]
+    if own in others:
+        differing += [f"seed {summary['seed']}", f"run {summary['fingerprint'][:12]}"]
+    return f"{label} ({', '.join(differing)})" if differing else label
