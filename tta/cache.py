@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -28,6 +29,32 @@ def code_digest(*files: str | Path) -> str:
     for file in (*package, *map(Path, files)):
         sha.update(file.read_bytes())
     return sha.hexdigest()
+
+
+class Preparation(Protocol):
+    """Where a method finds what it computes from source images, or leaves it."""
+
+    def load(self) -> dict[str, Any] | None: ...
+
+    def save(self, entry: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class KnownPreparation:
+    """An entry that is at hand, such as that of a run which goes on.
+
+    Attributes:
+        entry: see :meth:`tta.methods.Method.preparation`.
+    """
+
+    entry: dict[str, Any]
+
+    def load(self) -> dict[str, Any]:
+        """Return the entry."""
+        return self.entry
+
+    def save(self, entry: dict[str, Any]) -> None:
+        """Keep nothing: the entry is stored already."""
 
 
 class PreparationCache:

@@ -182,6 +182,14 @@ class RunConfig:
     )
     output: str = option("results/runs", "where records go", "records", metavar="DIR")
     force: bool = option(False, "run again although a finished record exists", "records")
+    resume: bool = option(False, "go on from the latest checkpoint of an unfinished run", "records")
+    checkpoint_every: int | None = option(
+        None,
+        "batches between checkpoints, 0 for none; default: as often as costs under 2 % of the time",
+        "records",
+        minimum=0,
+        metavar="N",
+    )
     no_cache: bool = option(
         False, "compute again what methods prepare from source images", "records"
     )
@@ -195,6 +203,8 @@ class RunConfig:
         "workers",
         "output",
         "force",
+        "resume",
+        "checkpoint_every",
         "no_cache",
         "metric",
     )
@@ -204,6 +214,8 @@ class RunConfig:
             _check(field, getattr(self, field.name))
         if self.window > 1 and self.batch_size != 1:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
+        if self.resume and self.force:
+            raise UserError("--resume goes on with a run and --force starts it over: pass one")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> RunConfig:

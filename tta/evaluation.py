@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from tta.stream import Batch, Stream
+from tta.stream import Batch
 
 
 class Adapter(Protocol):
@@ -29,7 +30,7 @@ class Observer(Protocol):
 
 def evaluate(
     method: Adapter,
-    stream: Stream,
+    stream: Iterable[Batch],
     observer: Observer,
     precision: contextlib.AbstractContextManager | None = None,
 ) -> None:
@@ -37,7 +38,7 @@ def evaluate(
 
     Args:
         method: prepared by ``start()``; sees images alone.
-        stream: the test stream.
+        stream: the test stream, or what is left of it.
         observer: counts, records and displays.
         precision: autocast context of the forward passes; None for float32.
     """

@@ -15,11 +15,12 @@ import pandas as pd
 import torch
 
 from tta.backbones.backbone import Backbone
-from tta.cache import PreparationCache, code_digest
+from tta.cache import KnownPreparation, Preparation, PreparationCache, code_digest
 from tta.calibration import calibrate
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
+from tta.errors import UserError
 from tta.evaluation import autocast, evaluate
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
@@ -39,6 +40,7 @@ from tta.parts import (
     resolve_params,
     scenario_options,
 )
+from tta.reporting.checkpoint import Checkpoints, SavedRun, load_run, saved_bytes
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory, run_path
 from tta.reporting.summary import environment, figures, peak_memory_bytes
@@ -86,6 +88,12 @@ class Experiment:
         return self.method.method if isinstance(self.method, SlidingWindow) else self.method
 
     @property
+    def prepares(self) -> bool:
+        """Whether the method computes something from source images before the stream."""
+        needs = type(self.adapting_method).needs(self.params)
+        return self.source is not None and Need.SOURCE_AT_PREPARE in needs
+
+    @property
     def method_file(self) -> str:
         """Where the method's class is written."""
         return inspect.getfile(type(self.adapting_method))
@@ -99,6 +107,8 @@ class Experiment:
             preset="defaults",
             device=self.device.type,
             domains=list(self.plan.domains),
+            force=False,
+            resume=False,
         )
         return config
 
@@ -173,29 +183,60 @@ def build(config: RunConfig) -> Experiment:
 def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
     """Run one configuration to its end and return its summary.
 
-    A finished record of the same run is returned as it is, unless ``config.force``.
+    A finished record of the same run is returned as it is, unless ``config.force``. With
+    ``config.resume`` an unfinished one goes on from its latest checkpoint, if it has one.
 
     Raises:
-        UserError: bad input of any kind.
+        UserError: bad input of any kind; an unfinished run with a checkpoint and neither option;
+            another process that writes the same run.
         KeyboardInterrupt: interrupted by the user; a valid partial record has been written.
     """
     experiment = build(config)
     path = experiment.path()
     if RunDirectory.is_done(path) and not config.force:
-        return {**RunDirectory.read_summary(path), "path": str(path), "reused": True}
-    directory = RunDirectory(path)
-    directory.write_config(experiment.resolved())
-    summary = execute(experiment, directory, progress)
+        return _finished(path)
+    with RunDirectory(path) as directory:
+        if RunDirectory.is_done(path) and not config.force:  # by another process, meanwhile
+            return _finished(path)
+        saved = load_run(directory, experiment.prepares) if config.resume else None
+        if saved is None:
+            _start_over(directory, config)
+        directory.write_config(experiment.resolved())
+        summary = execute(experiment, directory, progress, saved)
     return {**summary, "path": str(path), "reused": False}
 
 
-def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> dict[str, Any]:
-    """Prepare the method, stream the data through it, and write the records."""
+def _finished(path: Path) -> dict[str, Any]:
+    return {**RunDirectory.read_summary(path), "path": str(path), "reused": True}
+
+
+def _start_over(directory: RunDirectory, config: RunConfig) -> None:
+    if directory.has_state() and not config.force:
+        raise UserError(
+            f"{str(directory.path)!r} holds an unfinished run with a checkpoint; pass --resume to "
+            "go on with it, or --force to start over"
+        )
+    directory.start_over()
+
+
+def execute(
+    experiment: Experiment,
+    directory: RunDirectory,
+    progress: bool,
+    saved: SavedRun | None = None,
+) -> dict[str, Any]:
+    """Prepare the method, stream the data through it, and write the records.
+
+    Args:
+        experiment: the parts of the run.
+        directory: where records go.
+        progress: show a progress bar.
+        saved: the checkpoint to go on from.
+    """
     started = time.perf_counter()
     labels = experiment.stream.labels()
-    cache = preparation_cache(experiment)
     with autocast(experiment.device, experiment.config.precision):
-        experiment.method.start(experiment.source, cache)
+        experiment.method.start(experiment.source, _preparation(experiment, saved))
     prepare_seconds = time.perf_counter() - started
     recorder = Recorder(
         experiment.plan,
@@ -208,16 +249,23 @@ def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> 
         experiment.stream.encoded_bytes,
         experiment.backbone.passes,
     )
+    checkpoints = _checkpoints(experiment, recorder, directory, saved)
+    if saved is not None:
+        experiment.method.load_state_dict(saved.method)
+        recorder.load_state_dict(saved.recorder)
+        directory.cut_back(saved.sizes)
+    batches = experiment.stream.batches(saved.position if saved else 0)
     precision = autocast(experiment.device, experiment.config.precision)
     finished = False
     try:
-        evaluate(experiment.method, experiment.stream, recorder, precision)
+        evaluate(experiment.method, batches, checkpoints, precision)
         finished = True
     finally:
         recorder.close()
         if recorder.seen:
             domains = recorder.domains()
-            summary = _summary(experiment, domains, recorder, prepare_seconds, finished)
+            summary = _summary(experiment, domains, recorder, checkpoints, prepare_seconds)
+            summary["finished"] = finished
             directory.write("domains.csv", domains.to_csv(index=False))
             recorder.save_samples(directory)
             directory.write_summary(summary)
@@ -225,11 +273,33 @@ def execute(experiment: Experiment, directory: RunDirectory, progress: bool) -> 
     return summary
 
 
+def _preparation(experiment: Experiment, saved: SavedRun | None) -> Preparation | None:
+    if saved is not None and saved.preparation is not None:
+        return KnownPreparation(saved.preparation)
+    return preparation_cache(experiment)
+
+
+def _checkpoints(
+    experiment: Experiment, recorder: Recorder, directory: RunDirectory, saved: SavedRun | None
+) -> Checkpoints:
+    preparation = experiment.adapting_method.preparation()
+    is_new = experiment.prepares and saved is None
+    return Checkpoints(
+        recorder,
+        experiment.method,
+        directory,
+        len(experiment.plan),
+        every=experiment.config.checkpoint_every,
+        preparation=preparation if is_new else None,
+        first_bytes=saved_bytes(preparation),
+        resumed_at=[*saved.resumed_at, saved.position] if saved else [],
+    )
+
+
 def preparation_cache(experiment: Experiment) -> PreparationCache | None:
     """Return the cache entry of what the method computes from source images, if it does."""
-    needs = type(experiment.adapting_method).needs(experiment.params)
     source = experiment.source
-    if experiment.config.no_cache or source is None or Need.SOURCE_AT_PREPARE not in needs:
+    if experiment.config.no_cache or not experiment.prepares:
         return None
     facts = {
         "method": experiment.method.name,
@@ -257,14 +327,14 @@ def _summary(
     experiment: Experiment,
     domains: pd.DataFrame,
     recorder: Recorder,
+    checkpoints: Checkpoints,
     prepare_seconds: float,
-    finished: bool,
 ) -> dict[str, Any]:
     config = experiment.config
     method = experiment.method
     return {
         "schema": 1,
-        "finished": finished,
+        "finished": False,
         "method": method.name,
         "title": method.title or method.name,
         "paper": method.paper,
@@ -284,10 +354,12 @@ def _summary(
         "seed": config.seed,
         "precision": config.precision,
         "resets": int(experiment.plan.reset_before.sum()),
+        "resumed_at": checkpoints.resumed_at,
         **figures(domains, experiment.method.counters),
         "cost": {
             "prepare_seconds": prepare_seconds,
             "stream_seconds": recorder.seconds,
+            "checkpoint_seconds": checkpoints.seconds,
             "images_per_second": recorder.seen / recorder.seconds,
             "peak_memory_bytes": peak_memory_bytes(experiment.device),
         },

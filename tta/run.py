@@ -75,7 +75,11 @@ def _run(config: RunConfig, as_json: bool) -> int:
     try:
         summary = run(config, progress=not as_json and sys.stderr.isatty())
     except KeyboardInterrupt:
-        print(f"\ninterrupted; what was seen is recorded under {config.output}", file=sys.stderr)
+        print(
+            f"\ninterrupted; what was seen is recorded under {config.output}; "
+            "--resume goes on from the latest checkpoint, if there is one",
+            file=sys.stderr,
+        )
         return EXIT_INTERRUPTED
     except MemoryError as error:
         raise UserError(

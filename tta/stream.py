@@ -68,9 +68,14 @@ class Stream:
         return len(self.bounds)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.batches()
+
+    def batches(self, position: int = 0) -> Iterator[Batch]:
+        """Yield the batches that start at ``position`` of the stream or later."""
+        remaining = [bounds for bounds in self.bounds if bounds[0] >= position]
         pin = self.device.type == "cuda"
-        loaded = load_ahead(self._load, self.bounds, self.workers, pin)
-        for (start, stop), levels in zip(self.bounds, loaded, strict=True):
+        loaded = load_ahead(self._load, remaining, self.workers, pin)
+        for (start, stop), levels in zip(remaining, loaded, strict=True):
             images = to_unit_range(levels, self.device, self.memory_format)
             yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
 

@@ -19,7 +19,7 @@ from tta.methods.state import capture, restore
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
-    from tta.cache import PreparationCache
+    from tta.cache import Preparation
     from tta.methods.cloud import CloudOptions
     from tta.source import SourceData
 
@@ -99,9 +99,7 @@ class Method:
         ``source`` is None for a method that :meth:`needs` none.
         """
 
-    def start(
-        self, source: SourceData | None = None, cache: PreparationCache | None = None
-    ) -> None:
+    def start(self, source: SourceData | None = None, cache: Preparation | None = None) -> None:
         """Prepare, and remember the state that :meth:`reset` returns to.
 
         With a ``cache`` entry that holds the result, it is taken instead of computed.
@@ -110,16 +108,18 @@ class Method:
         stored = cache.load() if cache else None
         if stored is None:
             self.prepare(source)
-            if cache:
-                cache.save({"prepared": self._prepared(), "state": self.state_dict()})
         else:
             for name, value in stored["prepared"].items():
                 setattr(self, name, value.to(next(self.backbone.parameters()).device))
             self.load_state_dict(stored["state"])
         self._initial = self.state_dict()
+        if cache and stored is None:
+            cache.save(self.preparation())
 
-    def _prepared(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in self.prepared}
+    def preparation(self) -> dict[str, Any]:
+        """Return what :meth:`start` has made: the same entry as in a cache."""
+        prepared = {name: getattr(self, name) for name in self.prepared}
+        return {"prepared": prepared, "state": self._initial}
 
     def step(self, images: Tensor) -> Tensor:
         """Adapt to ``images`` ``[B, 3, H, W]`` in [0, 1] and return outputs ``[B, C]``.

@@ -50,3 +50,14 @@ def restore(current: Any, captured: Any) -> Any:
         current.load_state_dict(copy.deepcopy(captured))
         return current
     return copy.deepcopy(captured)
+
+
+def captured_bytes(captured: Any) -> int:
+    """Return the bytes of all tensors in a captured value."""
+    if isinstance(captured, Tensor):
+        return captured.nbytes
+    if isinstance(captured, dict):
+        return sum(captured_bytes(value) for value in captured.values())
+    if isinstance(captured, list | tuple):
+        return sum(captured_bytes(value) for value in captured)
+    return 0

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tta.cache import PreparationCache
+from tta.cache import Preparation
 from tta.methods.base import Method
 from tta.methods.state import capture, restore
 from tta.ops.batch_norm import batch_norm_layers
@@ -36,9 +36,7 @@ class SlidingWindow:
         self.predicts, self.outputs = method.predicts, method.outputs
         self.counters = method.counters
 
-    def start(
-        self, source: SourceData | None = None, cache: PreparationCache | None = None
-    ) -> None:
+    def start(self, source: SourceData | None = None, cache: Preparation | None = None) -> None:
         """Prepare the method; see :meth:`Method.start`."""
         self.method.start(source, cache)
 

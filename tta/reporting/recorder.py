@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,6 +123,20 @@ class Recorder:
             rows[:, first:last] = 0
             for item in self._pending:
                 rows[:, item.stop - 1] = item.passes
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been recorded so far; every row of it is in the directory."""
+        self.flush()
+        samples = torch.from_numpy(self.samples[:, : self.seen].copy())
+        return {"samples": samples, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`state_dict`; the directory must hold its rows."""
+        samples = state["samples"].numpy()
+        self.seen, self.seconds = samples.shape[1], state["seconds"]
+        self.samples[:, : self.seen] = samples
+        self._wrote_header = True
+        self._bar.initial = self._bar.n = self.seen
 
     def close(self) -> None:
         """Flush and end the progress bar."""

@@ -1,0 +1,145 @@
+"""A run that can be killed at any moment and go on to the same figures."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from tta.methods.state import Stateful, captured_bytes
+from tta.reporting.run_directory import RunDirectory
+from tta.reporting.state_file import read_state, write_state
+from tta.stream import Batch
+
+MIN_INTERVAL = 30.0
+"""Least seconds between two checkpoints, unless the user sets the batches between them."""
+GREATEST_SHARE = 0.015
+"""Of the time, spent on checkpoints: under 2 %, with room for one that takes longer."""
+FIRST_GUESS = 100e6
+"""Bytes per second to the disk, until one checkpoint has been timed."""
+
+
+class Recording(Stateful, Protocol):
+    """The recorder, as far as checkpoints know it."""
+
+    def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None) -> None: ...
+
+    def restart_clock(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a checkpoint holds.
+
+    Attributes:
+        position: of the next image in the stream.
+        method: state of the method.
+        recorder: state of the recorder.
+        sizes: bytes of the growing tables.
+        resumed_at: positions at which the run went on before.
+        preparation: what the method had computed from source images; None where nothing.
+    """
+
+    position: int
+    method: dict[str, Any]
+    recorder: dict[str, Any]
+    sizes: dict[str, int]
+    resumed_at: list[int]
+    preparation: dict[str, Any] | None
+
+
+class Checkpoints:
+    """Observer that passes every batch on to the recorder and saves the run in between.
+
+    Args:
+        recorder: sees every batch first.
+        method: between two batches whenever it is saved.
+        directory: where checkpoints go; its name is the run's fingerprint.
+        images: length of the stream; after its last batch nothing is saved.
+        every: batches between checkpoints, 0 for none, None to bound their cost.
+        preparation: written once, beside the first checkpoint; None for none.
+        first_bytes: expected size of the first checkpoint.
+        resumed_at: positions at which the run went on.
+    """
+
+    def __init__(
+        self,
+        recorder: Recording,
+        method: Stateful,
+        directory: RunDirectory,
+        images: int,
+        *,
+        every: int | None = None,
+        preparation: dict[str, Any] | None = None,
+        first_bytes: int = 0,
+        resumed_at: list[int] | None = None,
+    ) -> None:
+        self.recorder, self.method, self.directory = recorder, method, directory
+        self.images, self.every, self.preparation = images, every, preparation
+        self.resumed_at = resumed_at or []
+        self.seconds = 0.0
+        self._batches = 0
+        self._last = time.perf_counter()
+        self._interval = _interval(first_bytes / FIRST_GUESS)
+
+    def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
+        """Show the batch to the recorder, then save the run where that is due."""
+        self.recorder.update(batch, outputs, counted)
+        self._batches += 1
+        if batch.stop < self.images and self._due():
+            self.save(batch.stop)
+
+    def _due(self) -> bool:
+        if self.every is None:
+            return time.perf_counter() - self._last > self._interval
+        return self.every > 0 and self._batches % self.every == 0
+
+    def save(self, position: int) -> None:
+        """Write a checkpoint; the run is between two batches and goes on at ``position``."""
+        started = time.perf_counter()
+        fingerprint = self.directory.path.name
+        if self.preparation is not None:
+            write_state(self.directory.path / "prepared.pt", self.preparation, fingerprint)
+            self.preparation = None
+        state = {
+            "position": position,
+            "method": self.method.state_dict(),
+            "recorder": self.recorder.state_dict(),
+            "resumed_at": self.resumed_at,
+        }
+        state["sizes"] = self.directory.sync()
+        write_state(self.directory.path / "state.pt", state, fingerprint)
+        self._last = time.perf_counter()
+        self._interval = _interval(self._last - started)
+        self.seconds += self._last - started
+        self.recorder.restart_clock()
+
+
+def _interval(seconds: float) -> float:
+    return max(MIN_INTERVAL, seconds / GREATEST_SHARE)
+
+
+def saved_bytes(preparation: dict[str, Any]) -> int:
+    """Return about how many bytes the first checkpoint of a prepared method writes."""
+    return captured_bytes(preparation["prepared"]) + 2 * captured_bytes(preparation["state"])
+
+
+def load_run(directory: RunDirectory, prepares: bool) -> SavedRun | None:
+    """Return the latest checkpoint of a run; None where there is none. Nothing is changed.
+
+    Args:
+        directory: of the run.
+        prepares: whether the method computes something from source images.
+
+    Raises:
+        UserError: a file of the checkpoint is damaged, of another run or of another version.
+    """
+    if not directory.has_state():
+        return None
+    fingerprint = directory.path.name
+    state = read_state(directory.path / "state.pt", fingerprint)
+    preparation = read_state(directory.path / "prepared.pt", fingerprint) if prepares else None
+    directory.check_sizes(state["sizes"])
+    return SavedRun(**state, preparation=preparation)

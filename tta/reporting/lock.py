@@ -1,0 +1,52 @@
+"""One writer per folder, enforced by the operating system."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from tta.errors import UserError
+
+
+class FolderLock:
+    """Holds the lock of a folder until it is released or the process ends, however it ends.
+
+    Args:
+        folder: an existing folder; the file ``lock`` in it is removed on release.
+
+    Raises:
+        UserError: another process holds the lock.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "lock"
+        while True:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(self._file)
+                raise UserError(
+                    f"another process is writing to {str(folder)!r}; wait until it has finished, "
+                    "or choose another --output"
+                ) from error
+            if self._is_current():
+                return
+            os.close(self._file)
+
+    def _is_current(self) -> bool:
+        """Return whether the locked file is still the one in the folder.
+
+        The holder before may have removed it between our opening and our locking it.
+        """
+        try:
+            return os.path.samestat(os.fstat(self._file), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Let others write."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._file)
