@@ -10,7 +10,9 @@ from tests.fakes import make_backbone, make_images
 from tta.errors import UserError
 from tta.ops.batch_norm import (
     AdaptiveBatchNorm,
+    RobustBatchNorm,
     batch_moments,
+    following,
     mixed_batch_norm,
     replace_batch_norm,
     require_source_statistics,
@@ -187,3 +189,29 @@ def test_layers_without_source_statistics_are_refused_by_name():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False))
     with pytest.raises(UserError, match="'1' keeps no running statistics"):
         require_source_statistics(model)
+
+
+def test_robust_batch_norm_follows_as_defined_and_keeps_its_statistics_otherwise():
+    x, source, weight, bias = layer_inputs((6, 3, 4, 4))
+    plain = nn.BatchNorm2d(3).eval()
+    for own, given in zip((plain.running_mean, plain.running_var), source, strict=True):
+        own.copy_(given)
+    plain.weight.data.copy_(weight)
+    plain.bias.data.copy_(bias)
+    robust = RobustBatchNorm(plain, momentum=0.05)
+    torch.testing.assert_close(robust(x), plain(x))
+    with following([robust]):
+        inputs = x.clone().requires_grad_()
+        y = robust(inputs)
+        (gradient,) = torch.autograd.grad(y.pow(3).sum(), inputs)
+    definition = x.clone().requires_grad_()
+    expected = naive(definition, source, weight, bias, 0.05, 1e-5)
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)
+    (by_definition,) = torch.autograd.grad(expected.pow(3).sum(), definition)
+    torch.testing.assert_close(gradient, by_definition, rtol=1e-3, atol=1e-3)
+    moved = 0.95 * source[0] + 0.05 * x.mean((0, 2, 3))
+    torch.testing.assert_close(robust.running_mean, moved)
+    biased = x.var((0, 2, 3), correction=0)
+    torch.testing.assert_close(robust.running_var, 0.95 * source[1] + 0.05 * biased)
+    torch.testing.assert_close(robust(x), naive(x, source, weight, bias, 0.05, 1e-5))
+    assert torch.equal(plain.running_mean, source[0])

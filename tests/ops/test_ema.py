@@ -17,3 +17,11 @@ def test_parameters_that_require_gradients_are_averaged_without_a_graph():
     ema_update([average], [current], decay=0.9)
     torch.testing.assert_close(average.detach(), torch.full((2,), 0.1))
     assert average.grad_fn is None
+
+
+def test_a_decay_on_the_device_gives_the_same():
+    current = [torch.tensor([3.0, 0.0]), torch.tensor([[8.0]])]
+    averages = [[torch.tensor([1.0, 2.0]), torch.tensor([[4.0]])] for _ in range(2)]
+    ema_update(averages[0], current, decay=0.75)
+    ema_update(averages[1], current, decay=torch.tensor(0.75))
+    torch.testing.assert_close(*averages)

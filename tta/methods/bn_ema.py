@@ -11,7 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method, Need
 from tta.methods.params import param
-from tta.ops.batch_norm import EmaBatchNorm, replace_batch_norm, require_source_statistics
+from tta.ops.batch_norm import (
+    EmaBatchNorm,
+    following,
+    replace_batch_norm,
+    require_source_statistics,
+)
 
 
 class BatchNormEma(Method):
@@ -48,9 +53,6 @@ class BatchNormEma(Method):
 
     @torch.no_grad()
     def step(self, images: Tensor) -> Tensor:
-        for layer in self.layers:
-            layer.follow = True
-        self.backbone(images)
-        for layer in self.layers:
-            layer.follow = False
+        with following(self.layers):
+            self.backbone(images)
         return self.backbone(images)

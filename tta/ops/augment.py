@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tta.ops.generators import generator_on
+
 Range = tuple[float, float]
 
 _BLUR_RADIUS = 2
@@ -172,14 +174,6 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 def _uniform(generator: torch.Generator, bounds: Range) -> float:
     low, high = bounds
     return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
-
-
-def generator_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
-    """Return ``generator``, or one on ``device`` seeded from it, so that nothing waits."""
-    if device.type == generator.device.type:
-        return generator
-    seed = torch.randint(2**63 - 1, (), generator=generator).item()
-    return torch.Generator(device).manual_seed(seed)
 
 
 def memory_format_of(images: Tensor) -> torch.memory_format:

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tta.ops.augment import generator_on, memory_format_of
+from tta.ops.augment import memory_format_of
+from tta.ops.generators import generator_on
 
 OPERATIONS = (
     "autocontrast",

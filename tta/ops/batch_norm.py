@@ -11,9 +11,10 @@ with ``a = target_weight``: 0 is the source model, 1 is BN-1 (test-batch statist
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -191,6 +192,9 @@ class AdaptiveBatchNorm(_BatchNorm):
         between_means: see :func:`mix_moments`.
     """
 
+    instance_aware: ClassVar[bool] = False
+    """Whether statistics are corrected image by image; a source model is trained for it."""
+
     def __init__(
         self,
         layer: _BatchNorm,
@@ -262,6 +266,37 @@ class EmaBatchNorm(AdaptiveBatchNorm):
         )
 
 
+class RobustBatchNorm(EmaBatchNorm):
+    """Normalises with running statistics, and while it follows with those it has just moved.
+
+    RobustBN of RoTTA (Yuan et al., CVPR 2023), eq. 1-3: the biased variance enters the running
+    one, and gradients flow through the current batch's share of the statistics.
+    """
+
+    def normalize(self, x: Tensor) -> Tensor:
+        if not self.follow or x.numel() // x.shape[1] < 2:
+            return super().normalize(x)
+        # A copy, which the backward pass finds unchanged.
+        before = tuple(moment.clone() for moment in self.source_moments)
+        mean, var = mix_moments(batch_moments(x.detach()), before, self.momentum)
+        self.running_mean.copy_(mean)
+        self.running_var.copy_(var)
+        return mixed_batch_norm(x, before, self.weight, self.bias, self.momentum, self.eps)
+
+
+@contextlib.contextmanager
+def following(layers: Iterable[EmaBatchNorm]) -> Iterator[None]:
+    """Let the running statistics of ``layers`` follow the batches of forward passes within."""
+    layers = list(layers)
+    for layer in layers:
+        layer.follow = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.follow = False
+
+
 def batch_norm_layers(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
     """Yield name and module of every batch-norm layer."""
     return ((name, m) for name, m in model.named_modules() if isinstance(m, _BatchNorm))
@@ -274,6 +309,9 @@ def replace_batch_norm(
 
     A layer that stands in several places stays one layer. Layers made by an earlier call are
     replaced again, so that the last caller decides.
+
+    Raises:
+        UserError: a layer is instance-aware and its replacement would not be.
     """
     made: dict[_BatchNorm, AdaptiveBatchNorm] = {}
     for parent in list(model.modules()):
@@ -281,8 +319,18 @@ def replace_batch_norm(
             if isinstance(child, _BatchNorm):
                 if child not in made:
                     made[child] = make(child)
+                    _check_instance_awareness(child, made[child], name)
                 setattr(parent, name, made[child])
     return list(made.values())
+
+
+def _check_instance_awareness(old: _BatchNorm, new: AdaptiveBatchNorm, name: str) -> None:
+    if getattr(old, "instance_aware", False) and not new.instance_aware:
+        raise UserError(
+            f"batch-norm layer {name!r} is instance-aware, as the source model was trained, and "
+            "this method would put other statistics in its place; use --method note or source, or "
+            "--weights of a model without such layers"
+        )
 
 
 def require_source_statistics(model: nn.Module) -> None:

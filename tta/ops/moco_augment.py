@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from tta.ops.augment import Range, generator_on, memory_format_of
+from tta.ops.augment import Range, memory_format_of
+from tta.ops.generators import generator_on
 
 _BLUR_RADIUS = 6
 _NO_BLUR = 1e-3

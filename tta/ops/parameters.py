@@ -1,8 +1,12 @@
-"""Which parameters a method trains: chosen by module type, never by parameter name."""
+"""Which parameters a method trains, by module type and never by name; how far they point apart."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
@@ -21,3 +25,9 @@ def norm_affine_parameters(model: nn.Module) -> list[nn.Parameter]:
 def all_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return every parameter of the model, class tokens and position embeddings included."""
     return list(model.parameters())
+
+
+def mean_cosine(parameters: Sequence[Tensor], references: Sequence[Tensor]) -> Tensor:
+    """Return the cosine between each tensor and its reference, as vectors, averaged; a scalar."""
+    pairs = zip(parameters, references, strict=True)
+    return torch.stack([F.cosine_similarity(a.flatten(), b.flatten(), 0) for a, b in pairs]).mean()
