@@ -11,7 +11,8 @@ keys. The domain that was left out is then the test stream:
     python -m tta.run --method drm --dataset folder:PACS --domains sketch \
         --backbone resnet50 --num-classes 7 --weights sketch.safetensors
 
-Methods other than drm take the file too; they see the shared head alone.
+Methods other than drm take the file too; they see the shared head alone. With --instance-aware
+batch-norm layers are those of NOTE; such a file is for the methods note and source.
 """
 
 from __future__ import annotations
@@ -112,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weight-decay", type=float, default=recipe.weight_decay)
     parser.add_argument(
         "--freeze-batch-norm", action="store_true", help="keep the pretrained running statistics"
+    )
+    parser.add_argument(
+        "--instance-aware", action="store_true", help="train with the batch norm that note needs"
     )
     parser.add_argument("--validation-fraction", type=float, default=recipe.validation_fraction)
     parser.add_argument("--seed", type=int, default=recipe.seed)

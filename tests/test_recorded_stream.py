@@ -101,3 +101,11 @@ def test_selective_methods_follow_the_authors_code(method):
 def test_methods_that_draw_at_random_agree_in_the_mean(method, params):
     figures, _ = run_recorded(method, set=params)
     assert abs(100 * figures["mean_error"] - reference(method)[0]["mean"]) < 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rotta", "cotta"])
+def test_mean_teachers_over_three_seeds(method):
+    runs = [run_recorded(method, seed=seed)[0] for seed in (1, 2, 3)]
+    mean = 100 * np.mean([figures["mean_error"] for figures in runs])
+    assert abs(mean - reference(method)[0]["mean"]) < 1.0

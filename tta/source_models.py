@@ -9,15 +9,18 @@ import os
 import sys
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 
 import tta
 from tta.backbones.backbone import Backbone
+from tta.backbones.checkpoint import INSTANCE_AWARE
 from tta.backbones.domain_heads import PREFIX
 from tta.cache import cache_folder
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.subset import split_validation
 from tta.errors import UserError
+from tta.ops.instance_aware import THRESHOLD, instance_aware_layers
 from tta.training import Recipe, initial_backbone, train
 
 
@@ -26,7 +29,8 @@ def save_source_model(
 ) -> None:
     """Write a trained backbone, and its domain heads where it has them, as one safetensors file.
 
-    Keys are those of the network's state dict and of ``tta.backbones.domain_heads``. The header's
+    Keys are those of the network's state dict and of ``tta.backbones.domain_heads``, and
+    ``instance_aware_norm`` where its batch norm is instance-aware. The header's
     metadata tells ``architecture``, ``num_classes``, ``domains`` (a JSON list in the order of the
     heads), ``recipe`` (JSON) and the ``tta`` version.
     """
@@ -34,6 +38,8 @@ def save_source_model(
     if backbone.domain_heads is not None:
         heads = backbone.domain_heads.state_dict()
         state |= {PREFIX + key: value for key, value in heads.items()}
+    if instance_aware_layers(backbone):
+        state[INSTANCE_AWARE] = torch.tensor(THRESHOLD)
     metadata = {
         "architecture": backbone.name,
         "num_classes": str(backbone.num_classes),

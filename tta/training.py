@@ -19,7 +19,8 @@ from tta.backbones.domain_heads import DomainHeads
 from tta.datasets import Dataset
 from tta.datasets.subset import Subset
 from tta.errors import UserError
-from tta.ops.batch_norm import batch_norm_layers
+from tta.ops.batch_norm import batch_norm_layers, following, replace_batch_norm
+from tta.ops.instance_aware import InstanceAwareBatchNorm, instance_aware_layers
 from tta.source import SourceBatches, SourceData, class_prototypes
 
 
@@ -34,6 +35,7 @@ class Recipe:
         lr: learning rate of Adam.
         weight_decay: of Adam.
         freeze_batch_norm: keep the running statistics that a pretrained network came with.
+        instance_aware: train with instance-aware batch norm, as NOTE needs it.
         validation_fraction: of every domain that is kept out of training.
         seed: of the initial weights, the validation part and the order of images.
     """
@@ -44,6 +46,7 @@ class Recipe:
     lr: float = 2e-3
     weight_decay: float = 0.0
     freeze_batch_norm: bool = False
+    instance_aware: bool = False
     validation_fraction: float = 0.2
     seed: int = 0
 
@@ -103,6 +106,8 @@ def train(backbone: Backbone, dataset: Dataset, recipe: Recipe, progress: bool =
         if recipe.drm:
             heads = DomainHeads(len(sources), backbone.feature_dim, backbone.num_classes)
             backbone.attach(heads)
+        if recipe.instance_aware:
+            replace_batch_norm(backbone, InstanceAwareBatchNorm)
         with _training_mode(backbone, recipe.freeze_batch_norm):
             _descend(backbone, [SourceBatches(source) for source in sources], recipe, progress)
     if recipe.drm:
@@ -196,6 +201,7 @@ def _training_mode(backbone: Backbone, freeze_batch_norm: bool) -> Iterator[None
         for _, layer in batch_norm_layers(backbone):
             layer.eval()
     try:
-        yield
+        with following([] if freeze_batch_norm else instance_aware_layers(backbone)):
+            yield
     finally:
         backbone.requires_grad_(False).eval()

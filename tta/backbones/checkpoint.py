@@ -15,7 +15,11 @@ from torch import Tensor, nn
 
 from tta.backbones.domain_heads import split_state
 from tta.errors import UserError
+from tta.ops.batch_norm import replace_batch_norm
+from tta.ops.instance_aware import InstanceAwareBatchNorm
 
+INSTANCE_AWARE = "instance_aware_norm"
+"""Key of a tensor whose presence tells that the network was trained with such batch norm."""
 _WRAPPERS = ("state_dict", "model", "net")
 _LISTED = 8
 # What torch.load raises on bytes that are no checkpoint or only the first part of one.
@@ -57,7 +61,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> dict[str, 
     """Load a checkpoint into ``model``, every key of it and nothing else.
 
     The heads of single source domains, where it has them, are returned for
-    ``tta.backbones.domain_heads``; otherwise an empty mapping.
+    ``tta.backbones.domain_heads``; otherwise an empty mapping. The batch norm of a network that
+    was trained with instance-aware layers becomes such layers.
 
     Three differences are no error: batch counters (``num_batches_tracked``, unused with running
     statistics) may be missing, and the buffers ``mu`` and ``sigma`` in which RobustBench keeps the
@@ -68,6 +73,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> dict[str, 
         UserError: see ``read_checkpoint``; or keys are missing, unexpected or of another shape.
     """
     state, heads = split_state(read_checkpoint(path))
+    instance_aware = state.pop(INSTANCE_AWARE, None) is not None
     expected = model.state_dict()
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
@@ -76,6 +82,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> dict[str, 
     _drop_normalisation(state, expected, getattr(model, "pretrained_cfg", {}), path)
     _check_keys(state, expected, path, name)
     model.load_state_dict(state)
+    if instance_aware:
+        replace_batch_norm(model, InstanceAwareBatchNorm)
     return heads
 
 

@@ -31,6 +31,7 @@ class Need(str, Enum):
     SOURCE_AT_STEP = "source_at_step"
     SOURCE_LABELS = "source_labels"
     BATCH_NORM = "batch_norm"
+    INSTANCE_AWARE_NORM = "instance_aware_norm"
     NORM_AFFINE = "norm_affine"
     CLOUD_MODEL = "cloud_model"
     DOMAIN_HEADS = "domain_heads"

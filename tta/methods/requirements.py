@@ -9,6 +9,7 @@ from tta.backbones.vision_transformer import is_class_token_transformer
 from tta.errors import UserError
 from tta.methods.base import Method, Need
 from tta.ops.batch_norm import batch_norm_layers
+from tta.ops.instance_aware import instance_aware_layers
 from tta.ops.parameters import norm_affine_parameters
 
 SOURCE_NEEDS = {Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS}
@@ -31,6 +32,13 @@ def check_needs(
         raise UserError(
             f"method {method.name!r} needs batch-norm layers and backbone {backbone.name!r} has "
             "none; choose a backbone with batch norm (resnet50) or another method (tent)"
+        )
+    if Need.INSTANCE_AWARE_NORM in needs and not instance_aware_layers(backbone):
+        raise UserError(
+            f"method {method.name!r} needs a source model trained with instance-aware batch norm "
+            f"and backbone {backbone.name!r} was not; train one with data_scripts/train_source.py "
+            "--instance-aware and pass its file as --weights, or put such layers into this one "
+            "with --set convert_batch_norm=true"
         )
     if Need.NORM_AFFINE in needs and not norm_affine_parameters(backbone):
         raise UserError(

@@ -1,0 +1,114 @@
+"""CoTTA: continual test-time adaptation with an augmentation-averaged teacher."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+from tta.methods.params import OptimizerParams, param
+from tta.ops.augment import CottaAugment
+from tta.ops.batch_norm import replace_batch_norm
+from tta.ops.ema import ema_update
+from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
+from tta.ops.parameters import all_parameters
+from tta.ops.restore import stochastic_restore
+from tta.source import SourceData
+
+QUANTILE, SLACK = 0.05, 0.05
+"""The threshold is this quantile of the source model's confidence on source images, less this."""
+SOURCE_LIMIT = 100_000
+"""Source images after which that quantile is known well enough."""
+
+
+class Cotta(Method):
+    """Trains a student on its mean teacher's logits, averaged over augmentations where needed.
+
+    Where the source model is not confident in a batch (mean largest probability), the target is
+    the mean of the teacher's logits over augmented views, else its logits of the images
+    themselves. After each step a few weights, drawn at random, return to the source. All
+    parameters are trained; outputs are the targets (Wang et al., CVPR 2022).
+
+    The threshold of confidence belongs to a source model and its data. As in the paper's
+    supplement, ``confidence_threshold=null`` takes the 5 % quantile of the source model's
+    confidence on source images, less 0.05; the constants in the presets are the authors'.
+    """
+
+    name = "cotta"
+    paper = "Wang et al., Continual test-time domain adaptation, CVPR 2022"
+    state = ("parameters", "teacher_parameters", "optimizer")
+    prepared = ("threshold",)
+
+    @dataclass(frozen=True)
+    class Params(OptimizerParams):
+        """Hyper-parameters; the defaults are the authors' for CIFAR-10."""
+
+        teacher_decay: float = param(0.999, "EMA decay per step", minimum=0.0, maximum=1.0)
+        restore_rate: float = param(
+            0.01, "probability that a weight returns to the source", minimum=0.0, maximum=1.0
+        )
+        confidence_threshold: float | None = param(
+            0.92,
+            "p_th: source confidence below which views are averaged; null: from source images",
+            minimum=0.0,
+            maximum=1.0,
+        )
+        views: int = param(32, "augmented views that are averaged", minimum=1)
+        symmetric: bool = param(
+            False, "symmetric cross-entropy, as published for ImageNet, not the teacher's alone"
+        )
+
+    @classmethod
+    def needs(cls, params: Any) -> frozenset[Need]:
+        derived = params.confidence_threshold is None
+        return frozenset({Need.SOURCE_AT_PREPARE} if derived else set())
+
+    def configure(self) -> None:
+        replace_batch_norm(self.backbone)
+        self.teacher, self.anchor = self.backbone.clone(), self.backbone.clone()
+        self.parameters = trainable(all_parameters(self.backbone))
+        self.teacher_parameters = all_parameters(self.teacher)
+        self.source_parameters = all_parameters(self.anchor)
+        self.optimizer = make_optimizer(self.parameters, self.params)
+        self.loss = symmetric_cross_entropy if self.params.symmetric else soft_cross_entropy
+        self.augment = CottaAugment()
+
+    @torch.no_grad()
+    def prepare(self, source: SourceData | None) -> None:
+        threshold = self.params.confidence_threshold
+        if threshold is None:
+            batches = islice(source.one_pass(), math.ceil(SOURCE_LIMIT / source.batch_size))
+            confidences = torch.cat([self._confidence(images) for images, _ in batches])
+            threshold = confidences.quantile(QUANTILE) - SLACK
+        self.threshold = torch.as_tensor(threshold, device=self.parameters[0].device)
+
+    def _confidence(self, images: Tensor) -> Tensor:
+        return self.anchor(images).softmax(1).amax(1)
+
+    def step(self, images: Tensor) -> Tensor:
+        targets = self._targets(images)
+        descend(self.optimizer, self.loss(self.backbone(images), targets).mean())
+        ema_update(self.teacher_parameters, self.parameters, self.params.teacher_decay)
+        stochastic_restore(
+            self.parameters, self.source_parameters, self.params.restore_rate, self.generator
+        )
+        return targets
+
+    @torch.no_grad()
+    def _targets(self, images: Tensor) -> Tensor:
+        # Waits for the device: the views cost many times what the rest of the step does.
+        if self._confidence(images).mean() >= self.threshold:
+            return self.teacher(images)
+        total = self.teacher(self.augment(images, self.generator))
+        for _ in range(self.params.views - 1):
+            total += self.teacher(self.augment(images, self.generator))
+        return total / self.params.views
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Tensor:
+        return self.teacher(images)

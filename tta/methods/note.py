@@ -1,0 +1,90 @@
+"""NOTE: non-i.i.d. test-time adaptation with instance-aware batch norm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+from tta.methods.params import OptimizerParams, param
+from tta.ops.batch_norm import following, replace_batch_norm, require_source_statistics
+from tta.ops.instance_aware import InstanceAwareBatchNorm
+from tta.ops.losses import entropy
+from tta.ops.memory import BalancedReservoir, arrivals_until_due
+from tta.ops.parameters import norm_affine_parameters
+
+
+class Note(Method):
+    """Minimises entropy on a reservoir that is balanced over the predicted classes.
+
+    The source model must have been trained with instance-aware batch norm. It predicts with
+    running statistics, each image by itself; after every ``update_interval``-th image, also amid
+    a batch, the affine parameters take one step on the reservoir and the running statistics
+    follow it. What is predicted therefore does not depend on the size of batches (Gong et al.,
+    NeurIPS 2022).
+
+    ``convert_batch_norm`` puts instance-aware layers into any model with batch norm. Figures are
+    then not the paper's: a model that was not trained with them loses accuracy by it.
+    """
+
+    name = "note"
+    paper = "Gong et al., NOTE: robust continual TTA against temporal correlation, NeurIPS 2022"
+    state = ("parameters", "statistics", "optimizer", "bank", "seen")
+
+    @dataclass(frozen=True)
+    class Params(OptimizerParams):
+        """Hyper-parameters."""
+
+        lr: float = param(1e-4, "learning rate", minimum=0.0)
+        memory_size: int = param(64, "images in the reservoir", unit="images", minimum=1)
+        update_interval: int = param(
+            64, "images from one update to the next", unit="images", minimum=1
+        )
+        statistics_momentum: float = param(
+            0.01, "step of the running statistics to the reservoir's", minimum=0.0, maximum=1.0
+        )
+        convert_batch_norm: bool = param(
+            False, "accept a source model that was not trained with instance-aware batch norm"
+        )
+
+    @classmethod
+    def needs(cls, params: Any) -> frozenset[Need]:
+        needs = {Need.BATCH_NORM, Need.NORM_AFFINE}
+        return frozenset(needs if params.convert_batch_norm else {*needs, Need.INSTANCE_AWARE_NORM})
+
+    def configure(self) -> None:
+        require_source_statistics(self.backbone)
+        self.layers = replace_batch_norm(self.backbone, self._layer)
+        self.statistics = [tensor for layer in self.layers for tensor in layer.source_moments]
+        self.parameters = trainable(norm_affine_parameters(self.backbone))
+        self.optimizer = make_optimizer(self.parameters, self.params)
+        self.bank = BalancedReservoir(
+            self.params.memory_size, self.backbone.num_classes, self.backbone.mean.device
+        )
+        self.seen = 0
+
+    def _layer(self, layer: _BatchNorm) -> InstanceAwareBatchNorm:
+        return InstanceAwareBatchNorm(layer, self.params.statistics_momentum)
+
+    def step(self, images: Tensor) -> Tensor:
+        outputs = []
+        for part in arrivals_until_due(self.seen, len(images), self.params.update_interval):
+            logits = self.predict(images[part])
+            self.bank.insert(images[part], logits, self.generator)
+            outputs.append(logits)
+            self.seen += len(logits)
+            if self.seen % self.params.update_interval == 0:
+                self._update()
+        return torch.cat(outputs)
+
+    def _update(self) -> None:
+        # Waits for the device: statistics are of the slots that hold an image.
+        slots = self.bank.occupied_slots()
+        if len(slots) == 0:
+            return
+        with following(self.layers):
+            descend(self.optimizer, entropy(self.backbone(self.bank.images[slots])).mean())
