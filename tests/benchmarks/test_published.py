@@ -1,0 +1,199 @@
+"""The papers' figures as data, and the tables that put ours beside them."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks import published
+from benchmarks.published import main, missing, published_figures, read_table, table_rows
+from tta.datasets import DATASETS
+from tta.datasets.base import NATURAL
+from tta.methods import METHODS
+from tta.methods.params import build_params
+from tta.scenarios import SCENARIOS
+
+FOLDER = Path(published.__file__).parent
+TABLES = [
+    path for path in sorted(FOLDER.glob("*.yaml")) if "citation" in yaml.safe_load(path.read_text())
+]
+DIGITS = Path(__file__).parents[2] / "tta/datasets/assets"
+
+# What papers have figures of and this package may not (yet) have.
+OTHER_METHODS = {
+    *("adacontrast", "cotta", "rotta", "note", "t3a", "foa"),
+    *("shot", "dda", "ttac_nq"),
+}
+OTHER_DATASETS = {"cityscapes", "imagenet-d109"}
+OTHER_SCENARIOS = {
+    "iid",
+    "label shift",
+    "reset_each_shift and severity",
+    "reset_each_shift, time-constrained",
+    "source GTA5",
+    "temporally correlated",
+}
+PERCENT = {"error", "accuracy", "ece", "mIoU", "upload_percent"}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TTA_DATA_DIR", raising=False)
+    for cached in (published.data_faults, published.weights_faults):
+        cached.cache_clear()
+
+
+def test_published_figures_are_consistent():
+    figures = published_figures()
+    assert len(figures) > 150
+    assert set(figures.method) - OTHER_METHODS <= set(METHODS)
+    assert set(figures.dataset) - OTHER_DATASETS <= set(DATASETS)
+    assert set(figures.scenario) - OTHER_SCENARIOS <= set(SCENARIOS)
+    assert set(figures.metric) == PERCENT | {"uploads"}
+    assert figures[figures.metric != "uploads"].value.between(0, 100).all()
+    assert figures[figures.metric == "uploads"].value.between(0, 50_000).all()
+    assert (figures.citation.str.len() > 5).all()
+    places = ["citation", "method", "variant", "dataset", "backbone", "scenario", "metric"]
+    assert not figures.duplicated([*places, "severity"]).any()
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "metric", "value"),
+    [
+        # Remembered figures, by their values: RMT with source, SANTA and GTTA, RoTTA on PTTA,
+        # CoTTA's gradual table and the accuracies on CCC never enter the file.
+        ("rmt", "cifar10-c", "error", 14.5),
+        ("rmt", "cifar100-c", "error", 29.0),
+        ("cotta", "cifar10-c", "error", 16.2),
+        ("cotta", "cifar10-c", "error", 10.4),
+        ("tent", "cifar10-c", "error", 20.7),
+        ("rotta", "cifar10-c", "error", 25.2),
+        ("bn_alpha", "cifar10-c", "error", 14.44),
+    ],
+)
+def test_figures_from_memory_are_left_out(method, dataset, metric, value):
+    figures = published_figures()
+    same = (figures.method == method) & (figures.dataset == dataset) & (figures.metric == metric)
+    assert value not in set(figures[same].value)
+    assert not {"santa", "gtta", "petta"} & set(figures.method)
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_every_table_runs_registered_methods_with_parameters_that_they_have(path):
+    rows = table_rows(read_table(path), "data", str(path))
+    configs = [config for row in rows for config in row.configs]
+    assert configs
+    for config in configs:
+        build_params(METHODS[config.method].Params, config.set, config.method)
+        assert config.scenario in SCENARIOS
+        assert config.dataset in DATASETS
+        assert not config.weights or config.weights.startswith("data/weights/")
+    for row in rows:
+        assert row.configs or row.label in OTHER_METHODS or "/" in row.label
+
+
+def test_the_main_table_has_eleven_figures_and_five_seeds():
+    rows = table_rows(read_table(FOLDER / "cifar10c_continual.yaml"), "data", "it")
+    assert len(rows) == 11
+    rmt = next(row for row in rows if row.label == "rmt/source-free")
+    assert rmt.published == 17.0
+    assert [config.seed for config in rmt.configs] == [1, 2, 3, 4, 5]
+    assert rmt.configs[0].set == {"lambda_source": 0, "warm_up_samples": 0}
+
+
+def test_a_refusal_names_all_that_is_missing(tmp_path, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    table = str(FOLDER / "cifar10c_continual.yaml")
+    assert main([table, "--data-dir", str(data)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("error: ")
+    expected = ["labels.npy", *(f"{name}.npy" for name in DATASETS["cifar10-c"].domains)]
+    expected += ["robustbench_cifar10_Standard.pt", "get.py cifar10-c", "get.py cifar10 "]
+    assert not [name for name in expected if name not in error]
+    assert not (tmp_path / "results").exists()
+
+
+def test_without_a_data_folder_the_refusal_says_so_and_still_names_the_weights(capsys):
+    assert main([str(FOLDER / "cifar100c_continual.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert "TTA_DATA_DIR" in error
+    assert "$TTA_DATA_DIR/weights/robustbench_cifar100_Hendrycks2020AugMix_ResNeXt.pt" in error
+
+
+def write_table(tmp_path, **changes):
+    values = {
+        "title": "A few digits",
+        "citation": "a paper",
+        "options": {
+            "dataset": "digits-c",
+            "backbone": "test_resnet.r160_in1k",
+            "weights": str(next(DIGITS.glob("*.safetensors"))),
+            "num_classes": 10,
+            "scenario": "continual",
+            "domains": ["fog", "snow"],
+            "num_samples": 8,
+            "batch_size": 4,
+        },
+        "rows": {"bn_alpha/half": {"set": {"target_weight": 0.5}}},
+        "seeds": [1, 2],
+    }
+    path = tmp_path / "table.yaml"
+    path.write_text(yaml.safe_dump({**values, **changes}))
+    return path
+
+
+@pytest.fixture
+def figures(tmp_path, monkeypatch):
+    file = tmp_path / "published.csv"
+    start, place = "a paper", "digits-c,test_resnet.r160_in1k,continual,4,5"
+    lines = [
+        "citation,method,variant,dataset,backbone,scenario,batch_size,severity,metric,value,remarks",
+        f"{start},source,,{place},error,25,",
+        f"{start},bn_alpha,half,{place},error,12.5,",
+        f"{start},bn_alpha,unknown,{place},error,12.5,",
+        f"{start},wizard,,{place},error,0,by magic",
+        f"another paper,bn,,{place},error,1,",
+    ]
+    file.write_text("\n".join(lines))
+    monkeypatch.setattr(published, "FIGURES", file)
+
+
+def test_a_table_is_run_and_written(tmp_path, figures, capsys):
+    assert main([str(write_table(tmp_path))]) == 0
+    text = (tmp_path / "results/published/table.md").read_text()
+    assert text in capsys.readouterr().out
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    rows = {name.strip(): [cell.strip() for cell in cells] for name, *cells in rows}
+    for label, value in (("source", 25), ("bn_alpha/half", 12.5)):
+        assert float(rows[label][0]) == value
+        assert float(rows[label][3]) == pytest.approx(float(rows[label][1]) - value, abs=0.011)
+    assert rows["wizard"] == ["0", "-", "-", "-", "by magic"]
+    assert rows["bn_alpha/unknown"][1] == "-"
+    assert "bn" not in rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tittle": "x"}, "unknown key 'tittle'; did you mean 'title'"),
+        ({"metric": "f1"}, "metric must be one of error, accuracy"),
+        ({"options": {"dataset": "digits-c"}}, "lacks options.backbone, options.scenario"),
+        ({"citation": "nobody"}, "no such figures of 'nobody'"),
+        ({"rows": {"sauce": {}}}, "options for 'sauce'; did you mean 'source'"),
+        ({"rows": {"source": {"batchsize": 1}}}, "unknown option 'batchsize'"),
+    ],
+)
+def test_a_faulty_table_is_refused(tmp_path, figures, capsys, changes, message):
+    assert main([str(write_table(tmp_path, **changes))]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_natural_data_sets_have_no_severity():
+    figures = published_figures()
+    natural = figures.dataset.map(
+        lambda name: name in DATASETS and DATASETS[name].default_severity == NATURAL
+    )
+    assert (figures[natural].severity == "").all()
+    assert missing([]) == []
