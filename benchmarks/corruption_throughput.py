@@ -33,13 +33,13 @@ from tta.corruptions.frost_textures import OFFICIAL_FILES
 from tta.reporting.tables import markdown
 
 SEVERITY = 3
-ROUNDS = 7
+ROUNDS = 5
 OUTPUT = Path("results/corruption_throughput.md")
 BATCH = {32: 200, 224: 16}
 FEW = {32: 20, 224: 2}
 MODELS = {32: "cifar_resnet20", 224: "resnet50"}
 PACKAGE = "imagecorruptions"
-# What no batch can spare: see the note below the table.
+# Allowed to be slower: OpenCV's filter and the codec are as fast as it gets on one core.
 EXCEPTIONS = ("defocus_blur", "jpeg_compression")
 
 
@@ -206,8 +206,8 @@ def _against_package(
     return [
         f"- Against {PACKAGE}, over the {len(known)} of its corruptions that still run here "
         f"({', '.join(known)}): {ratio:.1f}x on the harmonic mean; target: at least 4x.",
-        f"- Slower than 0.8x, but for {' and '.join(EXCEPTIONS)}: {', '.join(slower) or 'none'}; "
-        "target: none.",
+        f"- Slower than 0.8x, apart from {' and '.join(EXCEPTIONS)}: "
+        f"{', '.join(slower) or 'none'}; target: none.",
     ]
 
 

@@ -32,9 +32,9 @@ from tta.scenarios import ScenarioOptions, plan_stream
 from tta.stream import Stream
 
 OUTPUT = Path("results/data_path.md")
-ROUNDS = 5
-SMALL, LARGE = 10_000, 384
-GENERATED = {32: 200, 224: 8}
+ROUNDS = 3
+SMALL, LARGE = 10_000, 256
+GENERATED = {32: 100, 224: 4}
 BATCH = {32: 200, 224: 64}
 CORRUPTION = "fog"
 

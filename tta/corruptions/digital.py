@@ -63,14 +63,29 @@ def pixelate(images: Tensor, factor: float, random: ImageRandom) -> Tensor:
 
 def _box_resize(images: Tensor, side: int) -> Tensor:
     """Resize columns, then rows, rounding to bytes after each, as Pillow does."""
-    matrix = _box_matrix(images.shape[-1], side).to(images.device)
-    columns = torch.floor(images.double() @ matrix.T + 0.5)
-    return torch.floor(matrix @ columns + 0.5).to(torch.uint8)
+    taps = _box_taps(images.shape[-1], side, images.device)
+    return _average(_average(images, taps, -1), taps, -2)
+
+
+def _average(images: Tensor, taps: list[tuple[Tensor, Tensor]], dim: int) -> Tensor:
+    """Return the weighted mean of the pixels that ``taps`` name along ``dim``, as bytes."""
+    if len(taps) == 1:  # enlarging: every pixel is that of one source
+        return images.index_select(dim, taps[0][0])
+    shape = (-1,) if dim == -1 else (-1, 1)
+    total = None
+    for source, weight in taps:
+        part = images.index_select(dim, source).int()
+        weight = weight.view(shape)
+        total = part.mul_(weight) if total is None else total.addcmul_(part, weight)
+    return total.add_(1 << (_RESIZE_BITS - 1)).bitwise_right_shift_(_RESIZE_BITS).to(torch.uint8)
 
 
 @lru_cache(maxsize=32)
-def _box_matrix(source: int, target: int) -> Tensor:
-    """Return Pillow's box filter, float64 [target, source], in its 22-bit fixed point."""
+def _box_taps(source: int, target: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Return Pillow's box filter as (source pixel, weight), int ``[target]``, for each tap.
+
+    Weights are in its 22-bit fixed point: sums over bytes fit into 32 bits.
+    """
     scale = source / target
     support = 0.5 * max(scale, 1.0)
     centres = (torch.arange(target, dtype=torch.float64)[:, None] + 0.5) * scale
@@ -79,8 +94,16 @@ def _box_matrix(source: int, target: int) -> Tensor:
     columns = torch.arange(source, dtype=torch.float64)
     distance = (columns - centres + 0.5) / max(scale, 1.0)
     inside = (columns >= first) & (columns < last) & (distance > -0.5) & (distance <= 0.5)
-    weights = inside.double() / inside.sum(1, keepdim=True)
-    return torch.floor(weights * (1 << _RESIZE_BITS) + 0.5) / (1 << _RESIZE_BITS)
+    count = inside.sum(1)
+    weights = torch.floor((1 << _RESIZE_BITS) / count.double() + 0.5).int()
+    start = inside.int().argmax(1)
+    return [
+        (
+            (start + tap).clamp(max=source - 1).to(device),
+            weights.where(tap < count, 0).to(device),
+        )
+        for tap in range(int(count.max()))
+    ]
 
 
 def jpeg_compression(images: Tensor, quality: int, random: ImageRandom) -> Tensor:
