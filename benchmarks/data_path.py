@@ -26,7 +26,7 @@ from tqdm import trange
 
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.decoded_cache import open_cache_folder
-from tta.datasets.imagenet import imagenet_classes
+from tta.datasets.imagenet import ImageNetValidation, imagenet_classes
 from tta.reporting.tables import markdown
 from tta.scenarios import ScenarioOptions, plan_stream
 from tta.stream import Stream
@@ -90,8 +90,6 @@ def write_data(root: Path) -> None:
         image = np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
         name = f"ILSVRC2012_val_{number:08d}.JPEG"
         Image.fromarray(image).save(folder / name, quality=90)
-    (root / "own").mkdir()
-    (root / "own" / "photo").symlink_to(root / "imagenet" / "val")
 
 
 def stream(dataset: Dataset, side: int, workers: int = 0, **options: object) -> Stream:
@@ -150,15 +148,15 @@ def routes(root: Path) -> list[Route]:
             for n in (0, 2)
         ),
     ]
-    folder, cached = (open_dataset(f"folder:{root}/own") for _ in range(2))
+    folder, cached = (ImageNetValidation("", root) for _ in range(2))
     cached.decoded_cache = open_cache_folder(str(root / "cache"))
     transform = transforms.Compose(
-        [transforms.Resize(224), transforms.CenterCrop(224), transforms.ToTensor()]
+        [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]
     )
     files = datasets.ImageFolder(root / "imagenet" / "val", transform)
     made += [
         *(
-            Route(f"JPEG files (folder:), {n} workers", 224, partial(_read, folder, 224, n))
+            Route(f"JPEG files (imagenet), {n} workers", 224, partial(_read, folder, 224, n))
             for n in (0, 1, 2)
         ),
         Route("the same files, decoded cache, filled", 224, partial(_read, cached, 224, 0)),

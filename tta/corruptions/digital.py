@@ -63,28 +63,24 @@ def pixelate(images: Tensor, factor: float, random: ImageRandom) -> Tensor:
 
 def _box_resize(images: Tensor, side: int) -> Tensor:
     """Resize columns, then rows, rounding to bytes after each, as Pillow does."""
-    taps = _box_taps(images.shape[-1], side, images.device)
-    return _average(_average(images, taps, -1), taps, -2)
+    members, weights = _box_filter(images.shape[-1], side, images.device)
+    if side >= images.shape[-1]:  # enlarging: every pixel is that of one source
+        source = members.argmax(1)
+        return images.index_select(-1, source).index_select(-2, source)
+    columns = _rounded(images.float() @ members.T, weights)
+    return _rounded(members @ columns.float(), weights[:, None])
 
 
-def _average(images: Tensor, taps: list[tuple[Tensor, Tensor]], dim: int) -> Tensor:
-    """Return the weighted mean of the pixels that ``taps`` name along ``dim``, as bytes."""
-    if len(taps) == 1:  # enlarging: every pixel is that of one source
-        return images.index_select(dim, taps[0][0])
-    shape = (-1,) if dim == -1 else (-1, 1)
-    total = None
-    for source, weight in taps:
-        part = images.index_select(dim, source).int()
-        weight = weight.view(shape)
-        total = part.mul_(weight) if total is None else total.addcmul_(part, weight)
-    return total.add_(1 << (_RESIZE_BITS - 1)).bitwise_right_shift_(_RESIZE_BITS).to(torch.uint8)
+def _rounded(sums: Tensor, weights: Tensor) -> Tensor:
+    half = 1 << (_RESIZE_BITS - 1)
+    return sums.int().mul_(weights).add_(half).bitwise_right_shift_(_RESIZE_BITS).to(torch.uint8)
 
 
 @lru_cache(maxsize=32)
-def _box_taps(source: int, target: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Return Pillow's box filter as (source pixel, weight), int ``[target]``, for each tap.
+def _box_filter(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return Pillow's box filter: its pixels, float32 ``[target, source]``, and their weights.
 
-    Weights are in its 22-bit fixed point: sums over bytes fit into 32 bits.
+    Sums over a few bytes are exact in float32; weights are in Pillow's 22-bit fixed point.
     """
     scale = source / target
     support = 0.5 * max(scale, 1.0)
@@ -94,16 +90,8 @@ def _box_taps(source: int, target: int, device: torch.device) -> list[tuple[Tens
     columns = torch.arange(source, dtype=torch.float64)
     distance = (columns - centres + 0.5) / max(scale, 1.0)
     inside = (columns >= first) & (columns < last) & (distance > -0.5) & (distance <= 0.5)
-    count = inside.sum(1)
-    weights = torch.floor((1 << _RESIZE_BITS) / count.double() + 0.5).int()
-    start = inside.int().argmax(1)
-    return [
-        (
-            (start + tap).clamp(max=source - 1).to(device),
-            weights.where(tap < count, 0).to(device),
-        )
-        for tap in range(int(count.max()))
-    ]
+    weights = torch.floor((1 << _RESIZE_BITS) / inside.sum(1).double() + 0.5).int()
+    return inside.float().to(device), weights.to(device)
 
 
 def jpeg_compression(images: Tensor, quality: int, random: ImageRandom) -> Tensor:

@@ -85,4 +85,5 @@ def default_workers(costly: bool, device: torch.device) -> int:
     """
     if not costly or device.type == "cpu":
         return 0
-    return min(MOST_WORKERS, os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(MOST_WORKERS, cores or 1)
