@@ -9,6 +9,7 @@ JPEG files, behind ToTensor in a torch DataLoader that collates single images.
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
@@ -214,8 +215,8 @@ def main() -> None:
         f"Images per second by wall clock, median of {ROUNDS} interleaved rounds, as float32 "
         f"batches of {BATCH[32]} (32 pixels) and {BATCH[224]} (224 pixels) in host memory, "
         f"shuffled; {SMALL} images of 32 pixels, {LARGE} JPEG files of 500x375; "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}. Where a route has "
-        "workers, starting them is part of it.\n\n"
+        f"{len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads, torch "
+        f"{torch.__version__}. Where a route has workers, starting them is part of it.\n\n"
         f"{markdown(['pixels', 'route', 'images/s'], rows)}\n\n"
         f"Before the first batch of a corruption: {mapped:.1f} ms to map CIFAR-10-C's file and "
         f"check it, {listed:.0f} ms to read it as a list of float32 images.\n"
