@@ -102,9 +102,14 @@ CIFAR100_GENERATED = {
 TABLES = {
     "seed_systems": [
         Table("digits-c, continual", SEED_SYSTEMS, {"scenario": "continual"}),
-        Table("digits-c, gradual", SEED_SYSTEMS, {"scenario": "gradual", "num_samples": 200}),
+        Table("digits-c, gradual", SEED_SYSTEMS, {"scenario": "gradual", "num_samples": 100}),
         Table("digits-c, correlated", SEED_SYSTEMS, {"scenario": "correlated", "dirichlet": 0.1}),
-        Table("CIFAR-10-C, recorded stream", SEED_SYSTEMS, RECORDED),
+        Table(
+            "CIFAR-10-C, recorded stream",
+            SEED_SYSTEMS,
+            RECORDED,
+            {"rmt": {"set": {"warm_up_samples": 4000}}},  # one pass over the source images there
+        ),
     ],
     "cifar100_generated": [
         Table(
