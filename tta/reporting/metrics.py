@@ -43,6 +43,11 @@ def sample_metrics(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
     return torch.stack([correct, confidence, -label_log_p, brier])
 
 
+def confidence_bins(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
+    """Return the number of the equal-width bin, closed on the right, of confidences (0 to 1)."""
+    return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+
+
 def expected_calibration_error(
     confidence: np.ndarray, correct: np.ndarray, bins: int = ECE_BINS
 ) -> float:
@@ -50,6 +55,6 @@ def expected_calibration_error(
 
     Guo et al., On calibration of modern neural networks, ICML 2017.
     """
-    number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    number = confidence_bins(confidence, bins)
     gaps = np.bincount(number, correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / max(len(confidence), 1))

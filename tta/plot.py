@@ -1,0 +1,135 @@
+"""Draw pictures of recorded runs, or of a data set's domains, for a paper.
+
+usage examples:
+  python -m tta.plot stream results/runs --methods rmt,tent,source -o stream.pdf
+  python -m tta.plot heatmap results/runs -o heatmap.svg
+  python -m tta.plot cost results/runs --cost passes --width column -o cost.pdf
+  python -m tta.plot reliability results/runs -o reliability.png
+  python -m tta.plot uploads results/runs -o uploads.pdf
+  python -m tta.plot samples digits-c -o samples.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tta.cli import Parser, guarded
+from tta.errors import UserError, did_you_mean
+from tta.reporting.pictures.style import WIDTHS, check_format, paper_style, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tta.reporting.comparison import Comparison
+
+KINDS = {
+    "stream": "error along the stream, domains as bands",
+    "heatmap": "methods by domains",
+    "cost": "accuracy or error against cost, with the Pareto front",
+    "reliability": "accuracy by confidence",
+    "uploads": "accuracy or error against the share of uploaded images",
+    "samples": "the same images in every domain of a data set",
+}
+COSTS = ("ms_per_image", "passes", "memory_mib")
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, draw the picture, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    check_format(options.output)
+    for name in ("window", "count"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} must be at least 1, but got {getattr(options, name)}")
+    with paper_style():
+        draw = _draw_dataset if options.kind == "samples" else _draw_runs
+        save(draw(options), options.output)
+    print(f"wrote {options.output}")
+    return 0
+
+
+def _draw_dataset(options: argparse.Namespace) -> Figure:
+    from tta.datasets import open_dataset
+    from tta.reporting.pictures.samples import draw_samples
+
+    if len(options.inputs) > 1:
+        raise UserError(f"'samples' takes one data set, but got {len(options.inputs)}")
+    dataset = open_dataset(options.inputs[0], options.data_dir)
+    return draw_samples(dataset, options.severity, options.count, WIDTHS[options.width])
+
+
+def _draw_runs(options: argparse.Namespace) -> Figure:
+    from tta.reporting.pictures.along_stream import draw_along_stream
+    from tta.reporting.pictures.heat_map import draw_heat_map
+    from tta.reporting.pictures.reliability import draw_reliability
+    from tta.reporting.pictures.trade_off import draw_trade_off, draw_uploads
+
+    comparison, width = _comparison(options), WIDTHS[options.width]
+    if options.kind == "stream":
+        return draw_along_stream(comparison.rows, options.metric, width, options.window)
+    if options.kind == "heatmap":
+        return draw_heat_map(comparison, options.metric, width)
+    if options.kind == "reliability":
+        return draw_reliability(comparison.rows, width)
+    if options.kind == "uploads":
+        return draw_uploads(comparison, options.metric, width)
+    return draw_trade_off(comparison, options.metric, options.cost, width)
+
+
+def _comparison(options: argparse.Namespace) -> Comparison:
+    from tta.reporting.comparison import compare
+    from tta.reporting.records import find_runs
+
+    runs, _ = find_runs([Path(name) for name in options.inputs])
+    known = {run.summary["method"] for run in runs}
+    for name in options.methods or ():
+        if name not in known:
+            raise UserError(
+                f"--methods names {name!r}, of which there is no run; {did_you_mean(name, known)}"
+            )
+    chosen = [
+        run for run in runs if not options.methods or run.summary["method"] in options.methods
+    ]
+    (comparison,) = compare(chosen)
+    return comparison
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m tta.plot",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    kinds = "; ".join(f"{name}: {meaning}" for name, meaning in KINDS.items())
+    parser.add_argument("kind", choices=KINDS, help=kinds)
+    parser.add_argument(
+        "inputs", nargs="+", help="run directories or folders of them; a data set for 'samples'"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help=".pdf, .svg or .png"
+    )
+    parser.add_argument(
+        "--width", choices=WIDTHS, default="page", help="of the paper's column or page"
+    )
+    parser.add_argument("--metric", choices=("error", "accuracy"), default="error")
+    parser.add_argument(
+        "--methods",
+        type=lambda text: tuple(text.split(",")),
+        metavar="A,B",
+        help="only runs of these methods",
+    )
+    parser.add_argument("--cost", choices=COSTS, default="ms_per_image", help="of 'cost'")
+    parser.add_argument(
+        "--window", type=int, default=10, metavar="N", help="'stream': batches of the running mean"
+    )
+    parser.add_argument("--severity", type=int, metavar="N", help="of 'samples'")
+    parser.add_argument("--count", type=int, default=2, metavar="N", help="images per domain")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of the published datasets")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

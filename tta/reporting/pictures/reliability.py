@@ -1,0 +1,94 @@
+"""Reliability diagrams: accuracy by confidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tta.errors import UserError
+from tta.reporting.metrics import ECE_BINS, confidence_bins
+from tta.reporting.pictures.style import new_figure
+from tta.reporting.records import Samples
+from tta.reporting.rows import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def reliability(samples: Samples) -> pd.DataFrame:
+    """Return ``share`` of samples, ``confidence`` and ``accuracy`` of each of the ECE's bins.
+
+    Means of empty bins are NaN.
+    """
+    frame = pd.DataFrame(
+        {
+            "bin": confidence_bins(samples.confidence.astype(float)),
+            "confidence": samples.confidence.astype(float),
+            "accuracy": samples.correct.astype(float),
+        }
+    )
+    means = frame.groupby("bin").mean().reindex(range(ECE_BINS))
+    counts = np.bincount(frame["bin"], minlength=ECE_BINS)
+    return means.assign(share=counts / max(len(frame), 1))
+
+
+def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
+    """Return one diagram per row: accuracy by bin, the gap to confidence, the samples below.
+
+    All samples of the row's first run are taken together.
+
+    Raises:
+        UserError: a run without a record of single samples.
+    """
+    columns = min(len(rows), 2 if width < 5 else 4)
+    figure = new_figure(width, 1.25 * width / columns * math.ceil(len(rows) / columns))
+    panels = figure.subfigures(math.ceil(len(rows) / columns), columns, squeeze=False).flat
+    for panel, row in zip(panels, rows, strict=False):
+        samples = row.runs[0].samples()
+        if samples is None:
+            raise UserError(f"{str(row.runs[0].path)!r} has no samples.npz; run again with --force")
+        upper, lower = panel.subplots(2, sharex=True, height_ratios=[4, 1])
+        table = reliability(samples)
+        _draw_bins(upper, table)
+        _draw_shares(lower, table)
+        upper.set_title(f"{row.label}\nECE {100 * _gap(table):.1f} %")
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _gap(table: pd.DataFrame) -> float:
+    return (table["share"] * (table["confidence"] - table["accuracy"]).abs()).sum()
+
+
+def _draw_bins(axes: Axes, table: pd.DataFrame) -> None:
+    edges, width = np.arange(ECE_BINS) / ECE_BINS, 1 / ECE_BINS
+    accuracy, gap = table["accuracy"].fillna(0), (table["confidence"] - table["accuracy"]).fillna(0)
+    axes.bar(edges, accuracy, width, align="edge", color="#0072B2", label="accuracy")
+    axes.bar(
+        edges,
+        gap,
+        width,
+        bottom=accuracy,
+        align="edge",
+        color="none",
+        edgecolor="#D55E00",
+        hatch="////",
+        linewidth=0.5,
+        label="gap to confidence",
+    )
+    axes.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=0.8)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("accuracy")
+
+
+def _draw_shares(axes: Axes, table: pd.DataFrame) -> None:
+    edges = np.arange(ECE_BINS) / ECE_BINS
+    axes.bar(edges, 100 * table["share"], 1 / ECE_BINS, align="edge", color="0.55")
+    axes.set_ylabel("images\n(%)")
+    axes.set_xlabel("confidence")
