@@ -11,6 +11,7 @@ ROWS = [
     "Paper 2021,bn,random,net,continual,10,5,error,50.0,same protocol",
     'Paper 2022,bn,random,wide,continual,200.0,,accuracy,40.0,"all, images"',
     "Paper 2022,bn,random,net,gradual,10,5,error,12.0,another scenario",
+    "Paper 2023,bn,random,net,continual,10,5,uploads,34215,another metric",
 ]
 
 
@@ -36,12 +37,20 @@ def test_beside_ours(tmp_path, file, capsys):
     assert len(lines) == 2
 
 
+def test_variants_are_named(tmp_path, file, capsys):
+    rows = [",".join([*COLUMNS, "variant"]), ROWS[0] + ",small"]
+    file.write_text("\n".join(rows))
+    run = write_run(tmp_path / "runs", "bn")
+    assert main([str(run), "--published", str(file)]) == 0
+    assert "| variant small " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("citation,method\n", "lacks the columns dataset"),
-        (",".join(COLUMNS) + "\nP,bn,d,n,s,1,5,error,many,\n", "line 2"),
-        (",".join(COLUMNS) + "\nP,bn,d,n,s,1,5,loss,5,\n", "line 2"),
+        (",".join(COLUMNS) + "\nP,bn,d,n,s,1,5,error,many,\n", "row 1 needs"),
+        (",".join(COLUMNS) + "\nP,bn,d,n,s,1,5,accuracy,101,\n", "row 1 needs"),
     ],
 )
 def test_bad_files(file, text, reason):

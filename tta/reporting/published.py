@@ -29,7 +29,10 @@ PROTOCOL = ("backbone", "batch_size", "severity")
 
 
 def read_published(file: Path) -> pd.DataFrame:
-    """Return published figures, one per row; ``value`` is in percent.
+    """Return published errors and accuracies, one per row; ``value`` is in percent.
+
+    Other metrics in the file are passed over. A column ``variant`` says what of the method a
+    figure is for, beside its plain form; the file may lack it.
 
     Raises:
         UserError: the file is missing, lacks a column, or has a value that is no percentage.
@@ -44,14 +47,15 @@ def read_published(file: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
         raise UserError(f"{str(file)!r} lacks the columns {', '.join(missing)}")
+    frame = frame[frame["metric"].isin(["error", "accuracy"])]
     values = pd.to_numeric(frame["value"], errors="coerce")
-    wrong = frame.index[~values.between(0, 100) | ~frame["metric"].isin(["error", "accuracy"])]
+    wrong = frame.index[~values.between(0, 100)]
     if len(wrong):
         raise UserError(
-            f"{str(file)!r}, line {wrong[0] + 2}: needs a metric (error or accuracy) and its value "
-            f"in percent, but has {frame['metric'][wrong[0]]!r} and {frame['value'][wrong[0]]!r}"
+            f"{str(file)!r}: row {wrong[0] + 1} needs a value in percent, but has "
+            f"{frame['value'][wrong[0]]!r}"
         )
-    return frame.assign(value=values)
+    return frame.assign(value=values, variant=frame.get("variant", ""))
 
 
 def beside_ours(comparison: Comparison, published: pd.DataFrame) -> list[dict[str, Any]]:
@@ -76,6 +80,8 @@ def _beside(row: Row, comparison: Comparison, entry: dict[str, Any]) -> dict[str
         for name in PROTOCOL
         if entry[name] and not _same(entry[name], str(ours[name]))
     ]
+    if entry["variant"]:
+        differs.insert(0, f"variant {entry['variant']}")
     return {
         "label": row.label,
         "ours": float(comparison.figures.loc[row.label, "mean"]),
