@@ -36,7 +36,9 @@ def write_run(
     dataset = RandomImages(images, domains)
     plan = plan_stream("continual", dataset, ScenarioOptions(seed=seed))
     stream = Stream(dataset, plan, batch_size)
-    fingerprint = hashlib.sha256(repr([method, seed, params, facts]).encode()).hexdigest()[:12]
+    fingerprint = hashlib.sha256(
+        repr([method, seed, batch_size, images, params, facts]).encode()
+    ).hexdigest()[:12]
     path = run_path(str(root), ["random", "continual", "net", method], fingerprint)
     directory = RunDirectory(path)
     recorder = Recorder(plan, stream.labels(), "logits", directory=directory, passes=Passes())

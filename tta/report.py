@@ -1,0 +1,67 @@
+"""Write one self-contained page of recorded runs; it opens offline in any browser.
+
+usage examples:
+  python -m tta.report results/runs -o report.html
+  python -m tta.report results/runs -o report.html --metric accuracy
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tta.cli import Parser, guarded
+from tta.errors import UserError
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, write the page, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    if options.window < 1:
+        raise UserError(f"--window must be at least 1, but got {options.window}")
+    from tta.reporting.comparison import compare
+    from tta.reporting.page.content import sections
+    from tta.reporting.page.page import render_page
+    from tta.reporting.records import find_runs
+    from tta.reporting.run_directory import write_atomically
+
+    runs, left_out = find_runs(options.runs)
+    comparisons = compare(runs, split=True)
+    page = render_page(
+        sections(comparisons, options.metric, options.window), left_out, options.title
+    )
+    try:
+        write_atomically(options.output, page)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {str(options.output)!r} ({error.strerror}); choose another --output"
+        ) from error
+    for reason in left_out:
+        print(f"left out: {reason}", file=sys.stderr)
+    print(f"wrote {options.output}: {len(runs)} runs, {len(comparisons)} protocols")
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m tta.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the page"
+    )
+    parser.add_argument("--title", default="Test-time adaptation results", help="of the page")
+    parser.add_argument("--metric", choices=("error", "accuracy"), default="error")
+    parser.add_argument(
+        "--window", type=int, default=10, metavar="N", help="batches of the running mean"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

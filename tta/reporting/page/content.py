@@ -1,0 +1,131 @@
+"""What the page shows, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from tta.errors import UserError
+from tta.reporting.comparison import Comparison
+from tta.reporting.comparison_tables import MISSING, source_data
+from tta.reporting.pictures.along_stream import curve, domain_bands
+from tta.reporting.rows import Row
+
+MAXIMUM_POINTS = 1500
+"""Points of one curve; longer ones are thinned out evenly."""
+COLUMNS = {
+    "pooled": ("pooled %", 100, 2),
+    "rank": ("rank", 1, 2),
+    "ece": ("ECE %", 100, 2),
+    "nll": ("NLL", 1, 3),
+    "brier": ("Brier", 1, 3),
+    "forwards": ("forwards", 1, 2),
+    "backwards": ("backwards", 1, 2),
+    "ms_per_image": ("ms", 1, 2),
+    "source_ratio": ("time / source", 1, 2),
+    "memory_mib": ("memory MiB", 1, 0),
+    "upload_fraction": ("uploads %", 100, 2),
+}
+"""Figures after the mean: heading, factor and digits."""
+PROVENANCE = ("paper", "preset", "fingerprint", "stream_digest", "data_digest", "weights_sha256")
+
+
+def section(comparison: Comparison, metric: str, window: int) -> dict[str, Any]:
+    """Return the protocol, table, curves and details of one comparison."""
+    protocol = comparison.protocol
+    methods = [_method(comparison, row, metric, window) for row in comparison.rows]
+    return {
+        "title": f"{protocol['dataset']}, {protocol['scenario']}, {protocol['backbone']}",
+        "protocol": protocol,
+        "metric": metric,
+        "window": window,
+        "columns": _columns(comparison),
+        "bands": next((method["bands"] for method in methods if method["bands"]), []),
+        "methods": methods,
+    }
+
+
+def _columns(comparison: Comparison) -> list[dict[str, Any]]:
+    known = [{"name": COLUMNS[key][0], "domain": False} for key in _shown(comparison)]
+    return known + [{"name": domain, "domain": True} for domain in comparison.domains]
+
+
+def _shown(comparison: Comparison) -> list[str]:
+    return [key for key in COLUMNS if comparison.figures[key].notna().any()]
+
+
+def _method(comparison: Comparison, row: Row, metric: str, window: int) -> dict[str, Any]:
+    figures = comparison.figures.loc[row.label]
+    errors = comparison.errors.loc[row.label]
+    best = comparison.best.loc[row.label]
+    cells = []
+    for key in _shown(comparison):
+        _, factor, digits = COLUMNS[key]
+        if key == "pooled":
+            cells.append(_rate(figures[key], metric))
+        else:
+            cells.append(_cell(factor * figures[key], digits))
+    cells += [_rate(errors[domain], metric, best[domain]) for domain in comparison.domains]
+    return {
+        "label": row.label,
+        "predicts": row.summary["predicts"],
+        "source": source_data(row),
+        "seeds": str(len(row.runs)),
+        "mean": _rate(figures["mean"], metric, best["mean"], figures["std"]),
+        "cells": cells,
+        "runs": [_run(row, number) for number in range(len(row.runs))],
+        **_curve(row, metric, window),
+    }
+
+
+def _rate(error: float, metric: str, best: bool = False, deviation: float = np.nan) -> dict:
+    value = 100 * (error if metric == "error" else 1 - error)
+    return _cell(value, 2, bool(best), "" if pd.isna(deviation) else f" ± {100 * deviation:.2f}")
+
+
+def _cell(value: float, digits: int, best: bool = False, suffix: str = "") -> dict[str, Any]:
+    if pd.isna(value):
+        return {"value": "", "text": MISSING, "best": False}
+    return {"value": float(value), "text": f"{value:.{digits}f}{suffix}", "best": best}
+
+
+def _curve(row: Row, metric: str, window: int) -> dict[str, Any]:
+    """Return the curve of the first run, or why there is none."""
+    try:
+        batches = row.runs[0].batches()
+    except UserError as error:
+        return {"curve": None, "bands": [], "fault": str(error)}
+    points = curve(batches, window)
+    kept = np.unique(np.linspace(0, len(points) - 1, MAXIMUM_POINTS).astype(int))
+    running = 100 * (points["running"] if metric == "error" else 1 - points["running"])
+    return {
+        "curve": {
+            "position": points["position"].iloc[kept].round(1).tolist(),
+            "running": running.iloc[kept].round(3).tolist(),
+        },
+        "bands": domain_bands(batches),
+        "fault": "",
+    }
+
+
+def _run(row: Row, number: int) -> dict[str, Any]:
+    run = row.runs[number]
+    facts = {name: run.summary.get(name) for name in PROVENANCE}
+    facts["record"] = str(run.path)
+    facts |= run.summary.get("environment", {})
+    return {
+        "seed": run.summary["seed"],
+        "config": yaml.safe_dump(run.config, sort_keys=False) if run.config else "",
+        "provenance": {
+            name.replace("_", " "): str(value) for name, value in facts.items() if value
+        },
+    }
+
+
+def sections(comparisons: Sequence[Comparison], metric: str, window: int) -> list[dict[str, Any]]:
+    """Return one section per comparison; see :func:`section`."""
+    return [section(comparison, metric, window) for comparison in comparisons]
