@@ -74,7 +74,7 @@ function draw(section, width) {
       paper_bgcolor: variable("--paper"),
       plot_bgcolor: variable("--paper"),
       font: { color: variable("--ink"), size: 12, family: "system-ui, sans-serif" },
-      margin: { l: 50, r: 30, t: names.length ? 90 : 10, b: 90 },
+      margin: { l: 50, r: names.length ? 60 : 30, t: names.length ? 90 : 10, b: 90 },
       width,
       xaxis: { ...axis, title: { text: "images seen", standoff: 6 }, showgrid: false, range },
       yaxis: { ...axis, title: { text: `${metric} %, mean of ${batches} batches` }, rangemode: "tozero" },
