@@ -26,7 +26,7 @@ from tta.experiment import run
 from tta.methods import METHODS
 
 WANTED = ("rmt", "rotta", "cotta", "cema")
-RECORDS = ("batches.csv", "domains.csv", "samples.npz", "config.yaml")
+RECORDS = ("batches.csv", "domains.csv", "samples.npz")
 SETTINGS = {"rmt": {"warm_up_samples": 256}}
 PROCESSES = multiprocessing.get_context("fork")  # packages are imported once, here
 

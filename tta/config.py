@@ -185,7 +185,7 @@ class RunConfig:
     resume: bool = option(False, "go on from the latest checkpoint of an unfinished run", "records")
     checkpoint_every: int | None = option(
         None,
-        "batches between checkpoints, 0 for none; default: as often as costs under 2 % of the time",
+        "batches between checkpoints, 0 for none; default: as often as 2 percent of the time allow",
         "records",
         minimum=0,
         metavar="N",
