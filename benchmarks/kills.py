@@ -35,11 +35,12 @@ def main() -> int:
     """Kill, resume and compare as often as asked for; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=60, help="in all, over the methods")
+    parser.add_argument("--methods", nargs="+", default=WANTED, metavar="NAME")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     torch.set_num_threads(1)
     moments = random.Random(options.seed)
-    methods = [name for name in WANTED if name in METHODS]
+    methods = [name for name in options.methods if name in METHODS]
     failures = 0
     for turn, method in enumerate(methods):
         kills = options.kills // len(methods) + (turn < options.kills % len(methods))

@@ -193,6 +193,12 @@ class RunConfig:
     no_cache: bool = option(
         False, "compute again what methods prepare from source images", "records"
     )
+    track: str = option(
+        "none",
+        "also send figures, as they come, to a program that draws them",
+        "records",
+        choices=("none", "tensorboard", "wandb"),
+    )
     metric: str = option(
         "error", "figure that tables show", "records", choices=("error", "accuracy")
     )
@@ -206,6 +212,7 @@ class RunConfig:
         "resume",
         "checkpoint_every",
         "no_cache",
+        "track",
         "metric",
     )
 

@@ -40,10 +40,12 @@ from tta.parts import (
     resolve_params,
     scenario_options,
 )
-from tta.reporting.checkpoint import Checkpoints, SavedRun, load_run, saved_bytes
+from tta.recording import make_checkpoints, make_recorder
+from tta.reporting.checkpoint import Checkpoints, SavedRun, load_run
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory, run_path
 from tta.reporting.summary import environment, figures, peak_memory_bytes
+from tta.reporting.trackers import require_tracker
 from tta.scenarios import StreamPlan, plan_stream
 from tta.source import SourceData
 from tta.stream import Stream
@@ -136,6 +138,7 @@ def build(config: RunConfig) -> Experiment:
     Raises:
         UserError: bad input of any kind.
     """
+    require_tracker(config.track)
     method_class = find_method(config.method)
     dataset = open_test_data(config)
     params, preset = resolve_params(method_class, config, dataset)
@@ -234,31 +237,21 @@ def execute(
         saved: the checkpoint to go on from.
     """
     started = time.perf_counter()
-    labels = experiment.stream.labels()
     with autocast(experiment.device, experiment.config.precision):
         experiment.method.start(experiment.source, _preparation(experiment, saved))
     prepare_seconds = time.perf_counter() - started
-    recorder = Recorder(
-        experiment.plan,
-        labels,
-        experiment.method.outputs,
-        experiment.method.counters,
-        experiment.device,
-        directory,
-        progress,
-        experiment.stream.encoded_bytes,
-        experiment.backbone.passes,
-    )
-    checkpoints = _checkpoints(experiment, recorder, directory, saved)
+    recorder = make_recorder(experiment, directory, progress, saved)
+    checkpoints = make_checkpoints(experiment, recorder, directory, saved)
     if saved is not None:
         experiment.method.load_state_dict(saved.method)
-        recorder.load_state_dict(saved.recorder)
         directory.cut_back(saved.sizes)
     batches = experiment.stream.batches(saved.position if saved else 0)
     precision = autocast(experiment.device, experiment.config.precision)
     finished = False
     try:
         evaluate(experiment.method, batches, checkpoints, precision)
+        recorder.flush()
+        recorder.judge()
         finished = True
     finally:
         recorder.close()
@@ -269,6 +262,7 @@ def execute(
             directory.write("domains.csv", domains.to_csv(index=False))
             recorder.save_samples(directory)
             directory.write_summary(summary)
+            recorder.finish(summary)
     directory.mark_done()
     return summary
 
@@ -277,23 +271,6 @@ def _preparation(experiment: Experiment, saved: SavedRun | None) -> Preparation 
     if saved is not None and saved.preparation is not None:
         return KnownPreparation(saved.preparation)
     return preparation_cache(experiment)
-
-
-def _checkpoints(
-    experiment: Experiment, recorder: Recorder, directory: RunDirectory, saved: SavedRun | None
-) -> Checkpoints:
-    preparation = experiment.adapting_method.preparation()
-    is_new = experiment.prepares and saved is None
-    return Checkpoints(
-        recorder,
-        experiment.method,
-        directory,
-        len(experiment.plan),
-        every=experiment.config.checkpoint_every,
-        preparation=preparation if is_new else None,
-        first_bytes=saved_bytes(preparation),
-        resumed_at=[*saved.resumed_at, saved.position] if saved else [],
-    )
 
 
 def preparation_cache(experiment: Experiment) -> PreparationCache | None:
@@ -354,6 +331,8 @@ def _summary(
         "seed": config.seed,
         "precision": config.precision,
         "resets": int(experiment.plan.reset_before.sum()),
+        "collapsed_at_batch": recorder.watch.batch,
+        "collapsed_at_image": recorder.watch.collapsed_at,
         "resumed_at": checkpoints.resumed_at,
         **figures(domains, experiment.method.counters),
         "cost": {

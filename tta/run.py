@@ -86,6 +86,11 @@ def _run(config: RunConfig, as_json: bool) -> int:
             "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
         ) from error
     print(json.dumps(summary, indent=2) if as_json else run_report(summary, config.metric))
+    if summary.get("collapsed_at_batch") is not None and not as_json:
+        print(
+            f"collapsed at batch {summary['collapsed_at_batch']}: from there on few classes are "
+            "predicted, many were shown; see tta/reporting/collapse.py"
+        )
     return 0
 
 

@@ -79,8 +79,15 @@ class Stream:
             images = to_unit_range(levels, self.device, self.memory_format)
             yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
 
+    def images(self, rows: np.ndarray) -> Tensor:
+        """Return the images at some positions, as batches hold them."""
+        return to_unit_range(self._gather(rows), self.device, self.memory_format)
+
     def _load(self, bounds: tuple[int, int]) -> Tensor:
-        plan, rows = self.plan, slice(*bounds)
+        return self._gather(slice(*bounds))
+
+    def _gather(self, rows: slice | np.ndarray) -> Tensor:
+        plan = self.plan
         return self.dataset.gather(
             plan.domains, plan.domain[rows], plan.severity[rows], plan.index[rows]
         )

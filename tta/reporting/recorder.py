@@ -15,8 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tta.backbones.passes import Passes
+from tta.reporting.collapse import CollapseWatch
 from tta.reporting.metrics import SAMPLE_METRICS, expected_calibration_error, sample_metrics
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
+from tta.reporting.trackers import Tracker
 from tta.scenarios import StreamPlan
 from tta.stream import Batch
 
@@ -52,6 +54,8 @@ class Recorder:
         directory: where batch records go; None keeps figures in memory alone.
         progress: show a progress bar.
         passes: of the model; what it counted before is forgotten. None counts none.
+        watch: says where the run collapsed; None for none.
+        tracker: is sent the figures of batches as they are fetched; None for none.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Recorder:
         progress: bool = False,
         encoded_bytes: Callable[[np.ndarray], np.ndarray] | None = None,
         passes: Passes | None = None,
+        watch: CollapseWatch | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         self.plan = plan
         self.encoded_bytes = encoded_bytes
@@ -72,6 +78,8 @@ class Recorder:
         self.directory = directory
         self.counters = (*counters, *PASS_COUNTERS) if passes else counters
         self.passes = passes
+        self.watch = watch
+        self.tracker = tracker
         self._take_passes()
         rows = len(SAMPLE_METRICS) + len(self.counters)
         self.samples = np.full((rows, len(plan)), np.nan, np.float32)
@@ -92,9 +100,12 @@ class Recorder:
         now = time.perf_counter()
         seconds, passes = now - self._last, self._take_passes()
         self._pending.append(_Pending(batch.start, batch.stop, metrics, seconds, passes))
+        if self.watch is not None:
+            self.watch.update(batch, outputs)
         self._last = now
         if now - self._last_flush > DISPLAY_INTERVAL:
             self.flush()
+            self.judge()
 
     def _take_passes(self) -> tuple[int, ...]:
         return self.passes.take() if self.passes else ()
@@ -102,6 +113,12 @@ class Recorder:
     def restart_clock(self) -> None:
         """Start timing: the first batch is timed from here."""
         self._last = self._last_flush = time.perf_counter()
+
+    def judge(self) -> None:
+        """Say whether the run has collapsed by now; only between two batches."""
+        if self.watch is not None:
+            self.watch.judge()
+            self._take_passes()  # the verdict may have taken some
 
     def flush(self) -> None:
         """Fetch what is pending, write it down and show it."""
@@ -112,6 +129,8 @@ class Recorder:
             self._note_passes(first, last)
             self.seen = last
             self.seconds += sum(item.seconds for item in self._pending)
+            if self.watch is not None:
+                self.watch.read()
             self._write()
             self._show(last - first)
             self._pending.clear()
@@ -128,13 +147,16 @@ class Recorder:
         """Return what has been recorded so far; every row of it is in the directory."""
         self.flush()
         samples = torch.from_numpy(self.samples[:, : self.seen].copy())
-        return {"samples": samples, "seconds": self.seconds}
+        watch = None if self.watch is None else self.watch.state_dict()
+        return {"samples": samples, "seconds": self.seconds, "watch": watch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`; the directory must hold its rows."""
         samples = state["samples"].numpy()
         self.seen, self.seconds = samples.shape[1], state["seconds"]
         self.samples[:, : self.seen] = samples
+        if self.watch is not None:
+            self.watch.load_state_dict(state["watch"])
         self._wrote_header = True
         self._bar.initial = self._bar.n = self.seen
 
@@ -143,17 +165,29 @@ class Recorder:
         self.flush()
         self._bar.close()
 
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Send the summary to the tracker, and end it."""
+        if self.tracker is not None:
+            self.tracker.finish(summary)
+
     def _show(self, count: int) -> None:
         correct = self.samples[0, : self.seen]
         domain = self.plan.domains[self.plan.domain[self.seen - 1]]
         self._bar.set_description(domain, refresh=False)
-        self._bar.set_postfix(error=f"{100 * (1 - correct.mean()):.2f}%", refresh=False)
+        figures = {"error": f"{100 * (1 - correct.mean()):.2f}%"}
+        if self.watch is not None and self.watch.batch is not None:
+            figures["collapsed"] = f"at batch {self.watch.batch}"
+        self._bar.set_postfix(figures, refresh=False)
         self._bar.update(count)
 
     def _write(self) -> None:
+        rows = [self._row(item) for item in self._pending]
+        if self.tracker is not None:
+            for item, row in zip(self._pending, rows, strict=True):
+                self.tracker.log(item.stop, self._tracked(item, row))
         if self.directory is None:
             return
-        batches = pd.DataFrame([self._row(item) for item in self._pending])
+        batches = pd.DataFrame(rows)
         timing = pd.DataFrame(
             {
                 "position": [item.start for item in self._pending],
@@ -165,6 +199,12 @@ class Recorder:
             frame.to_csv(text, index=False, header=not self._wrote_header, float_format="%.7g")
             self.directory.append(name, text.getvalue())
         self._wrote_header = True
+
+    def _tracked(self, item: _Pending, row: dict[str, object]) -> dict[str, float]:
+        figures = {name: float(row[name]) for name in SAMPLE_METRICS[1:]}
+        figures["error"] = 1.0 - row["correct"] / row["size"]
+        figures["running_error"] = 1.0 - float(self.samples[0, : item.stop].mean())
+        return figures
 
     def _row(self, item: _Pending) -> dict[str, object]:
         rows = slice(item.start, item.stop)
@@ -218,6 +258,7 @@ class Recorder:
             "brier": brier.mean(),
             **self._totals(chosen),
             **self._uplink(chosen),
+            **(self.watch.domain_row(chosen) if self.watch is not None else {}),
         }
 
     def _uplink(self, chosen: np.ndarray) -> dict[str, object]:

@@ -41,8 +41,13 @@ def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, 
         "counters": totals,
         **({"upload_fraction": totals["uploads"] / samples} if "uploads" in totals else {}),
         "passes": _passes_per_image(domains, samples),
-        "domains": domains.to_dict(orient="records"),
+        "domains": _plain(domains),
     }
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as plain values; None where a figure is not known, as JSON has no NaN."""
+    return frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
 
 
 def _passes_per_image(domains: pd.DataFrame, samples: int) -> dict[str, float]:

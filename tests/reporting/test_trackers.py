@@ -1,0 +1,52 @@
+"""Figures that are sent to TensorBoard and Weights & Biases."""
+
+import importlib.util
+import sys
+
+import pytest
+
+from tta.config import RunConfig
+from tta.errors import UserError
+from tta.experiment import run
+from tta.run import main
+
+SHORT = {"domains": ("contrast", "pixelate"), "num_samples": 40, "batch_size": 20}
+
+
+def needs(package: str):
+    missing = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(missing, reason=f"the extra {package!r} is not installed")
+
+
+@needs("tensorboard")
+def test_tensorboard_has_every_batch_and_the_domains(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    summary = run(RunConfig(**SHORT, output=str(tmp_path), track="tensorboard"))
+    events = EventAccumulator(f"{summary['path']}/tensorboard").Reload()
+    assert [event.step for event in events.Scalars("error")] == [20, 40, 60, 80]
+    assert events.Scalars("running_error")[-1].value == pytest.approx(summary["pooled_error"])
+    last = events.Scalars("domain_error/02_pixelate")[-1].value
+    assert last == pytest.approx(summary["domains"][1]["error"])
+
+
+@needs("wandb")
+def test_wandb_writes_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    summary = run(RunConfig(**SHORT, output=str(tmp_path), track="wandb"))
+    (record,) = tmp_path.rglob("offline-run-*/*.wandb")
+    assert summary["fingerprint"] in record.name
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+def test_a_missing_package_is_named_before_anything_is_written(name, tmp_path, monkeypatch):
+    for module in ("tensorboard", "torch.utils.tensorboard", "wandb"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf"pip install 'tta-harness\[{name}\]'"):
+        run(RunConfig(**SHORT, output=str(tmp_path), track=name))
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_trackers_are_refused(capsys):
+    assert main(["--track", "mlflow"]) == 2
+    assert "one of none, tensorboard, wandb" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""What watches a run: its recorder, with collapse watch and tracker, and its checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tta.evaluation import autocast
+from tta.reporting.checkpoint import Checkpoints, SavedRun, saved_bytes
+from tta.reporting.collapse import CollapseWatch
+from tta.reporting.recorder import Recorder
+from tta.reporting.run_directory import RunDirectory
+from tta.reporting.trackers import open_tracker
+
+if TYPE_CHECKING:
+    from tta.experiment import Experiment
+
+
+def make_recorder(
+    experiment: Experiment, directory: RunDirectory, progress: bool, saved: SavedRun | None
+) -> Recorder:
+    """Return the recorder of a run whose method is prepared, where a checkpoint left it."""
+    labels = experiment.stream.labels()
+    position = saved.position if saved else 0
+    recorder = Recorder(
+        experiment.plan,
+        labels,
+        experiment.method.outputs,
+        experiment.method.counters,
+        experiment.device,
+        directory,
+        progress,
+        experiment.stream.encoded_bytes,
+        experiment.backbone.passes,
+        _watch(experiment, labels),
+        open_tracker(experiment.config.track, directory.path, experiment.resolved(), position),
+    )
+    if saved is not None:
+        recorder.load_state_dict(saved.recorder)
+    return recorder
+
+
+def _watch(experiment: Experiment, labels: np.ndarray) -> CollapseWatch:
+    return CollapseWatch(
+        experiment.plan,
+        labels,
+        np.array([start for start, _ in experiment.stream.bounds]),
+        experiment.method.outputs,
+        experiment.adapting_method.backbone,
+        experiment.backbone,
+        lambda positions: initial_predictions(experiment, positions),
+    )
+
+
+def initial_predictions(experiment: Experiment, positions: np.ndarray) -> np.ndarray:
+    """Return the classes ``[n]`` that the method predicted before the stream.
+
+    The method is put back to where it was; it must be between two batches.
+    """
+    method = experiment.method
+    state = method.state_dict()
+    method.reset()
+    size = max(experiment.config.window, *(b - a for a, b in experiment.stream.bounds))
+    with autocast(experiment.device, experiment.config.precision):
+        classes = [
+            method.predict(experiment.stream.images(positions[first : first + size])).argmax(1)
+            for first in range(0, len(positions), size)
+        ]
+    method.load_state_dict(state)
+    return torch.cat(classes).cpu().numpy()
+
+
+def make_checkpoints(
+    experiment: Experiment, recorder: Recorder, directory: RunDirectory, saved: SavedRun | None
+) -> Checkpoints:
+    """Return what saves a run whose method is prepared."""
+    preparation = experiment.adapting_method.preparation()
+    is_new = experiment.prepares and saved is None
+    return Checkpoints(
+        recorder,
+        experiment.method,
+        directory,
+        len(experiment.plan),
+        every=experiment.config.checkpoint_every,
+        preparation=preparation if is_new else None,
+        first_bytes=saved_bytes(preparation),
+        resumed_at=[*saved.resumed_at, saved.position] if saved else [],
+    )
