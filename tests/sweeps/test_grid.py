@@ -1,0 +1,66 @@
+"""From a grid file to cells, and what is refused."""
+
+import pytest
+
+from tta.errors import UserError
+from tta.sweeps.grid import read_grid
+
+
+@pytest.fixture
+def cells(tmp_path):
+    def read(text: str):
+        file = tmp_path / "grid.yaml"
+        file.write_text(text)
+        return read_grid(file)
+
+    return read
+
+
+def test_axes_are_multiplied(cells):
+    found = cells("num_samples: 9\ngrid: {method: [tent, bn], seed: [1, 2, 3], set.lr: [0.1]}")
+    assert len(found) == 6
+    assert found[0].name == "method=tent seed=1 set.lr=0.1"
+    config = found[-1].config
+    assert (config.method, config.seed, config.num_samples) == ("bn", 3, 9)
+    assert config.set == {"lr": 0.1}
+
+
+def test_grids_are_joined_and_equal_cells_are_one(cells):
+    found = cells("grid: [{method: [tent], seed: [1, 2]}, {method: [tent, bn], seed: [1]}]")
+    assert [cell.name for cell in found] == [
+        "method=tent seed=1",
+        "method=tent seed=2",
+        "method=bn seed=1",
+    ]
+
+
+def test_shared_parameters_lie_below_those_of_the_axes(cells):
+    (cell,) = cells("set: {lr: 1, steps: 2}\ngrid: {set.lr: [3]}")
+    assert cell.config.set == {"lr": 3, "steps": 2}
+
+
+def test_lists_are_values_of_axes_of_lists(cells):
+    found = cells("grid: {domains: [[fog, snow], [frost]]}")
+    assert [cell.config.domains for cell in found] == [("fog", "snow"), ("frost",)]
+    assert found[0].name == "domains=fog,snow"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1", "needs 'grid'"),
+        ("grid: {}\nseed: 1", None),
+        ("grid: [1]", "needs 'grid'"),
+        ("grid: {seed: 1}", "grid.seed must be a list of values"),
+        ("grid: {sede: [1]}", "unknown option 'sede'; did you mean 'seed'"),
+        ("grid: {seed: [one]}", "seed must be int"),
+        ("grid: {seed: [-1]}", "--seed must be at least 0"),
+        ("numsamples: 1\ngrid: {seed: [1]}", "did you mean 'num_samples'"),
+    ],
+)
+def test_faults_of_the_file_are_named(cells, text, message):
+    if message is None:
+        assert len(cells(text)) == 1
+        return
+    with pytest.raises(UserError, match=message):
+        cells(text)

@@ -1,0 +1,160 @@
+"""Sweeps from end to end, on processes of this machine and on Ray."""
+
+import importlib.util
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tta.run import main as run_main
+from tta.sweep import main
+
+FOUR = """
+domains: [contrast, pixelate]
+num_samples: 20
+batch_size: 10
+output: {output}
+grid: {{method: [source, bn], seed: [1, 2]}}
+"""
+TWELVE = """
+domains: [contrast, pixelate]
+num_samples: 60
+batch_size: 20
+output: {output}
+checkpoint_every: 1
+grid: {{method: [tent, rmt], seed: [1, 2, 3], scenario: [continual, mixed_domains]}}
+"""
+SLOW_CELL = """
+import os, time
+from pathlib import Path
+from tta.methods import Method
+
+class {name}(Method):
+    name = "{file}"
+
+    def step(self, images):
+        {action}
+        return self.predict(images)
+"""
+without_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="the extra 'ray' is not installed"
+)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def write_grid(tmp_path, text, output="runs") -> str:
+    file = tmp_path / "grid.yaml"
+    file.write_text(text.format(output=output))
+    return str(file)
+
+
+def write_method(tmp_path, name, action) -> str:
+    file = tmp_path / f"{name.lower()}.py"
+    file.write_text(SLOW_CELL.format(name=name, file=name.lower(), action=action))
+    return f"{file}:{name}"
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    found = {
+        str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("domains.csv")
+    }
+    assert found
+    return found
+
+
+def test_what_is_missing_is_run_and_failures_are_listed(tmp_path, capsys):
+    dies = write_method(tmp_path, "Dies", "os._exit(9)")
+    fails = write_method(tmp_path, "Fails", "raise ArithmeticError('no such number')")
+    grid = write_grid(tmp_path, FOUR)
+    text = Path(grid).read_text().replace("[source, bn]", f"[source, '{dies}', '{fails}']")
+    Path(grid).write_text(text.replace("seed: [1, 2]", "seed: [1]"))
+    assert run_main(["--config", _shared(tmp_path), "--method", "source"]) == 0
+    capsys.readouterr()
+
+    assert main([grid, "--workers", "1"]) == 1
+    captured = capsys.readouterr()
+    assert "3 cells: 0 run, 1 finished before, 2 failed" in captured.out
+    assert "ArithmeticError: no such number" in captured.err
+    assert "its process was killed" in captured.err
+    assert "in step" in (tmp_path / "grid.errors.txt").read_text()
+
+    write_method(tmp_path, "Dies", "pass")
+    write_method(tmp_path, "Fails", "pass")
+    assert main([grid, "--workers", "1"]) == 0
+    assert "3 cells: 2 run, 1 finished before, 0 failed" in capsys.readouterr().out
+    assert not (tmp_path / "grid.errors.txt").exists()
+
+
+def _shared(tmp_path) -> str:
+    file = tmp_path / "shared.yaml"
+    file.write_text(FOUR.format(output="runs").split("grid:")[0])
+    return str(file)
+
+
+def test_a_dry_run_lists_and_estimates_and_writes_nothing(tmp_path, capsys):
+    grid = write_grid(tmp_path, FOUR)
+    text = Path(grid).read_text().replace("[source, bn]", "[source, tnet]")
+    Path(grid).write_text(text)
+    assert main([grid, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "method=source seed=2: missing, about" in printed
+    assert "method=tnet seed=1: unknown method 'tnet'" in printed
+    assert "4 cells, about" in printed
+    assert not (tmp_path / "runs").exists()
+
+
+def test_bad_grids_end_with_one_line(tmp_path, capsys):
+    assert main(["none.yaml"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main([write_grid(tmp_path, FOUR), "--workers", "0"]) == 2
+    assert "--workers must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_ray_where_it_is_missing(tmp_path, capsys):
+    assert main([write_grid(tmp_path, FOUR), "--executor", "ray"]) == 2
+    assert "pip install 'tta-harness[ray]'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@without_ray
+def test_ray_with_a_worker_killed_agrees_with_local_processes(tmp_path, capsys, monkeypatch):
+    assert main([write_grid(tmp_path, TWELVE, "local"), "--workers", "2"]) == 0
+    monkeypatch.setenv("TTA_TEST_FOLDER", str(tmp_path))  # tells this cluster's workers
+    killed = threading.Thread(target=_kill_one_worker, args=(str(tmp_path),), daemon=True)
+    killed.start()
+    assert main([write_grid(tmp_path, TWELVE, "gathered"), "--executor", "ray"]) == 0
+    killed.join(timeout=1)
+    assert not killed.is_alive()
+    printed = capsys.readouterr().out
+    assert "12 cells: 12 run, 0 finished before, 0 failed" in printed
+    assert tables(tmp_path / "gathered") == tables(tmp_path / "local")
+
+    assert main([write_grid(tmp_path, TWELVE, "gathered"), "--executor", "ray"]) == 0
+    assert "12 cells: 0 run, 12 finished before" in capsys.readouterr().out
+    assert main([write_grid(tmp_path, FOUR, "shared"), "--executor", "ray", "--shared"]) == 0
+    assert len(tables(tmp_path / "shared")) == 4
+
+
+def _kill_one_worker(mark: str) -> None:
+    """Wait for a process that executes a cell, and kill it."""
+    while True:
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                title = (folder / "cmdline").read_bytes()
+                environment = (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            if title.startswith(b"ray::run_cell_apart") and mark.encode() in environment:
+                time.sleep(3)
+                os.kill(int(folder.name), signal.SIGKILL)
+                return
+        time.sleep(0.2)

@@ -1,0 +1,1 @@
+"""Grids of runs: their cells, and where cells are executed."""

@@ -1,0 +1,103 @@
+"""One cell of a sweep, wherever it is executed.
+
+This module imports neither torch nor numpy, so that a worker can set its threads before them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from tta.config import RunConfig
+
+if TYPE_CHECKING:
+    from tta.sweeps.grid import Cell
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is left of a cell that came to its end.
+
+    Attributes:
+        path: the run directory, below the output folder.
+        reused: whether it was finished before.
+        mean_error: a fraction.
+        collapsed: whether the run is marked as collapsed.
+    """
+
+    path: str
+    reused: bool
+    mean_error: float
+    collapsed: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A cell and how it ended.
+
+    Attributes:
+        cell: the cell.
+        finished: what it left; None for a cell that failed.
+        error: what failed, on one line; empty where nothing did.
+        details: the traceback.
+    """
+
+    cell: Cell
+    finished: Finished | None
+    error: str = ""
+    details: str = ""
+
+
+def run_cell(config: RunConfig) -> Finished:
+    """Run a configuration, or what is left of it; a finished one is not run again."""
+    from tta.experiment import run
+
+    summary = run(dataclasses.replace(config, resume=not config.force))
+    return Finished(
+        path=Path(summary["path"]).relative_to(config.output).as_posix(),
+        reused=summary["reused"],
+        mean_error=summary["mean_error"],
+        collapsed=summary.get("collapsed_at_batch") is not None,
+    )
+
+
+def run_cell_apart(
+    config: RunConfig, done: frozenset[str]
+) -> tuple[Finished | str, dict[str, bytes]]:
+    """Run a configuration on a machine that does not see the output folder.
+
+    Args:
+        config: of the run.
+        done: run directories below the output folder that are finished.
+
+    Returns:
+        What is left of it, or the path alone where that is among ``done``, and the run
+        directory's files by name.
+    """
+    from tta.experiment import build
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = dataclasses.replace(config, output=folder)
+        path = build(config).path().relative_to(folder).as_posix()
+        if path in done and not config.force:
+            return path, {}
+        finished = run_cell(config)
+        files = {file.name: file.read_bytes() for file in Path(folder, path).iterdir()}
+    return finished, files
+
+
+def finished_below(output: str) -> Iterator[str]:
+    """Yield the finished run directories below an output folder."""
+    for marker in Path(output).glob("*/*/*/*/*/done"):
+        yield PurePosixPath(marker.parent.relative_to(output)).as_posix()
+
+
+def one_line(error: BaseException) -> str:
+    """Return what a failed cell is listed with."""
+    text = " ".join(str(error).split())
+    kind = type(error).__name__
+    return text if kind == "UserError" else f"{kind}: {text}" if text else kind

@@ -1,0 +1,140 @@
+"""Cells on a Ray cluster: this machine's, or a large one's."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tta.errors import UserError
+from tta.reporting.run_directory import RunDirectory, write_atomically
+from tta.sweeps.cells import Finished, Outcome, finished_below, one_line, run_cell, run_cell_apart
+from tta.sweeps.grid import Cell
+
+RETRIES = 3
+"""How often a cell is started again after its worker was lost."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where cells go and what each takes.
+
+    Attributes:
+        address: of the cluster; None for one of this machine, started here.
+        cpus: cores per cell, and threads of its arithmetic.
+        gpus: GPUs per cell; fractions share one.
+        shared: whether every machine sees the output folder under the same path; otherwise run
+            directories are sent here when they are finished.
+    """
+
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    shared: bool = False
+
+
+def run_on_ray(cells: Sequence[Cell], cluster: Cluster) -> Iterator[Outcome]:
+    """Yield the outcome of every cell as it ends; one that fails does not stop the others.
+
+    A cell whose worker is lost starts again elsewhere: from its latest checkpoint where the
+    output folder is shared, from its beginning where not.
+
+    Raises:
+        UserError: Ray is not installed, or there is no such cluster.
+    """
+    ray = import_ray()
+    started = not ray.is_initialized()
+    if started:
+        _connect(ray, cluster.address)
+    try:
+        pending = {
+            future: cell
+            for cells_of_output in _by_output(cells)
+            for future, cell in _submit(ray, cells_of_output, cluster)
+        }
+        while pending:
+            (ready,), _ = ray.wait(list(pending))
+            cell = pending.pop(ready)
+            try:
+                yield Outcome(cell, _gathered(cell, ray.get(ready)))
+            except ray.exceptions.RayError as error:
+                yield Outcome(cell, None, _reason(error), str(error))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def import_ray() -> Any:
+    """Return the package.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            "--executor ray needs Ray; install it with pip install 'tta-harness[ray]', or use "
+            "--executor local"
+        ) from error
+    return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    own = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, **own)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(
+            f"no Ray cluster answers at {address!r} ({one_line(error)}); check --address"
+        ) from error
+
+
+def _by_output(cells: Sequence[Cell]) -> list[list[Cell]]:
+    outputs = dict.fromkeys(cell.config.output for cell in cells)
+    return [[cell for cell in cells if cell.config.output == output] for output in outputs]
+
+
+def _submit(ray: Any, cells: Sequence[Cell], cluster: Cluster) -> Iterator[tuple[Any, Cell]]:
+    """Yield a future and its cell, for cells of one output folder."""
+    resources = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus, "max_retries": RETRIES}
+    output = cells[0].config.output
+    if cluster.shared:
+        task = ray.remote(**resources)(_on_shared_folder)
+        for cell in cells:
+            config = dataclasses.replace(cell.config, output=str(Path(output).resolve()))
+            yield task.remote(config), cell
+        return
+    task = ray.remote(**resources)(run_cell_apart)
+    done = ray.put(frozenset(finished_below(output)))
+    for cell in cells:
+        yield task.remote(cell.config, done), cell
+
+
+def _on_shared_folder(config: Any) -> tuple[Finished, dict[str, bytes]]:
+    return run_cell(config), {}
+
+
+def _gathered(cell: Cell, answer: tuple[Finished | str, dict[str, bytes]]) -> Finished:
+    """Write a run directory that was sent here, ``done`` last."""
+    finished, files = answer
+    output = Path(cell.config.output)
+    if isinstance(finished, str):
+        summary = RunDirectory.read_summary(output / finished)
+        collapsed = summary.get("collapsed_at_batch") is not None
+        return Finished(finished, True, summary["mean_error"], collapsed)
+    if files:
+        with RunDirectory(output / finished.path) as directory:
+            directory.start_over()
+            for name in sorted(files, key=lambda name: name == "done"):
+                write_atomically(directory.path / name, files[name])
+    return finished
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        return one_line(cause)
+    return f"its worker was lost more than {RETRIES} times ({type(error).__name__})"
