@@ -84,6 +84,15 @@ def test_santa_over_three_seeds():
 
 
 @pytest.mark.slow
+def test_rmt_in_bf16_stays_within_half_a_point_of_fp32():
+    means = [
+        np.mean([run_recorded("rmt", precision=name, seed=s)[0]["mean_error"] for s in (1, 2, 3)])
+        for name in ("fp32", "bf16")
+    ]
+    assert abs(100 * (means[1] - means[0])) < 0.5
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["eta", "sar", "rpl"])
 def test_selective_methods_follow_the_authors_code(method):
     expected, logits = reference(method)

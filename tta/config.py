@@ -172,7 +172,10 @@ class RunConfig:
         metavar="N",
     )
     precision: str = option(
-        "fp32", "of forward passes", "machine", choices=("fp32", "bf16", "fp16")
+        "fp32",
+        "of forward passes; auto tries for a second whether less than fp32 is faster here",
+        "machine",
+        choices=("fp32", "bf16", "fp16", "auto"),
     )
     memory_format: str = option(
         "auto",

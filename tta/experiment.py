@@ -21,7 +21,7 @@ from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
 from tta.errors import UserError
-from tta.evaluation import autocast, evaluate
+from tta.evaluation import evaluate
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.methods.window import SlidingWindow
@@ -40,6 +40,7 @@ from tta.parts import (
     resolve_params,
     scenario_options,
 )
+from tta.precision import PRECISIONS, choose_precision
 from tta.recording import make_checkpoints, make_recorder
 from tta.reporting.checkpoint import Checkpoints, SavedRun, load_run
 from tta.reporting.recorder import Recorder
@@ -56,7 +57,7 @@ class Experiment:
     """The parts of one run.
 
     Attributes:
-        config: as the user gave it.
+        config: as the user gave it, but for a precision that was left open.
         dataset: the test data.
         plan: order of the stream.
         stream: batches in that order.
@@ -66,6 +67,7 @@ class Experiment:
         params: the method's resolved hyper-parameters.
         preset: where they come from, in words.
         source: source images, or None where the method needs none.
+        precision_reason: why ``--precision auto`` picked what it did; None where it was given.
     """
 
     config: RunConfig
@@ -78,6 +80,7 @@ class Experiment:
     params: Any
     preset: str
     source: SourceData | None
+    precision_reason: str | None
 
     @property
     def device(self) -> torch.device:
@@ -153,6 +156,11 @@ def build(config: RunConfig) -> Experiment:
     if isinstance(dataset, ContinuallyChanging):
         calibrate(dataset, backbone, device, cache=not config.no_cache)
     batch_size = batch_size_of(config, dataset)
+    precision, precision_reason = choose_precision(
+        config.precision, backbone, batch_size, memory_format
+    )
+    config = dataclasses.replace(config, precision=precision)
+    backbone.precision = PRECISIONS[precision]
     needs = method_class.needs(params)
     source = None
     if needs & SOURCE_NEEDS:  # opened for no other method: it may be large, or not on this machine
@@ -160,6 +168,7 @@ def build(config: RunConfig) -> Experiment:
     cloud = make_cloud(config, dataset) if Need.CLOUD_MODEL in needs else None
     if cloud is not None:
         cloud.to(device, memory_format=memory_format)
+        cloud.precision = backbone.precision
     check_needs(method_class, params, backbone, source is not None, cloud)
     return Experiment(
         config=config,
@@ -180,6 +189,7 @@ def build(config: RunConfig) -> Experiment:
         params=params,
         preset=preset,
         source=source,
+        precision_reason=precision_reason,
     )
 
 
@@ -237,8 +247,7 @@ def execute(
         saved: the checkpoint to go on from.
     """
     started = time.perf_counter()
-    with autocast(experiment.device, experiment.config.precision):
-        experiment.method.start(experiment.source, _preparation(experiment, saved))
+    experiment.method.start(experiment.source, _preparation(experiment, saved))
     prepare_seconds = time.perf_counter() - started
     recorder = make_recorder(experiment, directory, progress, saved)
     checkpoints = make_checkpoints(experiment, recorder, directory, saved)
@@ -246,10 +255,9 @@ def execute(
         experiment.method.load_state_dict(saved.method)
         directory.cut_back(saved.sizes)
     batches = experiment.stream.batches(saved.position if saved else 0)
-    precision = autocast(experiment.device, experiment.config.precision)
     finished = False
     try:
-        evaluate(experiment.method, batches, checkpoints, precision)
+        evaluate(experiment.method, batches, checkpoints)
         recorder.flush()
         recorder.judge()
         finished = True
@@ -334,6 +342,7 @@ def _summary(
         "collapsed_at_batch": recorder.watch.batch,
         "collapsed_at_image": recorder.watch.collapsed_at,
         "resumed_at": checkpoints.resumed_at,
+        "precision_reason": experiment.precision_reason,
         **figures(domains, experiment.method.counters),
         "cost": {
             "prepare_seconds": prepare_seconds,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from tta.evaluation import autocast
 from tta.reporting.checkpoint import Checkpoints, SavedRun, saved_bytes
 from tta.reporting.collapse import CollapseWatch
 from tta.reporting.recorder import Recorder
@@ -63,11 +62,10 @@ def initial_predictions(experiment: Experiment, positions: np.ndarray) -> np.nda
     state = method.state_dict()
     method.reset()
     size = max(experiment.config.window, *(b - a for a, b in experiment.stream.bounds))
-    with autocast(experiment.device, experiment.config.precision):
-        classes = [
-            method.predict(experiment.stream.images(positions[first : first + size])).argmax(1)
-            for first in range(0, len(positions), size)
-        ]
+    classes = [
+        method.predict(experiment.stream.images(positions[first : first + size])).argmax(1)
+        for first in range(0, len(positions), size)
+    ]
     method.load_state_dict(state)
     return torch.cat(classes).cpu().numpy()
 

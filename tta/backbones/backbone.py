@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,8 @@ class Backbone(nn.Module):
         weights_sha256: digest of the source weights, see ``tta.backbones.checkpoint``.
         domain_heads: heads of single source domains, for a model trained on several; else None.
         passes: counts images through :meth:`features`, those of clones included.
+        precision: type in which :meth:`features` multiplies matrices; the head, and all that is
+            computed from features and logits, keep float32.
 
     Raises:
         UserError: the classifier is neither a Linear nor a 1x1 convolution, or features and head
@@ -52,6 +55,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.passes = Passes()
+        self.precision = torch.float32
         self.input_size = tuple(input_size)
         self.model = _copy_module(model).requires_grad_(False)
         self.eval()
@@ -78,8 +82,9 @@ class Backbone(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return features [B, D] of images [B, C, H, W] in [0, 1]; at least float32."""
-        maps = self.model.forward_features(self._normalise(images))
-        features = _at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
+        with self._autocast():
+            maps = self.model.forward_features(self._normalise(images))
+            features = _at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
         self.passes.note(features)
         return features
 
@@ -117,6 +122,13 @@ class Backbone(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
         return _copy_module(self, memo)
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        # Entered for each pass alone: autocast keeps the weights that it has cast until it is
+        # left, and would go on with those of before an update.
+        if self.precision is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.mean.device.type, self.precision)
 
     def _normalise(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tta.methods.params import OptimizerParams
 from tta.methods.state import capture, restore
+from tta.ops.loss_scaling import scale_losses, scaled, step_unscaled
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
@@ -105,6 +106,7 @@ class Method:
 
         With a ``cache`` entry that holds the result, it is taken instead of computed.
         """
+        self._scale_losses()
         self.attach_source(source)
         stored = cache.load() if cache else None
         if stored is None:
@@ -116,6 +118,12 @@ class Method:
         self._initial = self.state_dict()
         if cache and stored is None:
             cache.save(self.preparation())
+
+    def _scale_losses(self) -> None:
+        if self.backbone.precision is torch.float16:
+            for value in vars(self).values():
+                if isinstance(value, torch.optim.Optimizer):
+                    scale_losses(value)
 
     def preparation(self) -> dict[str, Any]:
         """Return what :meth:`start` has made: the same entry as in a cache."""
@@ -185,5 +193,15 @@ def make_optimizer(
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """Take one step down the gradient of ``loss`` (a scalar)."""
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+    backward(optimizer, loss)
+    update(optimizer)
+
+
+def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Add the gradient of ``loss``, scaled where float16 needs it, to the parameters' ``grad``."""
+    scaled(optimizer, loss).backward()
+
+
+def update(optimizer: torch.optim.Optimizer) -> None:
+    """Take a step down the gradients that :func:`backward` has added up."""
+    step_unscaled(optimizer)

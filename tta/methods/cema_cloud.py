@@ -16,6 +16,7 @@ from tta.methods.params import OptimizerParams, param
 from tta.methods.state import capture, restore
 from tta.ops.batch_norm import AdaptiveBatchNorm, replace_batch_norm
 from tta.ops.distillation import distillation_terms, weighted_entropy
+from tta.ops.loss_scaling import scale_losses
 from tta.ops.parameters import norm_affine_parameters
 from tta.ops.renorm import RenormBatchNorm, running_statistics, set_statistics
 
@@ -95,7 +96,10 @@ class CemaCloud:
 
     def _optimizer(self, model: Backbone, lr: float) -> torch.optim.Optimizer:
         settings = OptimizerParams("sgd", lr, self.params.momentum, nesterov=False)
-        return make_optimizer(trainable(norm_affine_parameters(model)), settings)
+        optimizer = make_optimizer(trainable(norm_affine_parameters(model)), settings)
+        if model.precision is torch.float16:
+            scale_losses(optimizer)
+        return optimizer
 
     def receive(self, images: Tensor, statistics: list[Tensor]) -> None:
         """Take uploads ``[n, 3, H, W]`` (uint8) and adapt once per full batch of them.

@@ -55,7 +55,10 @@ class Eata(Eta):
         if not self.params.compat:
             groups = (image for images in groups for image in images.split(1))
             self._normalise_by(target_weight=0.0)  # an image alone has no batch statistics
+        # In full precision: squares of gradients leave the range of float16.
+        precision, self.backbone.precision = self.backbone.precision, torch.float32
         self.fisher = diagonal_fisher(self.backbone, self.parameters, groups)
+        self.backbone.precision = precision
         self._normalise_by(target_weight=1.0)
 
     def _normalise_by(self, target_weight: float) -> None:

@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+from tta.methods.base import (
+    Method,
+    Need,
+    backward,
+    descend,
+    make_optimizer,
+    trainable,
+    update,
+)
 from tta.methods.params import OptimizerParams, param
 from tta.ops.augment import CottaAugment
 from tta.ops.batch_norm import replace_batch_norm
@@ -106,10 +114,10 @@ class RobustMeanTeacher(Method):
         loss = self.params.lambda_target * self._self_training(logits, view, teacher_logits)
         loss = loss + self.params.lambda_contrastive * self._contrastive(features, view)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        backward(self.optimizer, loss)
         if self.params.lambda_source:
             self._replay_source()  # its graph is freed on its own: half the peak memory
-        self.optimizer.step()
+        update(self.optimizer)
         ema_update(self.teacher_parameters, self.averaged_parameters, self.params.teacher_decay)
         return logits.detach() + teacher_logits
 
@@ -126,7 +134,7 @@ class RobustMeanTeacher(Method):
     def _replay_source(self) -> None:
         images, labels = next(self.source_batches)
         loss = F.cross_entropy(self.backbone(images), labels)
-        (self.params.lambda_source * loss).backward()
+        backward(self.optimizer, self.params.lambda_source * loss)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tta.backbones.stages import early_norm_parameters
+from tta.methods.base import backward, update
 from tta.methods.params import param
 from tta.methods.tent import EntropyParams, Tent
 from tta.ops.sam import climb
@@ -67,7 +68,7 @@ class Sar(Tent):
 
     def _backward(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        backward(self.optimizer, loss)
 
     @torch.no_grad()
     def _descend(self, before: list[Tensor], loss: Tensor, any_selected: Tensor) -> None:
@@ -76,8 +77,8 @@ class Sar(Tent):
         self.mean_loss = torch.where(any_selected, mean, self.mean_loss)
         collapsed = self.mean_loss < self.params.recovery_threshold
         # The one wait for the device: both questions decide what the host does next.
-        update, reset = torch.stack([any_selected, collapsed]).tolist()
-        if update:
-            self.optimizer.step()
-        if reset:
+        any_selected, collapsed = torch.stack([any_selected, collapsed]).tolist()
+        if any_selected:
+            update(self.optimizer)
+        if collapsed:
             self.reset()

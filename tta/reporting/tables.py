@@ -114,6 +114,8 @@ def run_report(summary: dict[str, Any], metric: str) -> str:
         f"stream {summary['stream_digest'][:16]}  weights {summary['weights_sha256'][:16]}",
         f"record: {summary['path']}",
     ]
+    if summary.get("precision_reason"):
+        lines.insert(-1, f"precision: {summary['precision']}, {summary['precision_reason']}")
     if summary["reused"]:
         lines.append("this run was finished before; --force runs it again")
     return "\n".join(lines)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tta.errors import UserError
-from tta.evaluation import autocast
 from tta.experiment import Experiment, build, preparation_cache
 from tta.reporting.run_directory import RunDirectory
 from tta.sweeps.cells import one_line
@@ -57,16 +56,15 @@ def _estimate(cell: Cell, known: dict[str, tuple[float, float]]) -> Estimate:
 def _measure(experiment: Experiment) -> tuple[float, float]:
     """Return the seconds of preparing, and of one batch."""
     steps = MEASURED * experiment.config.window
-    with autocast(experiment.device, experiment.config.precision):
-        started = time.perf_counter()
-        experiment.method.start(experiment.source, preparation_cache(experiment))
-        prepared = time.perf_counter()
-        batches = iter(experiment.stream)
-        for turn, batch in zip(range(2 * steps), batches, strict=False):
-            if turn == steps:
-                warm = time.perf_counter()
-            experiment.method.step(batch.images).cpu()
-        ended = time.perf_counter()
+    started = time.perf_counter()
+    experiment.method.start(experiment.source, preparation_cache(experiment))
+    prepared = time.perf_counter()
+    batches = iter(experiment.stream)
+    for turn, batch in zip(range(2 * steps), batches, strict=False):
+        if turn == steps:
+            warm = time.perf_counter()
+        experiment.method.step(batch.images).cpu()
+    ended = time.perf_counter()
     if turn < steps:  # a stream too short to warm up
         return prepared - started, (ended - prepared) / (turn + 1)
     return prepared - started, (ended - warm) / (turn + 1 - steps)

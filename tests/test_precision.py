@@ -1,0 +1,96 @@
+"""Fewer digits in forward passes: what keeps float32, and what ``auto`` picks."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+
+from tests.fakes import make_backbone, make_images, make_source
+from tta import precision
+from tta.methods import METHODS
+from tta.precision import choose_precision
+
+
+def started(name, dtype, kind="batch_norm", **params):
+    backbone = make_backbone(kind)
+    backbone.precision = dtype
+    method = METHODS[name](backbone, METHODS[name].Params(**params), seed=7)
+    method.start(make_source())
+    return method
+
+
+HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+ADAPTING = [("tent", {}), ("sar", {"margin": 2.0}), ("core", {}), ("rmt", {"warm_up_samples": 6})]
+
+
+@HALVES
+@pytest.mark.parametrize(("name", "params"), ADAPTING, ids=[name for name, _ in ADAPTING])
+def test_steps_stay_near_those_in_float32(dtype, name, params):
+    methods = [started(name, kind, **params) for kind in (torch.float32, dtype)]
+    for seed in range(2):
+        full, half = (method.step(make_images(6, seed)) for method in methods)
+        assert half.dtype == torch.float32
+        assert (full - half).abs().max() < 0.1 * full.abs().max()
+
+
+@HALVES
+def test_only_features_lose_digits(dtype):
+    backbone = make_backbone("batch_norm")
+    backbone.precision = dtype
+    images = make_images(4)
+    features = backbone.features(images)
+    assert features.dtype == torch.float32
+    assert torch.equal(features, features.to(dtype).float())
+    weight, bias = backbone.classifier.weight, backbone.classifier.bias
+    torch.testing.assert_close(backbone.head(features), features @ weight.T + bias)
+
+
+def test_a_forward_sees_the_weights_of_the_latest_update():
+    method = started("shot_im", torch.bfloat16, lr=0.5)
+    images = make_images(6)
+    before = method.predict(images)
+    with torch.no_grad():
+        for parameter in method.parameters:
+            if parameter.dim() == 4:
+                parameter.mul_(1.5)
+    assert not torch.equal(before, method.predict(images))
+    first, second = method.step(images), method.step(images)
+    assert not torch.equal(first, second)
+
+
+def test_the_loss_scale_is_saved_and_reset_with_the_optimiser():
+    method = started("tent", torch.float16)
+    group = method.optimizer.param_groups[0]
+    method.step(make_images(6))
+    scale = float(group["loss_scale"])
+    group["loss_scale"].mul_(0.5)
+    file = io.BytesIO()
+    torch.save(method.state_dict(), file)
+    method.reset()
+    assert method.optimizer.param_groups[0]["loss_scale"] == scale
+    file.seek(0)
+    method.load_state_dict(torch.load(file, weights_only=True))
+    assert method.optimizer.param_groups[0]["loss_scale"] == scale / 2
+    assert torch.isfinite(method.step(make_images(6))).all()
+
+
+def test_what_is_given_is_taken():
+    assert choose_precision("fp16", None, 8, torch.contiguous_format) == ("fp16", None)
+
+
+@pytest.mark.parametrize(("relative", "picked"), [(0.3, "bf16"), (0.95, "fp32"), (3.0, "fp32")])
+def test_auto_picks_what_is_clearly_faster_and_says_why(monkeypatch, relative, picked):
+    monkeypatch.setattr(precision, "_relative_time", lambda *_: relative)
+    name, reason = choose_precision("auto", None, 8, torch.contiguous_format)
+    assert name == picked
+    assert f"{relative:.2f} of fp32's time" in reason
+
+
+def test_the_probe_measures_and_leaves_the_backbone_alone(monkeypatch):
+    monkeypatch.setattr(precision, "PROBE_SECONDS", 0.0)
+    backbone = make_backbone("batch_norm")
+    name, _ = choose_precision("auto", backbone, 2, torch.channels_last)
+    assert name in ("fp32", "bf16")
+    assert backbone.precision is torch.float32

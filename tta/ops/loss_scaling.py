@@ -1,0 +1,70 @@
+"""Loss scaling: keeps the gradients of float16 activations within float16's range.
+
+What ``torch.amp.GradScaler`` does, without its wait for the device in every step: the fused
+optimiser kernels themselves leave a step out whose gradients are not finite. The scale lives in
+the optimiser's parameter groups, so that it is saved, loaded and reset with the optimiser.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tta.errors import UserError
+
+INITIAL_SCALE = 2.0**12
+GROWTH_FACTOR, BACKOFF_FACTOR, GROWTH_INTERVAL = 2.0, 0.5, 2000
+
+
+def scale_losses(optimizer: Optimizer) -> None:
+    """Let ``optimizer`` take scaled losses from now on; call it before its first step.
+
+    Raises:
+        UserError: the optimiser has no fused kernel.
+    """
+    if "fused" not in optimizer.defaults:
+        raise UserError(
+            f"--precision fp16 needs an optimiser with a fused kernel, such as Adam or SGD, and "
+            f"{type(optimizer).__name__} has none; use --precision bf16"
+        )
+    for group in optimizer.param_groups:
+        group["fused"], group["foreach"] = True, False
+    group = optimizer.param_groups[0]
+    some = group["params"][0]
+    group["loss_scale"] = some.new_full((), INITIAL_SCALE, dtype=torch.float32)
+    group["steps_since_growth"] = some.new_zeros((), dtype=torch.int32)
+
+
+def scaled(optimizer: Optimizer, loss: Tensor) -> Tensor:
+    """Return ``loss``, scaled if ``optimizer`` takes scaled losses."""
+    scale = optimizer.param_groups[0].get("loss_scale")
+    return loss if scale is None else loss * scale
+
+
+@torch.no_grad()
+def step_unscaled(optimizer: Optimizer) -> None:
+    """Take a step down the gradients of a :func:`scaled` loss.
+
+    Where one of them is not finite, nothing moves and the scale is halved; it is doubled after
+    2000 finite steps.
+    """
+    group = optimizer.param_groups[0]
+    scale = group.get("loss_scale")
+    if scale is None:
+        optimizer.step()
+        return
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    overflow = scale.new_zeros(())
+    torch._amp_foreach_non_finite_check_and_unscale_(gradients, overflow, scale.reciprocal())
+    optimizer.found_inf = overflow  # where the fused kernels look for it
+    optimizer.step()
+    torch._amp_update_scale_(
+        scale,
+        group["steps_since_growth"],
+        overflow,
+        GROWTH_FACTOR,
+        BACKOFF_FACTOR,
+        GROWTH_INTERVAL,
+    )
