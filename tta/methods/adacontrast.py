@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tta.methods.base import Method, descend, make_optimizer, trainable
+from tta.methods.base import Method, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.ops.batch_norm import EmaBatchNorm, replace_batch_norm, require_source_statistics
 from tta.ops.contrastive import queue_contrastive_loss
@@ -22,6 +22,9 @@ from tta.ops.support import ring_write
 
 RUNNING_MOMENTUM = 0.1
 """Of batch-norm statistics: PyTorch's, which the released networks have."""
+
+MAX_GRADIENT_NORM = 1000.0
+"""Longer gradients are shortened: a step would leave the running statistics behind for good."""
 
 
 class AdaContrast(Method):
@@ -37,6 +40,8 @@ class AdaContrast(Method):
     Training passes use batch statistics and move the running ones; outputs are those of the
     model after the update, with running statistics, on the image itself. The weak view mirrors
     alone, and ``crop`` is off, as published for images that come in the network's size.
+
+    A guard that is not in the paper: a gradient of norm above 1000 is scaled down to it.
 
     ``compat`` repeats a slip of the released code: the queue's oldest entries already have the
     labels of the keys that will take their places when the loss asks which entries to leave out.
@@ -123,7 +128,7 @@ class AdaContrast(Method):
         keys, _ = self._teach(self.strong(images, self.generator))
         if self.params.compat:
             ring_write(self.queue_labels, labels, self.seen)
-        descend(self.optimizer, self._loss(self.strong(images, self.generator), keys, labels))
+        self._descend(self._loss(self.strong(images, self.generator), keys, labels))
         self._remember(keys, labels, *self._teach(weak))
         self._follow(False)
         return self.predict(images)
@@ -164,6 +169,12 @@ class AdaContrast(Method):
             + self.params.lambda_contrastive * contrastive
             - self.params.lambda_diversity * entropy(log_mean).sum()
         )
+
+    def _descend(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM, foreach=True)
+        self.optimizer.step()
 
     def _remember(self, keys: Tensor, labels: Tensor, features: Tensor, p: Tensor) -> None:
         memories = (self.queue, self.queue_labels, self.bank, self.bank_probabilities)

@@ -52,7 +52,10 @@ class EvolutionSearch:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the search."""
-        return {name: _plain(value) for name, value in self._search.__getstate__().items()}
+        state = self._search.__getstate__()
+        # Values for a stopping rule that nobody asks, from memory that starts unset.
+        state.pop("_funhist_values", None)
+        return {name: _plain(value) for name, value in state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`."""
