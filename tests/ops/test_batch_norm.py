@@ -8,6 +8,7 @@ from torch import nn
 
 from tests.fakes import make_backbone, make_images
 from tta.errors import UserError
+from tta.ops import batch_norm
 from tta.ops.batch_norm import (
     AdaptiveBatchNorm,
     RobustBatchNorm,
@@ -96,6 +97,24 @@ def test_far_means_and_small_spreads_keep_their_digits():
     torch.testing.assert_close(y.double(), expected, rtol=0, atol=2e-2)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_moments_and_statistics_of_half_precision_are_float32(dtype, channels_last):
+    x, source, weight, bias = layer_inputs((8, 3, 6, 6))
+    x = x.to(dtype)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    for found, expected in zip(batch_moments(x), batch_moments(x.float()), strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    x.requires_grad_()
+    y = mixed_batch_norm(x, source, weight.requires_grad_(), bias, 0.3, 1e-5)
+    expected = mixed_batch_norm(x.float(), source, weight, bias, 0.3, 1e-5)
+    torch.testing.assert_close(y.float(), expected, rtol=1e-2, atol=2e-2)
+    y.float().square().sum().backward()
+    assert x.grad.dtype == dtype and weight.grad.dtype == torch.float32
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("unbiased", [False, True])
 @pytest.mark.parametrize("between_means", [False, True])
@@ -122,7 +141,9 @@ def test_gradient_without_affine_parameters():
 
 @pytest.mark.parametrize("shape", [(50, 16, 32, 32), (3, 5, 7, 7, 7), (997, 3), (1, 3, 5, 1)])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_moments_keep_their_digits_in_both_layouts(shape, channels_last):
+@pytest.mark.parametrize("kernel", [(), ("cpu",)], ids=["without", "with"])
+def test_moments_keep_their_digits(shape, channels_last, kernel, monkeypatch):
+    monkeypatch.setattr(batch_norm, "_HAVE_KERNEL", kernel)
     generator = torch.Generator().manual_seed(0)
     x = 3 + torch.randn(shape, generator=generator)
     if channels_last:

@@ -23,8 +23,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.errors import UserError
+from tta.ops.processes import Processes
 
 _FOLDED_CHANNELS = 8192
+_HAVE_KERNEL = ("cpu", "cuda")  # devices; torch's own statistics kernel is nowhere else
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,9 +35,13 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     Squares are of distances from the mean, which unlike a plain sum of squares keeps its digits
     when the mean is far from zero. Not differentiable.
     """
+    if x.device.type not in _HAVE_KERNEL:
+        dims = [dim for dim in range(x.dim()) if dim != 1]
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        return torch.var_mean(wide, dims, correction=0)[::-1]
     values = x.movedim(1, -1)
     if x.device.type != "cpu" or not values.is_contiguous():
-        return torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
+        return _kernel_moments(x)
     # The CPU kernel adds up a channels-last array value by value, which in float32 loses digits
     # in proportion to its length. Taking k neighbours for k channels shortens the sums k times,
     # and fills the vector units where channels are few.
@@ -43,9 +49,17 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     count = x.numel() // channels
     folds = _fold_factor(count, channels)
     folded = values.reshape(count // folds, folds * channels)
-    means, variances = torch.ops.aten.batch_norm_update_stats(folded, None, None, 0.0)
+    means, variances = _kernel_moments(folded)
     between, mean = torch.var_mean(means.view(folds, channels), 0, correction=0)
     return mean, variances.view(folds, channels).mean(0) + between
+
+
+def _kernel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    running: tuple[Tensor | None, ...] = (None, None)
+    if x.dtype in (torch.float16, torch.bfloat16):
+        # The moments have the type of the running buffers, or without those that of x.
+        running = x.new_zeros(2, x.shape[1], dtype=torch.float32).unbind()
+    return torch.ops.aten.batch_norm_update_stats(x, *running, 0.0)
 
 
 @lru_cache(maxsize=1024)
@@ -82,6 +96,7 @@ def mixed_batch_norm(
     eps: float,
     unbiased: bool = False,
     between_means: bool = False,
+    processes: Processes | None = None,
 ) -> Tensor:
     """Normalise ``x`` ``[B, C, ...]`` with mixed statistics; gradients flow through the batch's.
 
@@ -95,26 +110,29 @@ def mixed_batch_norm(
         unbiased: divide the batch variance by n - 1, as toolboxes do that read it from a
             running buffer. The default, n, makes ``target_weight=1`` equal BN-1 exactly.
         between_means: see :func:`mix_moments`.
+        processes: take the moments over the batches of these processes together.
 
     A batch with one value per channel has no variance: the source statistics stand in for it.
     """
     count = x.numel() // x.shape[1]
-    if source is not None and (target_weight == 0 or count < 2):
+    if source is not None and (target_weight == 0 or count < 2 and processes is None):
         return F.batch_norm(x, *source, weight, bias, False, 0.0, eps)
-    if source is None or (target_weight == 1 and not unbiased):
+    if processes is None and (source is None or target_weight == 1 and not unbiased):
         # Not F.batch_norm: it raises on one value per channel, where this gives the shift alone.
         return torch.batch_norm(
             x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled
         )
-    mix = _Mix(target_weight, eps, count / (count - 1) if unbiased else 1.0, between_means)
-    return _MixedBatchNorm.apply(x, weight, bias, *source, mix)
+    weight_of_batch = 1.0 if source is None else target_weight
+    mix = _Mix(weight_of_batch, eps, unbiased, between_means, processes)
+    return _MixedBatchNorm.apply(x, weight, bias, source, mix)
 
 
 class _Mix(NamedTuple):
     target_weight: float
     eps: float
-    correction: float
+    unbiased: bool
     between_means: bool
+    processes: Processes | None
 
 
 class _MixedBatchNorm(torch.autograd.Function):
@@ -135,47 +153,53 @@ class _MixedBatchNorm(torch.autograd.Function):
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
-        source_mean: Tensor,
-        source_var: Tensor,
+        source: tuple[Tensor, Tensor] | None,
         mix: _Mix,
     ) -> Tensor:
-        batch_mean, batch_var = batch_moments(x)
-        batch = batch_mean, batch_var * mix.correction
-        source = source_mean, source_var
-        mean, var = mix_moments(batch, source, mix.target_weight, mix.between_means)
+        batch, count = batch_moments(x), x.numel() // x.shape[1]
+        if mix.processes is not None:
+            batch, count = mix.processes.moments(batch, count)
+        correction = count / (count - 1) if mix.unbiased else 1.0
+        batch_mean, source_mean = batch[0], batch[0] if source is None else source[0]
+        mean, var = batch = batch_mean, batch[1] * correction
+        if source is not None:
+            mean, var = mix_moments(batch, source, mix.target_weight, mix.between_means)
         ctx.save_for_backward(x, weight, batch_mean, source_mean, mean, var)
-        ctx.mix = mix
+        ctx.mix, ctx.count, ctx.correction = mix, count, correction
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, mix.eps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, batch_mean, source_mean, mean, var = ctx.saved_tensors
-        mix = ctx.mix
+        x, weight, _, _, mean, var = ctx.saved_tensors
         dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, var, None, None, False, mix.eps, [True, True, True]
+            gradient, x, weight, mean, var, None, None, False, ctx.mix.eps, [True, True, True]
         )
         if ctx.needs_input_grad[0]:
-            scale = torch.rsqrt(var + mix.eps)
-            dmean = dbias * scale
-            dvar = dweight * scale.square() / 2
-            if weight is not None:
-                dmean, dvar = dmean * weight, dvar * weight
-            share = -mix.target_weight * x.shape[1] / x.numel()
-            slope = 2 * share * mix.correction * dvar
-            offset = share * dmean - slope * batch_mean
-            if mix.between_means:
-                distance = batch_mean - source_mean
-                offset += 2 * share * (1 - mix.target_weight) * distance * dvar
+            slope, offset = _through_the_moments(ctx, dweight, dbias)
             shape = [1, -1] + [1] * (x.dim() - 2)
-            dx.addcmul_(x, slope.view(shape)).add_(offset.view(shape))
-        else:
-            dx = None
-        affine = [
-            value if needed else None
-            for value, needed in zip((dweight, dbias), ctx.needs_input_grad[1:3], strict=True)
-        ]
-        return dx, *affine, None, None, None
+            dx.addcmul_(x, slope.view(shape).to(x.dtype)).add_(offset.view(shape))
+        wanted = zip((dx, dweight, dbias), ctx.needs_input_grad, strict=False)
+        return *(value if needed else None for value, needed in wanted), None, None
+
+
+def _through_the_moments(ctx: Any, dweight: Tensor, dbias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return slope and offset ``[C]`` of the part of dL/dx that goes through the moments."""
+    _, weight, batch_mean, source_mean, _, var = ctx.saved_tensors
+    mix = ctx.mix
+    sums = torch.stack([dbias, dweight])
+    if mix.processes is not None:
+        sums = mix.processes.total(sums)
+    scale = torch.rsqrt(var + mix.eps)
+    dmean, dvar = sums * scale if weight is None else sums * (scale * weight)
+    dvar = dvar * scale / 2
+    share = -mix.target_weight / ctx.count
+    slope = 2 * share * ctx.correction * dvar
+    offset = share * dmean - slope * batch_mean
+    if mix.between_means:
+        distance = batch_mean - source_mean
+        offset = offset + 2 * share * (1 - mix.target_weight) * distance * dvar
+    return slope, offset
 
 
 class AdaptiveBatchNorm(_BatchNorm):
@@ -183,7 +207,8 @@ class AdaptiveBatchNorm(_BatchNorm):
 
     Where statistics come from is ``target_weight`` alone: ``train()`` and ``eval()`` change
     nothing, and the running buffers keep the source statistics. The activation and drop of
-    timm's fused ``BatchNormAct2d`` stay in place.
+    timm's fused ``BatchNormAct2d`` stay in place, and where ``SyncBatchNorm`` was, the batch is
+    that of all processes together.
 
     Args:
         layer: the layer to replace.
@@ -213,6 +238,9 @@ class AdaptiveBatchNorm(_BatchNorm):
         self.target_weight = target_weight
         self.unbiased = unbiased
         self.between_means = between_means
+        self.processes = getattr(layer, "processes", None)
+        if isinstance(layer, nn.SyncBatchNorm):
+            self.processes = Processes(layer.process_group)
         self.train(layer.training)
 
     @property
@@ -233,6 +261,7 @@ class AdaptiveBatchNorm(_BatchNorm):
             self.eps,
             self.unbiased,
             self.between_means,
+            self.processes if self.processes and self.processes.several else None,
         )
 
     def forward(self, x: Tensor) -> Tensor:
