@@ -1,0 +1,1 @@
+"""Measurements of speed and memory: what is compared, on what, and how."""

@@ -1,0 +1,271 @@
+"""The measurements of ``benchmarks/speed.py``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from tta.errors import UserError
+from tta.methods import METHODS, Method
+from tta.reporting.tables import markdown
+
+from .measure import Target, has_amx, interleave, machine, peak_memory, ratio
+from .naive import NaiveRmt, float64_oracle
+from .operations import operations
+from .overhead import harness, start_up
+from .subjects import Subject, subject
+
+OUTPUT = Path("results/speed.md")
+NCHW = torch.contiguous_format
+STEP_NETS = (
+    ("cifar_resnet20", 200, 45.0),
+    ("resnet50", 16, 150.0),
+    ("vit_small_patch16_224", 16, 100.0),
+)
+"""Name, batch size, seconds after which no further round begins."""
+
+NOTES = """## Notes
+
+- `bn` and all methods that train through batch statistics use torch's training kernel, with which
+  their outputs equal those of the authors' code to the bit on one thread. On channels-last arrays
+  it adds up float32 values one by one; `bn_alpha` takes its moments from a folded view instead,
+  which is closer to float64 and faster.
+- `python -m pytest -m slow -k bf16` runs RMT on the recorded CIFAR-10-C stream in bf16 and fp32,
+  three seeds each.
+"""
+
+ORACLE_NETS = ("resnet50", "efficientnet_b0", "regnety_002", "resnetv2_50", "densenet121")
+
+
+@dataclass
+class Section:
+    """What a part of the measurements found.
+
+    Attributes:
+        targets: lines of the first table.
+        title: heading of its own table.
+        header: columns of that table.
+        rows: lines of that table.
+    """
+
+    title: str
+    header: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+
+    def render(self) -> str:
+        """Return heading and table."""
+        return f"## {self.title}\n\n{markdown(self.header, self.rows)}\n"
+
+
+def batch_norm() -> Section:
+    """Forward passes with mixed statistics beside evaluation mode."""
+    section = Section(
+        "Batch-norm statistics: forward pass relative to evaluation mode",
+        ["network", "layout", "evaluation, ms", "bn", "bn_alpha"],
+    )
+    cases = (
+        (subject("resnet50", 16), 1.20),
+        (subject("cifar_resnet20", 200), 1.25),
+        (subject("cifar_resnet20", 200, memory_format=NCHW), 1.45),
+    )
+    for case, bound in cases:
+        methods = {name: case.method(name) for name in ("source", "bn", "bn_alpha")}
+        calls = {name: _step(method, case) for name, method in methods.items()}
+        samples = interleave(calls, rounds=9)
+        layout = "NCHW" if case.memory_format is NCHW else "channels_last"
+        ratios = {name: ratio(samples, name, "source") for name in ("bn", "bn_alpha")}
+        section.targets.append(
+            Target(
+                f"bn_alpha / evaluation forward, {case.title}, {layout}", bound, ratios["bn_alpha"]
+            )
+        )
+        shown = [f"{value:.2f}" for value in ratios.values()]
+        section.rows.append([case.title, layout, _milliseconds(samples["source"]), *shown])
+    return section
+
+
+def accuracy() -> Section:
+    """Distance of bn_alpha's logits from those of a float64 model, relative to their scale."""
+    section = Section(
+        "Error of logits against a float64 oracle, relative to their scale",
+        ["network", "bn_alpha, channels_last", "bn_alpha, NCHW", "bn, channels_last"],
+    )
+    worst = 0.0
+    for name in ORACLE_NETS:
+        case, plain = subject(name, 4), subject(name, 4, memory_format=NCHW)
+        *mixed, alone = [
+            *oracle_errors([case, plain], target_weight=0.3),
+            *oracle_errors([case], target_weight=1.0),
+        ]
+        worst = max(worst, *mixed)
+        section.rows.append([name, *(f"{error:.1e}" for error in (*mixed, alone))])
+    what = "bn_alpha error against a float64 oracle, worst of five networks and two layouts"
+    section.targets.append(Target(what, 1e-5, worst))
+    return section
+
+
+@torch.no_grad()
+def oracle_errors(cases: list[Subject], target_weight: float) -> list[float]:
+    """Return the largest difference of logits in each case, as a fraction of the largest logit.
+
+    The cases are one network in several layouts; a target weight of 1 is bn.
+    """
+    expected = float64_oracle(cases[0].backbone, target_weight)(cases[0].images.double())
+    methods = [case.method("bn_alpha", target_weight=target_weight) for case in cases]
+    return [
+        float((method.step(case.images).double() - expected).abs().max() / expected.abs().max())
+        for method, case in zip(methods, cases, strict=True)
+    ]
+
+
+def ops() -> Section:
+    """Each operation beside its naive form."""
+    section = Section(
+        "Operations relative to their naive forms (`benchmarks/naive.py`)",
+        ["operation", "ms", "ratio", "extra memory, MiB", "naive: MiB"],
+    )
+    for operation in operations():
+        row, targets = operation.measure()
+        section.rows.append(row)
+        section.targets += targets
+    return section
+
+
+def rmt() -> Section:
+    """The step of RMT beside a naive one, and in bfloat16 beside float32."""
+    section = Section("RMT's step", ["network", "what", "s", "relative to", "ratio"])
+    case, plain = subject("cifar_resnet20", 200), subject("cifar_resnet20", 200, memory_format=NCHW)
+    calls = {
+        "here": _step(case.method("rmt"), case),
+        "naive": _step(plain.start(NaiveRmt), plain),
+    }
+    value = _compare(section, case, calls, "fp32, NCHW, loops, repeats (`benchmarks/naive.py`)")
+    section.targets.append(
+        Target(f"rmt step, {case.title}, fp32 / the same step written naively", 0.85, value)
+    )
+    case = subject("resnet50", 16)
+    half = subject("resnet50", 16, precision=torch.bfloat16)
+    calls = {"bf16": _step(half.method("rmt"), half), "fp32": _step(case.method("rmt"), case)}
+    value = _compare(section, case, calls, "fp32")
+    what, note = f"rmt step, {case.title}, bf16 / fp32, on a CPU with AMX", ""
+    if not has_amx():
+        value, note = None, f"this CPU has no AMX; here the ratio is {value:.2f}"
+    section.targets.append(Target(what, 0.45, value, note=note))
+    return section
+
+
+def _compare(section: Section, case: Subject, calls: dict[str, Callable], base: str) -> float:
+    """Add the row of the first call, relative to the second; return the ratio."""
+    first, second = calls
+    samples = interleave(calls, rounds=5)
+    value = ratio(samples, first, second)
+    shown = f"{float(_milliseconds(samples[first])) / 1e3:.2f}"
+    section.rows.append([case.title, first, shown, base, f"{value:.2f}"])
+    return value
+
+
+def steps() -> Section:
+    """Every method's step on every network, relative to the source model's forward."""
+    cases = [(subject(name, batch), seconds) for name, batch, seconds in STEP_NETS]
+    title = "A step of every method, relative to the source model's forward (extra memory)"
+    section = Section(title, ["method", *(case.title for case, _ in cases)])
+    columns = [_step_ratios(case, seconds) for case, seconds in cases]
+    for name in METHODS:
+        section.rows.append([name, *(column.get(name, "-") for column in columns)])
+    return section
+
+
+def _step_ratios(case: Subject, seconds: float) -> dict[str, str]:
+    calls = {}
+    for name in METHODS:
+        try:
+            calls[name] = _step(case.method(name), case)
+        except UserError:  # the method needs something that the network does not have
+            continue
+    samples = interleave(calls, rounds=5, seconds=seconds)
+    shown = {}
+    for name, call in calls.items():
+        memory = peak_memory(call)
+        beside = "" if memory is None else f" ({memory:.0f} MiB)"
+        shown[name] = f"{ratio(samples, name, 'source'):.2f}{beside}"
+    return shown
+
+
+def _step(method: Method, case: Subject) -> Callable[[], object]:
+    return lambda: method.step(case.images)
+
+
+def _milliseconds(samples: list[float]) -> str:
+    return f"{1e3 * sorted(samples)[len(samples) // 2]:.3g}"
+
+
+def harness_section() -> Section:
+    """What the loop costs around a method that costs nothing."""
+    section = Section(
+        "The harness around a stub model, on one core",
+        ["batch size", "images", "µs per image", "memory growth, MiB"],
+    )
+    section.rows, section.targets = harness()
+    return section
+
+
+def start_section() -> Section:
+    """How long the command takes before it does anything."""
+    section = Section("Start-up", ["command", "s", "relative to `import torch`", "imports"])
+    section.rows, section.targets = start_up()
+    return section
+
+
+SECTIONS: dict[str, Callable[[], Section]] = {
+    "batch_norm": batch_norm,
+    "accuracy": accuracy,
+    "ops": ops,
+    "rmt": rmt,
+    "harness": harness_section,
+    "start": start_section,
+    "steps": steps,
+}
+
+
+def report(names: list[str]) -> str:
+    """Measure the named sections, print each as it is done, and return the report."""
+    started = time.perf_counter()
+    sections = []
+    for name in names:
+        sections.append(SECTIONS[name]())
+        print(f"{sections[-1].render()}\n{_targets(sections[-1:])}\n", flush=True)
+    minutes = (time.perf_counter() - started) / 60
+    parts = [
+        f"# Speed\n\n`python benchmarks/speed.py`\n\n{machine()}; {minutes:.0f} minutes. "
+        "Random weights, synthetic images; interleaved in one process, medians.\n",
+        f"## Targets\n\n{_targets(sections)}\n",
+        *(section.render() for section in sections),
+        NOTES,
+    ]
+    return "\n".join(parts)
+
+
+def _targets(sections: list[Section]) -> str:
+    rows = [target.row() for section in sections for target in section.targets]
+    return markdown(["what", "at most", "measured", "", "note"], rows)
+
+
+def write_trace(name: str) -> Path:
+    """Profile three steps of a method on cifar_resnet20 and return the trace's path."""
+    case = subject("cifar_resnet20", 200)
+    call = _step(case.method(name), case)
+    call()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        for _ in range(3):
+            call()
+    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=25))
+    path = OUTPUT.parent / f"trace_{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    profiler.export_chrome_trace(str(path))
+    return path

@@ -1,0 +1,148 @@
+"""What is measured: networks with random weights, synthetic images, methods at full work."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tta.backbones import create_backbone
+from tta.backbones.backbone import Backbone
+from tta.backbones.domain_heads import DomainHeads
+from tta.datasets.base import Dataset
+from tta.methods import METHODS, Method, Need
+from tta.methods.cloud import CloudOptions
+from tta.methods.requirements import check_needs
+from tta.source import SourceData
+
+FULL_WORK = {
+    "margin": 2.0,
+    "redundancy_margin": 2.0,
+    "plpd_margin": -1.0,
+    "threshold": 0.0,
+    "exclude_unreliable": False,
+    "low_margin": None,
+}
+"""Thresholds that let every sample pass, by name: a skipped sample would cost nothing."""
+
+PREPARATION = ("warm_up_samples", "fisher_samples")
+"""Numbers of source images that only preparation depends on; made small."""
+
+
+class Noise(Dataset):
+    """Random images, the same at every call.
+
+    Args:
+        count: number of images.
+        size: side in pixels.
+        num_classes: labels run through these.
+        pool: different images at most; ``count`` may be larger, and memory stays as it is.
+    """
+
+    name = "noise"
+    domains = ("noise",)
+
+    def __init__(self, count: int, size: int, num_classes: int = 10, pool: int = 1000) -> None:
+        self.num_classes = num_classes
+        self._labels = np.arange(count) % num_classes
+        shape = (min(count, pool), 3, size, size)
+        pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        self._pixels = torch.from_numpy(pixels)
+
+    def labels(self, domain: str, severity: int) -> np.ndarray:
+        return self._labels
+
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self._pixels[torch.from_numpy(indices % len(self._pixels))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A network and a batch for it.
+
+    Attributes:
+        backbone: with random weights.
+        images: one batch on the same device, float32 in [0, 1].
+        memory_format: of both.
+    """
+
+    backbone: Backbone
+    images: Tensor
+    memory_format: torch.memory_format
+
+    @property
+    def title(self) -> str:
+        """Name and batch size."""
+        return f"{self.backbone.name}, {self.images.shape[-1]} px, batch {len(self.images)}"
+
+    def source(self) -> SourceData:
+        """Return source images, two batches of them."""
+        count, side = len(self.images), self.images.shape[-1]
+        data = Noise(2 * count, side, min(10, self.backbone.num_classes))
+        return SourceData(data, count, 0, self.images.device, self.memory_format)
+
+    def method(self, name: str, **params: Any) -> Method:
+        """Return a method, started, with thresholds that let every sample pass.
+
+        Raises:
+            UserError: it does not suit the network.
+        """
+        return self.start(METHODS[name], **params)
+
+    def start(self, kind: type[Method], **params: Any) -> Method:
+        """Return a method of class ``kind``; see :meth:`method`."""
+        defaults = kind.Params()
+        fields = {field.name for field in dataclasses.fields(defaults)}
+        changes: dict[str, Any] = dict.fromkeys(PREPARATION, len(self.images)) | FULL_WORK
+        known = {key: value for key, value in changes.items() if key in fields}
+        chosen = dataclasses.replace(defaults, **(known | params))
+        backbone = self.backbone.clone()
+        if Need.DOMAIN_HEADS in kind.needs(chosen):
+            backbone.attach(DomainHeads(3, backbone.feature_dim, backbone.num_classes))
+        check_needs(kind, chosen, backbone, has_source=True, cloud=self.backbone)
+        method = kind(backbone, chosen, seed=0)
+        if Need.CLOUD_MODEL in kind.needs(chosen):
+            method.attach_cloud(self.backbone.clone(), CloudOptions())
+        method.start(self.source())
+        return method
+
+
+def subject(
+    name: str,
+    batch: int,
+    *,
+    memory_format: torch.memory_format = torch.channels_last,
+    device: torch.device | str = "cpu",
+    precision: torch.dtype = torch.float32,
+) -> Subject:
+    """Return network ``name`` and ``batch`` images in its size."""
+    backbone = create_backbone(name, pretrained=False)
+    backbone.to(device).to(memory_format=memory_format)
+    backbone.precision = precision
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(batch, *backbone.input_size, generator=generator)
+    return Subject(backbone, images.to(device, memory_format=memory_format), memory_format)
+
+
+class Stub:
+    """A method that costs nothing, so that what is left is the harness.
+
+    Args:
+        num_classes: columns of its outputs.
+    """
+
+    def __init__(self, num_classes: int = 10) -> None:
+        self.logits = torch.zeros(1, num_classes)
+
+    def step(self, images: Tensor) -> Tensor:
+        """Return the same logits for every image."""
+        return self.logits.expand(len(images), -1)
+
+    def reset(self) -> None:
+        """Nothing to do."""
+
+    def count(self) -> None:
+        """Nothing to count."""

@@ -1,0 +1,140 @@
+"""Finds the operators that would make the host wait for a GPU, without a GPU.
+
+The operators and calls are those that ``torch.cuda.set_sync_debug_mode`` reports: reading a
+value on the host, indexing whose result has a size of its own, copies to host memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import tta
+
+PACKAGE = Path(tta.__file__).parent
+
+WAITING_OPERATORS = {
+    "aten::_local_scalar_dense",
+    "aten::nonzero",
+    "aten::masked_select",
+    "aten::unique_dim",
+    "aten::_unique2",
+    "aten::repeat_interleave.Tensor",
+    "aten::equal",
+}
+INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+COPIES_TO_HOST = ("cpu", "numpy", "tolist", "__array__")
+HOST_TENSORS = {
+    ("ops/augment.py", "draw"),
+    ("ops/augment.py", "_uniform"),
+    ("ops/augment.py", "_generator_on"),
+    ("ops/loss_scaling.py", "step_unscaled"),
+}
+"""Where host tensors are read: random draws, and the count of steps that Adam keeps there."""
+
+DOCUMENTED: dict[str, set[tuple[str, str]]] = {
+    "cema": {
+        ("methods/cema.py", "_upload"),
+        ("methods/cloud.py", "to_bytes"),
+    },
+    "deyo": {("methods/deyo.py", "step"), ("methods/deyo.py", "_adapt")},
+    "drm": {("methods/drm.py", "_adapt")},
+    "eata": {("methods/eta.py", "step")},
+    "eta": {("methods/eta.py", "step")},
+    "pl": {("methods/pl.py", "step")},
+    "rdumb": {("methods/eta.py", "step")},
+    "roid": {("methods/roid.py", "step")},
+    "cmf": {("methods/roid.py", "step")},
+    "sar": {("methods/sar.py", "_descend")},
+}
+"""Waits that a method's code explains where they stand: the host must decide what comes next, or
+batch statistics are those of the selected images alone."""
+
+Place = tuple[str, str]
+
+
+class SyncCounter(TorchDispatchMode):
+    """Counts what would wait for the device, by (file, function) of the package.
+
+    Attributes:
+        places: how often, by where; host tensors left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: Counter[Place] = Counter()
+        self._functions = _HostCopies(self)
+
+    def __enter__(self) -> SyncCounter:
+        self._functions.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
+        self._functions.__exit__(*exception)
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping | None = None
+    ) -> Any:
+        name = function._schema.name
+        if name in WAITING_OPERATORS or name in INDEXING and _by_mask(args[1]):
+            self.note()
+        return function(*args, **(kwargs or {}))
+
+    def note(self) -> None:
+        """Count the innermost place of the package that is on the stack."""
+        frame = sys._getframe(1)
+        while frame is not None:
+            path = Path(frame.f_code.co_filename)
+            if path.is_relative_to(PACKAGE):
+                place = (path.relative_to(PACKAGE).as_posix(), frame.f_code.co_name)
+                if place not in HOST_TENSORS:
+                    self.places[place] += 1
+                return
+            frame = frame.f_back
+        self.places["outside", "the package"] += 1
+
+
+class _HostCopies(TorchFunctionMode):
+    """Sees the calls that move a tensor to the host: for a host tensor no operator runs."""
+
+    def __init__(self, counter: SyncCounter) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name in COPIES_TO_HOST or name == "to" and _is_host((*args[1:], *kwargs.values())):
+            self._counter.note()
+        return function(*args, **kwargs)
+
+
+def _by_mask(indices: Sequence[Tensor | None]) -> bool:
+    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
+
+
+def _is_host(arguments: Sequence[Any]) -> bool:
+    # A device that is the string "cpu" was written by somebody; one that is another tensor's
+    # device is wherever that tensor is.
+    return any(isinstance(argument, str) and argument == "cpu" for argument in arguments)
+
+
+def undocumented(method: Any, images: Sequence[Tensor]) -> dict[Place, int]:
+    """Step through batches and return the places that would wait and are not documented."""
+    with SyncCounter() as counter:
+        for batch in images:
+            method.step(batch)
+            method.count()
+    documented = DOCUMENTED.get(method.name, set())
+    return {place: count for place, count in counter.places.items() if place not in documented}

@@ -1,0 +1,57 @@
+"""No method waits for the device in its step, except where its code says why."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.timing.subjects import subject
+from benchmarks.timing.syncs import DOCUMENTED, SyncCounter, undocumented
+from tests.fakes import make_images
+from tta.methods import METHODS
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool((x > 0).any()),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x.cpu(),
+        lambda x: x.to("cpu"),
+        lambda x: x.tolist(),
+        lambda x: x.detach().numpy(),
+        lambda x: torch.where(x > 0),
+        lambda x: x.masked_select(x > 0),
+        lambda x: x.clone().__setitem__(x > 0, torch.ones(3)[: int((x > 0).sum())]),
+    ],
+)
+def test_the_counter_sees_what_waits(waits):
+    x = torch.tensor([1.0, -1.0, 2.0])
+    with SyncCounter() as counter:
+        waits(x)
+    assert counter.places.total() >= 1
+
+
+def test_the_counter_lets_masks_and_gathers_pass():
+    x = torch.tensor([1.0, -1.0, 2.0])
+    with SyncCounter() as counter:
+        torch.where(x > 0, x, 0).sum() + x[torch.tensor([0, 1])].sum() + x.topk(2).values.sum()
+        x.to(torch.float64)
+    assert not counter.places
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_steps_wait_nowhere_but_where_it_is_documented(name):
+    case = subject("test_resnet", 4)
+    method = case.method(name)
+    assert undocumented(method, [make_images(4, seed) for seed in range(2)]) == {}
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTED))
+def test_what_is_documented_does_wait(name):
+    method = subject("test_resnet", 4).method(name)
+    with SyncCounter() as counter:
+        method.step(make_images(4))
+    assert set(counter.places) & DOCUMENTED[name]
