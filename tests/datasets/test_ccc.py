@@ -88,6 +88,9 @@ def test_the_difficulties_are_the_published_ones():
 @pytest.fixture
 def cifar(tmp_path, monkeypatch):
     monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path / "cache"))
+    # Quick ones: with ten images a step, tables of shot noise would be made all the time.
+    quick = Difficulty(20, ("contrast", "gaussian_noise", "brightness"))
+    monkeypatch.setitem(DIFFICULTIES, "medium", quick)
     cifar_binary(tmp_path / "cifar-10-batches-bin", {"test_batch.bin": 10_000}, label_bytes=1)
     return tmp_path
 
