@@ -17,7 +17,7 @@ FOLDER = Path(published.__file__).parent
 TABLES = [
     path for path in sorted(FOLDER.glob("*.yaml")) if "citation" in yaml.safe_load(path.read_text())
 ]
-DIGITS = Path(__file__).parents[2] / "tta/datasets/assets"
+DIGITS = DATASETS["digits-c"]
 
 # What papers have figures of and this package may not (yet) have.
 OTHER_METHODS = {
@@ -128,8 +128,8 @@ def write_table(tmp_path, **changes):
         "citation": "a paper",
         "options": {
             "dataset": "digits-c",
-            "backbone": "test_resnet.r160_in1k",
-            "weights": str(next(DIGITS.glob("*.safetensors"))),
+            "backbone": DIGITS.backbone,
+            "weights": DIGITS.weights,
             "num_classes": 10,
             "scenario": "continual",
             "domains": ["fog", "snow"],
@@ -147,7 +147,7 @@ def write_table(tmp_path, **changes):
 @pytest.fixture
 def figures(tmp_path, monkeypatch):
     file = tmp_path / "published.csv"
-    start, place = "a paper", "digits-c,test_resnet.r160_in1k,continual,4,5"
+    start, place = "a paper", f"digits-c,{DIGITS.backbone},continual,4,5"
     lines = [
         "citation,method,variant,dataset,backbone,scenario,batch_size,severity,metric,value,remarks",
         f"{start},source,,{place},error,25,",
