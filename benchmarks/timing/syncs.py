@@ -49,6 +49,7 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "drm": {("methods/drm.py", "_adapt")},
     "eata": {("methods/eta.py", "step")},
     "eta": {("methods/eta.py", "step")},
+    "lame": {("ops/lame.py", "laplacian_optimization")},
     "pl": {("methods/pl.py", "step")},
     "rdumb": {("methods/eta.py", "step")},
     "roid": {("methods/roid.py", "step")},
@@ -94,7 +95,8 @@ class SyncCounter(TorchDispatchMode):
         frame = sys._getframe(1)
         while frame is not None:
             path = Path(frame.f_code.co_filename)
-            if path.is_relative_to(PACKAGE):
+            comprehension = frame.f_code.co_name.startswith("<")
+            if path.is_relative_to(PACKAGE) and not comprehension:
                 place = (path.relative_to(PACKAGE).as_posix(), frame.f_code.co_name)
                 if place not in HOST_TENSORS:
                     self.places[place] += 1

@@ -70,6 +70,8 @@ def test_float64_oracle(target_weight):
 
 def test_first_two_steps_of_rmt():
     case = subject("test_resnet", 4, memory_format=torch.contiguous_format)
-    methods = [case.start(kind, projection_dim=8) for kind in (RobustMeanTeacher, naive.NaiveRmt)]
+    # SGD: the first steps of Adam are of one length whatever the gradient, its rounding included.
+    params = {"projection_dim": 8, "warm_up_samples": 0, "optimizer": "sgd", "lr": 1e-2}
+    methods = [case.start(kind, **params) for kind in (RobustMeanTeacher, naive.NaiveRmt)]
     for _ in range(2):
-        torch.testing.assert_close(*(m.step(case.images) for m in methods), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(*(m.step(case.images) for m in methods), rtol=1e-3, atol=1e-3)
