@@ -1,7 +1,5 @@
 """When a run is marked as collapsed, and when not."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -75,7 +73,7 @@ def test_a_domain_that_was_as_hard_before_adaptation_is_none(labels):
 def test_sorted_labels_are_judged_over_enough_classes(labels):
     ordered = np.sort(labels)
     assert watch_of(ordered, ordered, initial=ordered).batch is None
-    stuck = np.where(np.arange(len(ordered)) < len(ordered) // 2, ordered, 3)
+    stuck = np.where(np.arange(len(ordered)) < len(ordered) // 3, ordered, 3)
     assert watch_of(ordered, stuck, initial=ordered).batch is not None
 
 
@@ -120,18 +118,18 @@ def test_figures_of_domains_and_state(labels):
     assert other.domain_row(np.arange(half)) == first
 
 
-OPTIONS = {"domains": ("fog", "contrast"), "num_samples": 320, "batch_size": 32}
+OPTIONS = {"domains": ("fog", "contrast", "pixelate"), "num_samples": 320, "batch_size": 32}
 
 
 def test_tent_with_a_huge_rate_collapses_and_the_source_never(tmp_path, capsys):
-    arguments = ["--domains", "fog,contrast", "--num-samples", "320", "--batch-size", "32"]
+    arguments = ["--domains", "fog,contrast,pixelate", "--num-samples", "320", "--batch-size", "32"]
     tent = ["--method", "tent", "--set", "lr=1.0", "--output", str(tmp_path)]
     assert main([*arguments, *tent]) == 0
     assert "collapsed at batch " in capsys.readouterr().out
     summary = run(RunConfig(method="tent", set={"lr": 1.0}, output=str(tmp_path), **OPTIONS))
     assert summary["reused"]
-    assert summary["domains"][1]["predicted_classes"] < 3
-    assert summary["domains"][1]["weight_distance"] > 0.1
+    assert summary["domains"][2]["predicted_classes"] < 4
+    assert summary["domains"][2]["weight_distance"] > 0.1
     for method in ("source", "tent"):
         summary = run(RunConfig(method=method, output=str(tmp_path), **OPTIONS))
         assert summary["collapsed_at_batch"] is None
@@ -152,10 +150,9 @@ def test_asking_for_the_first_predictions_changes_nothing():
     assert torch.equal(method.step(second.images), outputs)
 
 
-def test_marks_survive_a_resumed_run(tmp_path):
+def test_the_verdict_does_not_depend_on_when_it_is_read(tmp_path):
     options = {"method": "tent", "set": {"lr": 1.0}, **OPTIONS}
-    whole = run(RunConfig(**options, output=str(tmp_path / "whole")))
-    config = RunConfig(**options, output=str(tmp_path / "parts"), checkpoint_every=3)
-    parts = run(dataclasses.replace(config))
-    assert parts["collapsed_at_batch"] == whole["collapsed_at_batch"]
-    assert parts["passes"] == whole["passes"]
+    seldom = run(RunConfig(**options, output=str(tmp_path / "a")))
+    often = run(RunConfig(**options, output=str(tmp_path / "b"), checkpoint_every=3))
+    assert often["collapsed_at_batch"] == seldom["collapsed_at_batch"]
+    assert often["passes"] == seldom["passes"]

@@ -20,10 +20,8 @@ MIN_BLOCK = 32
 """Fewer images than this, before a reset or the end, get no verdict."""
 CLASSES = 4
 """Effective number of classes that a block's labels must show, or half the stream's entropy."""
-LABEL_SHARE = 1 / 3
-"""Suspicious predictions have less than this share of the labels' entropy."""
-INITIAL_SHARE = 1 / 2
-"""Collapsed predictions have less than this share of the entropy before adaptation."""
+SHARE = 0.5
+"""Of the entropy of the labels, and of the first predictions, that collapsed ones fall below."""
 REFERENCE_IMAGES = 128
 """Images of a suspicious block that the method, as it was before the stream, predicts again."""
 
@@ -43,8 +41,8 @@ class CollapseWatch:
     The stream is cut into blocks of :data:`BLOCK` images. A run has collapsed in the first block
     in which
 
-    1. the entropy H of the histogram of predicted classes is below a third of that of the
-       labels: most images are called one of a few classes although many classes were shown; and
+    1. the entropy H of the histogram of predicted classes is below half of that of the labels:
+       most images are called one of a few classes although many were shown; and
     2. it is also below half of that of the classes which the method, as it was before the
        stream, predicts for the same images.
 
@@ -57,6 +55,8 @@ class CollapseWatch:
     source model, too, calls nearly every image of a heavy fog the same class, but it did so
     before, and a method that changes nothing can never collapse. Mean entropy is no criterion:
     it falls towards 0 where entropy is minimised, and rises where a teacher decays.
+
+    A rest before a reset or the end whose labels are too few gets no verdict.
 
     Labels decide what is written about a method; it sees none of them. The verdict depends on
     the stream alone, not on when it is read. No block spans a reset.
@@ -140,11 +140,11 @@ class CollapseWatch:
 
     def _has_collapsed(self, start: int, stop: int) -> bool:
         predicted = self.values[0, start:stop].astype(np.int64)
-        if class_entropy(predicted) >= LABEL_SHARE * class_entropy(self.labels[start:stop]):
+        if class_entropy(predicted) >= SHARE * class_entropy(self.labels[start:stop]):
             return False
         some = np.linspace(0, len(predicted) - 1, min(len(predicted), REFERENCE_IMAGES)).astype(int)
         before = class_entropy(self.initial(start + some))
-        return class_entropy(predicted[some]) < INITIAL_SHARE * before
+        return class_entropy(predicted[some]) < SHARE * before
 
     def domain_row(self, chosen: np.ndarray) -> dict[str, object]:
         """Return the figures of one visit, whose samples are at the positions ``chosen``.
