@@ -17,10 +17,10 @@ from tta.training import Recipe, train
 
 
 def test_predictions_do_not_depend_on_the_size_of_batches():
-    images = make_images(20, 3)
-    options = {"memory_size": 6, "update_interval": 5, "lr": 0.01, "convert_batch_norm": True}
+    images = make_images(9, 3)
+    options = {"memory_size": 6, "update_interval": 4, "lr": 0.01, "convert_batch_norm": True}
     whole, single = (make("note", "batch_norm", **options) for _ in range(2))
-    outputs = torch.cat([single.step(images[i : i + 1]) for i in range(20)])
+    outputs = torch.cat([single.step(images[i : i + 1]) for i in range(9)])
     torch.testing.assert_close(whole.step(images), outputs, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(parameters(whole), parameters(single), atol=1e-4, rtol=1e-3)
 
