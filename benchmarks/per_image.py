@@ -86,9 +86,8 @@ def _glass_blur(picture: Picture, constants: Any, rng: np.random.Generator) -> P
             for column in range(side - reach, reach, -1):
                 down, right = rng.integers(-reach, reach, size=2)
                 other = row + down, column + right
-                kept = shuffled[row, column].copy()
+                # In effect no exchange, as in the script that made the published sets.
                 shuffled[row, column] = shuffled[other]
-                shuffled[other] = kept
     return _bytes(_blurred(shuffled / 255.0, sigma))
 
 
@@ -221,8 +220,10 @@ def _elastic_transform(picture: Picture, constants: Any, rng: np.random.Generato
     anchors = centre + reach * np.array([[1, 1], [1, -1], [-1, -1]])
     moved = np.c_[anchors + rng.uniform(-jitter, jitter, (3, 2)), np.ones(3)]
     (a, b), (c, d), (e, f) = np.linalg.solve(moved, anchors)
-    unit = picture.astype(np.float32) / 255
-    affine = (a, c, e, b, d, f)
+    margin = side // 2
+    unit = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    unit = unit.astype(np.float32) / 255
+    affine = (a, c, e + margin, b, d, f + margin)
     warped = [
         Image.fromarray(unit[..., channel]).transform(
             (side, side), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR

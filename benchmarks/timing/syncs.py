@@ -35,26 +35,39 @@ COPIES_TO_HOST = ("cpu", "numpy", "tolist", "__array__")
 HOST_TENSORS = {
     ("ops/augment.py", "draw"),
     ("ops/augment.py", "_uniform"),
-    ("ops/augment.py", "_generator_on"),
+    ("ops/generators.py", "generator_on"),
+    ("ops/moco_augment.py", "draw"),
+    ("methods/foa_search.py", "ask"),
+    ("methods/foa_search.py", "tell"),
+    ("methods/foa_search.py", "load_state_dict"),
     ("ops/loss_scaling.py", "step_unscaled"),
 }
-"""Where host tensors are read: random draws, and the count of steps that Adam keeps there."""
+"""Where host tensors are read: random draws, the count of steps that Adam keeps there, and the
+search of FOA."""
 
 DOCUMENTED: dict[str, set[tuple[str, str]]] = {
+    "asr": {("methods/asr.py", "step"), ("methods/eta.py", "step")},
     "cema": {
         ("methods/cema.py", "_upload"),
         ("methods/cloud.py", "to_bytes"),
     },
+    "cmf": {("methods/roid.py", "adapt")},
+    "cotta": {("methods/cotta.py", "_targets")},
     "deyo": {("methods/deyo.py", "step"), ("methods/deyo.py", "_adapt")},
     "drm": {("methods/drm.py", "_adapt")},
     "eata": {("methods/eta.py", "step")},
     "eta": {("methods/eta.py", "step")},
+    "foa": {("methods/foa.py", "step")},
+    "gtta": {("methods/gtta.py", "step")},
     "lame": {("ops/lame.py", "laplacian_optimization")},
+    "note": {("ops/memory.py", "occupied_slots")},
+    "petta": {("ops/memory.py", "occupied_slots")},
     "pl": {("methods/pl.py", "step")},
     "rdumb": {("methods/eta.py", "step")},
-    "roid": {("methods/roid.py", "step")},
-    "cmf": {("methods/roid.py", "step")},
+    "roid": {("methods/roid.py", "adapt")},
+    "rotta": {("ops/memory.py", "occupied_slots")},
     "sar": {("methods/sar.py", "_descend")},
+    "spa": {("methods/spa.py", "step")},
 }
 """Waits that a method's code explains where they stand: the host must decide what comes next, or
 batch statistics are those of the selected images alone."""

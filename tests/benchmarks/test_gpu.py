@@ -19,6 +19,7 @@ def test_without_a_gpu_it_says_so(capsys):
     assert "needs a CUDA device and there is none here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:cema with statistics")
 def test_the_report_without_a_gpu(monkeypatch):
     monkeypatch.setattr(gpu, "METHODS", ["source", "bn_alpha", "tent"])

@@ -42,16 +42,31 @@ def test_the_counter_lets_masks_and_gathers_pass():
     assert not counter.places
 
 
+NETS = {"foa": "digits_vit", "rem": "digits_vit"}
+PARAMS = {
+    "cotta": {"views": 2},
+    "foa": {"population": 4, "prompts": 1},
+    "memo": {"views": 2},
+    "note": {"convert_batch_norm": True, "update_interval": 4},
+    "rotta": {"update_interval": 4},
+    "ttaug": {"views": 2},
+}
+
+
+def made(name):
+    pytest.importorskip("cmaes") if name == "foa" else None
+    return subject(NETS.get(name, "cifar_resnet20"), 4).method(name, **PARAMS.get(name, {}))
+
+
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_steps_wait_nowhere_but_where_it_is_documented(name):
-    case = subject("test_resnet", 4)
-    method = case.method(name)
+    method = made(name)
     assert undocumented(method, [make_images(4, seed) for seed in range(2)]) == {}
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTED))
 def test_what_is_documented_does_wait(name):
-    method = subject("test_resnet", 4).method(name)
+    method = made(name)
     with SyncCounter() as counter:
         method.step(make_images(4))
     assert set(counter.places) & DOCUMENTED[name]

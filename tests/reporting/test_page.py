@@ -70,7 +70,8 @@ def test_bad_input(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "holds no run" in capsys.readouterr().err
     write_run(tmp_path, "bn")
-    assert main([str(tmp_path), "-o", str(tmp_path / "no" / "a.html")]) == 2
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path), "-o", str(tmp_path / "file" / "a.html")]) == 2
     assert "cannot write" in capsys.readouterr().err
 
 

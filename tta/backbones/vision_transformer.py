@@ -37,7 +37,7 @@ class PatchChoice(nn.Module):
         super().__init__()
         self.prefix = backbone.model.num_prefix_tokens
         self.kept: Tensor | None = None
-        backbone.model.patch_drop = self
+        backbone.model.patch_drop = self.eval()
 
     def forward(self, tokens: Tensor) -> Tensor:
         if self.kept is None:

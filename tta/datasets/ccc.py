@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import resize
 
 from tta.corruptions import corrupt
 from tta.corruptions.digital import as_jpeg
@@ -263,6 +262,8 @@ class CccImageNet(ContinuallyChanging):
         made = super().images(domain, severity, indices)
         if self.image_size in (None, (SIDE, SIDE)):
             return made
+        from torchvision.transforms.functional import resize  # takes long to import
+
         return resize(made, list(self.image_size), antialias=True)
 
     def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:

@@ -197,7 +197,8 @@ class BalancedReservoir(MemoryBank):
         full = occupied.all()
         open_to_it = torch.where(full, torch.where(among_largest, own, largest), ~occupied)
         slot = torch.where(open_to_it, drawn[1:], -1.0).argmax()
-        share = own.sum() / self.seen[label].clamp_min(1)
+        # Not seen[label]: that reads the label on the host.
+        share = own.sum() / self.seen.index_select(0, label[None])[0].clamp_min(1)
         accepted = finite & (~(full & among_largest) | (drawn[0] <= share))
         slot = torch.where(accepted, slot, self.capacity)
         self._occupy(slot, label)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 from tta.ops.augment import Range, memory_format_of
 from tta.ops.generators import generator_on
@@ -92,6 +91,12 @@ class MocoAugment:
         )
 
 
+def _grey(images: Tensor) -> Tensor:
+    from torchvision.transforms.v2.functional import rgb_to_grayscale  # takes long to import
+
+    return rgb_to_grayscale(images)
+
+
 def flip_at_random(images: Tensor, generator: torch.Generator) -> Tensor:
     """Return the weak view: every image mirrored left and right with probability 1/2."""
     return torch.where(_Uniform(images, generator)() < 0.5, images.flip(3), images)
@@ -103,7 +108,7 @@ def transform(images: Tensor, drawn: MocoDraw) -> Tensor:
         images = _crop(images, drawn.box)
     for part in drawn.order:
         images = shift_hue(images, drawn.hue) if part == 3 else _adjust(images, part, drawn)
-    images = torch.where(drawn.grey, TF.rgb_to_grayscale(images), images)
+    images = torch.where(drawn.grey, _grey(images), images)
     images = _blur(images, drawn.blur_sigma.flatten())
     return torch.where(drawn.flip, images.flip(3), images)
 
@@ -151,7 +156,7 @@ def _crop(images: Tensor, box: Tensor) -> Tensor:
 
 def _adjust(images: Tensor, part: int, drawn: MocoDraw) -> Tensor:
     """Move images away from black, from their mean grey or from their own greys."""
-    grey = TF.rgb_to_grayscale(images)
+    grey = _grey(images)
     base = (torch.zeros_like(grey), grey.mean((1, 2, 3), keepdim=True), grey)[part]
     return torch.lerp(base.expand_as(images), images, drawn.factors[part]).clamp(0, 1)
 
