@@ -325,7 +325,7 @@ def report(sections: Sequence[str], seeds: Sequence[int]) -> str:
     """Return the whole file."""
     grid = ", ".join(f"{key} {list(values)}" for key, values in GRID.items())
     head = (
-        f"# DRM\n\n    {' '.join(['python', *sys.argv])}\n\n"
+        "# DRM\n\n`python benchmarks/drm.py`\n\n"
         "Accuracy in % on the domain left out of training, mean ± standard deviation over seeds "
         f"{', '.join(map(str, seeds))}; batch {BATCH_SIZE}, predictions before the update; torch "
         f"{torch.__version__}, one thread.\n\n"

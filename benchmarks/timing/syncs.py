@@ -54,7 +54,7 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "cmf": {("methods/roid.py", "adapt")},
     "cotta": {("methods/cotta.py", "_targets")},
     "deyo": {("methods/deyo.py", "step"), ("methods/deyo.py", "_adapt")},
-    "drm": {("methods/drm.py", "_adapt")},
+    "drm": {("methods/drm.py", "_adapt"), ("methods/base.py", "backward")},
     "eata": {("methods/eta.py", "step")},
     "eta": {("methods/eta.py", "step")},
     "foa": {("methods/foa.py", "step")},
