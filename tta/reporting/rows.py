@@ -97,6 +97,10 @@ def _label(group: list[Run], groups: list[list[Run]]) -> str:
     """Return the method's name, with what tells it from its namesakes."""
     summary, own = group[0].summary, _identity(group[0])
     label = summary["title"] + ("" if summary.get("finished") else " (unfinished)")
+    collapsed = [run.summary.get("collapsed_at_batch") for run in group]
+    batches = [str(batch) for batch in collapsed if batch is not None]
+    if batches:
+        label += f" (collapsed at batch {', '.join(batches)})"
     others = [
         _identity(other[0])
         for other in groups
