@@ -127,3 +127,11 @@ def test_domain_ties_follow_mcnemar_by_domain(tmp_path, compared):
     (comparison,) = compared()
     assert comparison.best.loc["bn", list(DOMAINS)].all()
     assert not comparison.best.loc["source", list(DOMAINS)].any()
+
+
+def test_collapsed_runs_are_marked(tmp_path, compared):
+    for seed, batch in ((1, None), (2, 7)):
+        write_run(tmp_path, "bn", seed=seed)
+        write_run(tmp_path, "tent", seed=seed, skill=0.0, collapsed_at_batch=batch)
+    (comparison,) = compared()
+    assert [row.label for row in comparison.rows] == ["bn", "tent (collapsed at batch 7)"]
