@@ -66,7 +66,7 @@ class Table:
         """Run what has not been run, and return the section's text."""
         summaries = [run(config) for config in tqdm(self.configs(assets), desc=self.title)]
         (compared,) = compare([Run.load(Path(summary["path"])) for summary in summaries])
-        shown = render_tables(tables(compared, ("errors", "cost", "tests"), "error"), "markdown")
+        shown = render_tables(tables(compared, ("errors", "tests"), "error"), "markdown")
         text = f"## {self.title}\n\n`{self.command()}`\n\n{shown}\n"
         return text.replace(assets, ASSETS) if assets else text
 

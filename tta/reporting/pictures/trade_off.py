@@ -61,6 +61,8 @@ def draw_trade_off(comparison: Comparison, metric: str, cost: str, width: float)
     axes.set_ylabel(f"mean {metric} (%)")
     if figures[cost].max() > 10 * figures[cost].min() > 0:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # powers of ten would be mathematical text
+        axes.xaxis.set_minor_formatter(lambda value, position: "")
     figure.legend(loc="outside right upper")
     return figure
 
