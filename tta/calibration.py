@@ -100,7 +100,7 @@ class PairAccuracy:
 
     def _images(self, clean: Tensor, step: Step, ids: Tensor) -> Tensor:
         levels = self.dataset.changed(clean.to(self.device), step, ids)
-        return to_unit_range(levels, self.device)
+        return to_unit_range(self.dataset.fitted(levels), self.device)
 
 
 def interpolate(accuracy: np.ndarray) -> np.ndarray:

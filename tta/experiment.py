@@ -153,8 +153,6 @@ def build(config: RunConfig) -> Experiment:
     backbone.to(memory_format=memory_format)
     fit_images(config, dataset, backbone)
     dataset.check(plan.domains, tuple(sorted({int(level) for level in plan.severity})))
-    if isinstance(dataset, ContinuallyChanging):
-        calibrate(dataset, backbone, device, cache=not config.no_cache)
     batch_size = batch_size_of(config, dataset)
     precision, precision_reason = choose_precision(
         config.precision, backbone, batch_size, memory_format
@@ -170,6 +168,8 @@ def build(config: RunConfig) -> Experiment:
         cloud.to(device, memory_format=memory_format)
         cloud.precision = backbone.precision
     check_needs(method_class, params, backbone, source is not None, cloud)
+    if isinstance(dataset, ContinuallyChanging):
+        calibrate(dataset, backbone, device, cache=not config.no_cache)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -255,6 +255,7 @@ def execute(
         experiment.method.load_state_dict(saved.method)
         directory.cut_back(saved.sizes)
     batches = experiment.stream.batches(saved.position if saved else 0)
+    recorder.restart_clock()
     finished = False
     try:
         evaluate(experiment.method, batches, checkpoints)

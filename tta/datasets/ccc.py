@@ -125,6 +125,10 @@ class ContinuallyChanging(GeneratedDataset):
         """Return images as they come out of the published files."""
         return images
 
+    def fitted(self, images: Tensor) -> Tensor:
+        """Return images in the size that the backbone takes."""
+        return images
+
     def calibrate(self, measure: Measure, calibrated_by: str) -> None:
         """Lay out the path as far as ``length`` reaches.
 
@@ -258,13 +262,15 @@ class CccImageNet(ContinuallyChanging):
     def stored(self, images: Tensor) -> Tensor:
         return as_jpeg(images, _STORED_QUALITY)
 
-    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
-        made = super().images(domain, severity, indices)
+    def fitted(self, images: Tensor) -> Tensor:
         if self.image_size in (None, (SIDE, SIDE)):
-            return made
+            return images
         from torchvision.transforms.functional import resize  # takes long to import
 
-        return resize(made, list(self.image_size), antialias=True)
+        return resize(images, list(self.image_size), antialias=True)
+
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self.fitted(super().images(domain, severity, indices))
 
     def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
         yield from self._validation.faults(("val",), (NATURAL,))

@@ -105,7 +105,7 @@ class AdaptiveSelectiveReset(Method):
         self.strength = self.params.penalty * differing**2
         if concentration < self.threshold:
             self._reset_last_layers(self.threshold - concentration)
-        else:
+        elif math.isfinite(concentration):
             rate = self.params.threshold_rate * (1 - differing)
             self.threshold += rate * (concentration - self.threshold)
         return correct_prior(logits) if roid else logits

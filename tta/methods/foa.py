@@ -102,7 +102,9 @@ class ForwardOnlyAdaptation(Method):
             fitness.append(self._fitness(activations, self.backbone.head(features)))
             outputs.append(self.backbone.head(features + shift))
             means.append(features.mean(0))
-        losses = torch.stack(fitness).tolist()  # the one wait for the device
+        worst = torch.finfo(torch.float32).max
+        # The one wait for the device. A candidate that overflows is never the best.
+        losses = torch.stack(fitness).nan_to_num(nan=worst).tolist()
         best = losses.index(min(losses))
         self.best = candidates[best].clone()
         self.search.tell(candidates, losses)

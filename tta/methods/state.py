@@ -48,8 +48,21 @@ def restore(current: Any, captured: Any) -> Any:
         return [restore(*pair) for pair in zip(current, captured, strict=True)]
     if isinstance(current, Stateful):
         current.load_state_dict(copy.deepcopy(captured))
+        if isinstance(current, torch.optim.Optimizer):
+            _settings_to_device(current)
         return current
     return copy.deepcopy(captured)
+
+
+def _settings_to_device(optimizer: torch.optim.Optimizer) -> None:
+    """Put tensors among the settings, such as a loss scale, beside the parameters again.
+
+    ``load_state_dict`` leaves them where the state was loaded.
+    """
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        tensors = {name: value for name, value in group.items() if isinstance(value, Tensor)}
+        group.update({name: value.to(device) for name, value in tensors.items()})
 
 
 def captured_bytes(captured: Any) -> int:

@@ -59,7 +59,7 @@ class T3a(Method):
         """Add features ``[B, D]`` to the supports of the classes that ``logits`` predict."""
         labels, unit = logits.argmax(1), F.normalize(features, dim=1)
         if self.params.support_size is None:
-            self.supports[:, 0] += F.one_hot(labels, len(self.supports)).to(unit.dtype).T @ unit
+            self.supports[:, 0].index_add_(0, labels, unit.nan_to_num(0.0))
             return
         entropies = entropy(logits)
         kept = least_per_class(self.entropies, entropies, labels)

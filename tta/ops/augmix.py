@@ -139,7 +139,7 @@ def resized_crop_and_flip(levels: Tensor, draws: torch.Generator) -> Tensor:
     area = (0.08 + 0.92 * drawn[:, :_CROP_TRIALS]) * (height * width)
     ratio = (math.log(4 / 3) * (2 * drawn[:, _CROP_TRIALS : 2 * _CROP_TRIALS] - 1)).exp()
     sides = torch.stack([(area * ratio).sqrt().round(), (area / ratio).sqrt().round()])
-    limits = sides.new_tensor([width, height])[:, None]
+    limits = torch.stack([torch.full_like(area[:1, 0], side) for side in (width, height)])
     fits = (sides <= limits[..., None]).all(0)
     first = fits.int().argmax(1, keepdim=True).expand(2, -1, 1)
     w, h = torch.where(fits.any(1), sides.gather(2, first.reshape(2, -1, 1))[..., 0], limits)

@@ -58,12 +58,13 @@ class InstanceAwareBatchNorm(EmaBatchNorm):
     instance_aware = True
 
     def normalize(self, x: Tensor) -> Tensor:
+        dtype, x = x.dtype, x.float()  # half-precision moments would lose digits or overflow
         mean, var = instance_aware_moments(x, *self._moments(x), THRESHOLD, self.eps)
         shape = [1, -1] + [1] * (x.dim() - 2)
         normal = (x - mean) * torch.rsqrt(var + self.eps)
         if self.weight is not None:
             normal = normal * self.weight.view(shape) + self.bias.view(shape)
-        return normal.to(x.dtype)
+        return normal.to(dtype)
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not self.follow or x.numel() // x.shape[1] < 2:

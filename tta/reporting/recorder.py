@@ -105,7 +105,9 @@ class Recorder:
         self._last = now
         if now - self._last_flush > DISPLAY_INTERVAL:
             self.flush()
+            started = time.perf_counter()
             self.judge()
+            self._last += time.perf_counter() - started  # the verdict is no cost of the method
 
     def _take_passes(self) -> tuple[int, ...]:
         return self.passes.take() if self.passes else ()
@@ -122,25 +124,26 @@ class Recorder:
 
     def flush(self) -> None:
         """Fetch what is pending, write it down and show it."""
-        if self._pending:
-            fetched = torch.cat([item.metrics for item in self._pending], 1).cpu().numpy()
-            first, last = self._pending[0].start, self._pending[-1].stop
+        # Taken first: an interrupted flush is not written twice.
+        pending, self._pending = self._pending, []
+        if pending:
+            fetched = torch.cat([item.metrics for item in pending], 1).cpu().numpy()
+            first, last = pending[0].start, pending[-1].stop
             self.samples[: len(fetched), first:last] = fetched
-            self._note_passes(first, last)
+            self._note_passes(pending)
             self.seen = last
-            self.seconds += sum(item.seconds for item in self._pending)
+            self.seconds += sum(item.seconds for item in pending)
             if self.watch is not None:
                 self.watch.read()
-            self._write()
+            self._write(pending)
             self._show(last - first)
-            self._pending.clear()
         self._last_flush = time.perf_counter()
 
-    def _note_passes(self, first: int, last: int) -> None:
+    def _note_passes(self, pending: list[_Pending]) -> None:
         if self.passes:
             rows = self.samples[-len(PASS_COUNTERS) :]
-            rows[:, first:last] = 0
-            for item in self._pending:
+            rows[:, pending[0].start : pending[-1].stop] = 0
+            for item in pending:
                 rows[:, item.stop - 1] = item.passes
 
     def state_dict(self) -> dict[str, Any]:
@@ -180,18 +183,20 @@ class Recorder:
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(count)
 
-    def _write(self) -> None:
-        rows = [self._row(item) for item in self._pending]
+    def _write(self, pending: list[_Pending]) -> None:
+        rows = [self._row(item) for item in pending]
+        if self.directory is not None:
+            self._append(pending, rows)
         if self.tracker is not None:
-            for item, row in zip(self._pending, rows, strict=True):
+            for item, row in zip(pending, rows, strict=True):
                 self.tracker.log(item.stop, self._tracked(item, row))
-        if self.directory is None:
-            return
+
+    def _append(self, pending: list[_Pending], rows: list[dict[str, object]]) -> None:
         batches = pd.DataFrame(rows)
         timing = pd.DataFrame(
             {
-                "position": [item.start for item in self._pending],
-                "seconds": [item.seconds for item in self._pending],
+                "position": [item.start for item in pending],
+                "seconds": [item.seconds for item in pending],
             }
         )
         for name, frame in (("batches.csv", batches), ("timing.csv", timing)):

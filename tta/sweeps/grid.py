@@ -58,6 +58,10 @@ def read_grid(path: Path) -> list[Cell]:
 
 def _points(grid: dict[str, Any], origin: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for axis, values in grid.items():
+        if axis == "set":
+            raise UserError(
+                f"{origin}: a grid names each hyper-parameter, as in set.lr: [0.1, 0.01]"
+            )
         if not isinstance(values, list) or not values:
             raise UserError(f"{origin}: grid.{axis} must be a list of values, but got {values!r}")
     for values in itertools.product(*grid.values()):

@@ -59,7 +59,11 @@ class _Worker:
         )
 
     def run(self, cell: Cell) -> Outcome:
-        future = self._process.submit(run_cell, cell.config)
+        try:
+            future = self._process.submit(run_cell, cell.config)
+        except BrokenProcessPool:  # killed between two cells
+            self._start()
+            future = self._process.submit(run_cell, cell.config)
         error = future.exception()
         if isinstance(error, BrokenProcessPool):
             self._start()
