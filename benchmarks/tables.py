@@ -116,6 +116,7 @@ TABLES = {
             "CIFAR-100-C generated from clean images, continual",
             ("source", "bn", "bn_alpha", "tent", "rmt"),
             CIFAR100_GENERATED,
+            {"rmt": {"set": {"warm_up_samples": 2000}}},  # likewise
         ),
     ],
 }
