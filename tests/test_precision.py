@@ -94,3 +94,35 @@ def test_the_probe_measures_and_leaves_the_backbone_alone(monkeypatch):
     name, _ = choose_precision("auto", backbone, 2, torch.channels_last)
     assert name in ("fp32", "bf16")
     assert backbone.precision is torch.float32
+
+
+OVERFLOWING = [
+    ("tent", {}),
+    ("sar", {"margin": 2.0}),
+    ("memo", {"views": 2, "momentum": 0.9}),
+    ("adacontrast", {"queue_size": 16}),
+    ("spa", {}),
+    ("asr", {"adapter": "roid"}),
+]
+
+
+@pytest.mark.parametrize(("name", "params"), OVERFLOWING, ids=[name for name, _ in OVERFLOWING])
+def test_a_gradient_that_overflows_moves_nothing_and_lowers_the_scale(name, params):
+    method = started(name, torch.float16, **params)
+    adapting = getattr(method, "adapter", method)
+    before = [parameter.detach().clone() for parameter in adapting.parameters]
+    adapting.optimizer.param_groups[0]["loss_scale"].fill_(2.0**60)
+    outputs = method.step(make_images(1 if name == "memo" else 6))
+    assert torch.isfinite(outputs).all()
+    assert all(map(torch.equal, before, adapting.parameters))
+    assert float(adapting.optimizer.param_groups[0]["loss_scale"]) == 2.0**59
+    for tensor in getattr(method, "squared_gradients", []):
+        assert not tensor.any()
+
+
+@pytest.mark.parametrize("name", ["adacontrast", "asr", "spa"])
+def test_scaled_steps_stay_near_those_in_float32(name):
+    methods = [started(name, kind) for kind in (torch.float32, torch.float16)]
+    for seed in range(2):
+        full, half = (method.step(make_images(6, seed)) for method in methods)
+        assert (full - half).abs().max() < 0.1 * full.abs().max()

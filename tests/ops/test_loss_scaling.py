@@ -45,3 +45,32 @@ def test_an_optimiser_without_a_fused_kernel_is_refused():
     _, optimizer = make(torch.optim.RMSprop)
     with pytest.raises(UserError, match="RMSprop.*use --precision bf16"):
         scale_losses(optimizer)
+
+
+def test_a_first_step_that_overflows_leaves_momentum_at_zero():
+    pair = [make(torch.optim.SGD, momentum=0.9) for _ in range(2)]
+    for _, optimizer in pair:
+        scale_losses(optimizer)
+    weight, optimizer = pair[0]
+    weight.grad = torch.full((2,), torch.inf)
+    step_unscaled(optimizer)
+    for weight, optimizer in pair:
+        optimizer.zero_grad()
+        scaled(optimizer, (weight**2).sum()).backward()
+        step_unscaled(optimizer)
+    assert torch.equal(pair[0][0], pair[1][0])
+
+
+def test_two_optimisers_share_the_scale_of_the_first():
+    pair = make(torch.optim.Adam), make(torch.optim.SGD)
+    optimizers = [optimizer for _, optimizer in pair]
+    for optimizer in optimizers:
+        scale_losses(optimizer)
+    optimizers[0].param_groups[0]["loss_scale"].fill_(8.0)
+    scaled(optimizers[0], sum((weight**2).sum() for weight, _ in pair)).backward()
+    step_unscaled(*optimizers)
+    torch.testing.assert_close(pair[1][0].detach(), torch.tensor([0.8, -1.6]))
+    pair[0][0].grad = torch.full((2,), torch.nan)
+    pair[1][0].grad = torch.ones(2)
+    step_unscaled(*optimizers)
+    torch.testing.assert_close(pair[1][0].detach(), torch.tensor([0.8, -1.6]))

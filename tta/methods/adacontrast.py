@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tta.methods.base import Method, make_optimizer, trainable
+from tta.methods.base import Method, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.ops.batch_norm import EmaBatchNorm, replace_batch_norm, require_source_statistics
 from tta.ops.contrastive import queue_contrastive_loss
@@ -108,7 +109,11 @@ class AdaContrast(Method):
         optimizer.add_param_group(
             {"params": head, "lr": self.params.lr * self.params.head_lr_factor}
         )
+        optimizer.register_step_pre_hook(self._clip)
         return optimizer
+
+    def _clip(self, *_: Any) -> None:
+        nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM, foreach=True)
 
     def _make_memories(self) -> None:
         size, classes = self.params.queue_size, self.backbone.num_classes
@@ -128,7 +133,7 @@ class AdaContrast(Method):
         keys, _ = self._teach(self.strong(images, self.generator))
         if self.params.compat:
             ring_write(self.queue_labels, labels, self.seen)
-        self._descend(self._loss(self.strong(images, self.generator), keys, labels))
+        descend(self.optimizer, self._loss(self.strong(images, self.generator), keys, labels))
         self._remember(keys, labels, *self._teach(weak))
         self._follow(False)
         return self.predict(images)
@@ -169,12 +174,6 @@ class AdaContrast(Method):
             + self.params.lambda_contrastive * contrastive
             - self.params.lambda_diversity * entropy(log_mean).sum()
         )
-
-    def _descend(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM, foreach=True)
-        self.optimizer.step()
 
     def _remember(self, keys: Tensor, labels: Tensor, features: Tensor, p: Tensor) -> None:
         memories = (self.queue, self.queue_labels, self.bank, self.bank_probabilities)

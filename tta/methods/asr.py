@@ -117,7 +117,7 @@ class AdaptiveSelectiveReset(Method):
         return torch.stack([entropy(logits.mean(0, keepdim=True))[0], differing.float().mean()])
 
     @torch.no_grad()
-    def _penalize(self, *_: Any) -> None:
+    def _penalize(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Add the penalty's gradient to the adapter's, just before its optimiser takes a step."""
         rows = [row for row, p in enumerate(self.parameters) if p.grad is not None]
         of_used = [
@@ -126,7 +126,11 @@ class AdaptiveSelectiveReset(Method):
         ]
         parameters, squares, importance, centre = of_used
         gradients = [parameter.grad for parameter in parameters]
-        torch._foreach_addcmul_(squares, gradients, gradients)
+        overflow = getattr(optimizer, "found_inf", None)
+        counted = gradients
+        if overflow is not None:  # float16: a step that is left out leaves no trace
+            counted = [gradient.where(overflow == 0, 0) for gradient in gradients]
+        torch._foreach_addcmul_(squares, counted, counted)
         away = torch._foreach_sub(parameters, centre)
         torch._foreach_addcmul_(gradients, importance, away, value=2 * self.strength)
 

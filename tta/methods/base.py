@@ -124,6 +124,8 @@ class Method:
             for value in vars(self).values():
                 if isinstance(value, torch.optim.Optimizer):
                     scale_losses(value)
+                elif isinstance(value, Method):
+                    value._scale_losses()
 
     def preparation(self) -> dict[str, Any]:
         """Return what :meth:`start` has made: the same entry as in a cache."""
@@ -202,6 +204,6 @@ def backward(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     scaled(optimizer, loss).backward()
 
 
-def update(optimizer: torch.optim.Optimizer) -> None:
-    """Take a step down the gradients that :func:`backward` has added up."""
-    step_unscaled(optimizer)
+def update(*optimizers: torch.optim.Optimizer) -> None:
+    """Take a step down the gradients that :func:`backward` with the first one has added up."""
+    step_unscaled(*optimizers)

@@ -11,6 +11,7 @@ from tta.methods.base import descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.methods.state import restore
 from tta.methods.ttaug import AveragedViews
+from tta.ops.loss_scaling import scale_state
 from tta.ops.losses import marginal_entropy
 from tta.ops.parameters import all_parameters
 
@@ -56,7 +57,8 @@ class Memo(AveragedViews):
 
     def _episode(self, image: Tensor) -> Tensor:
         descend(self.optimizer, marginal_entropy(self.backbone(self.views(image))))
-        outputs = self.predict(image)
+        outputs, scale = self.predict(image), scale_state(self.optimizer)
         for name in self.state:  # not reset(): the generator goes on
             setattr(self, name, restore(getattr(self, name), self._initial[name]))
+        self.optimizer.param_groups[0].update(scale)
         return outputs

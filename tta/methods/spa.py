@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tta.methods.base import Method, Need, make_optimizer, trainable
+from tta.methods.base import Method, Need, backward, make_optimizer, trainable, update
 from tta.methods.params import OptimizerParams, param
 from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.degradation import blend_noise, mask_low_frequencies
@@ -97,12 +97,11 @@ class SelfBootstrapping(Method):
         predicted = self.backbone.head(self.backbone.features(view) @ self.predictor.T)
         selected = logits.softmax(1).amax(1) > predicted.detach().softmax(1).amax(1)
         divergence = soft_cross_entropy(predicted, logits) - entropy(logits)
-        selected_mean(divergence, selected).backward()
+        backward(self.optimizer, selected_mean(divergence, selected))
         return selected
 
     @torch.no_grad()
     def _update(self) -> None:
-        self.optimizer.step()
-        self.noise_optimizer.step()
+        update(self.optimizer, self.noise_optimizer)
         mean = self.amplitudes.square().mean().clamp_min(torch.finfo(torch.float32).tiny)
         self.amplitudes.mul_((self.params.noise / mean).sqrt()).clamp_(-1, 1)

@@ -30,6 +30,9 @@ def scale_losses(optimizer: Optimizer) -> None:
         )
     for group in optimizer.param_groups:
         group["fused"], group["foreach"] = True, False
+        if group.get("momentum"):  # a fused SGD leaves them unset where its first step is left out
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     group = optimizer.param_groups[0]
     some = group["params"][0]
     group["loss_scale"] = some.new_full((), INITIAL_SCALE, dtype=torch.float32)
@@ -42,24 +45,33 @@ def scaled(optimizer: Optimizer, loss: Tensor) -> Tensor:
     return loss if scale is None else loss * scale
 
 
+def scale_state(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return what the first parameter group holds of its scale; nothing without scaling."""
+    group = optimizer.param_groups[0]
+    return {name: group[name] for name in ("loss_scale", "steps_since_growth") if name in group}
+
+
 @torch.no_grad()
-def step_unscaled(optimizer: Optimizer) -> None:
-    """Take a step down the gradients of a :func:`scaled` loss.
+def step_unscaled(*optimizers: Optimizer) -> None:
+    """Take a step down the gradients of a loss :func:`scaled` for the first optimiser.
 
     Where one of them is not finite, nothing moves and the scale is halved; it is doubled after
     2000 finite steps.
     """
-    group = optimizer.param_groups[0]
+    group = optimizers[0].param_groups[0]
     scale = group.get("loss_scale")
     if scale is None:
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         return
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    parameters = [parameter for group in groups for parameter in group["params"]]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     overflow = scale.new_zeros(())
     torch._amp_foreach_non_finite_check_and_unscale_(gradients, overflow, scale.reciprocal())
-    optimizer.found_inf = overflow  # where the fused kernels look for it
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.found_inf = overflow  # where the fused kernels look for it
+        optimizer.step()
     torch._amp_update_scale_(
         scale,
         group["steps_since_growth"],

@@ -13,7 +13,7 @@ def climb(parameters: Sequence[nn.Parameter], radius: float) -> list[Tensor]:
     """Move ``parameters`` in place by ``radius`` along their joint gradient, uphill.
 
     Foret et al., "Sharpness-aware minimization", ICLR 2021, eq. 2. A parameter without a
-    gradient stays where it is; where the gradient is zero, all do.
+    gradient stays where it is; where the gradient is zero, or not finite, all do.
 
     Args:
         parameters: after a backward pass.
@@ -26,5 +26,7 @@ def climb(parameters: Sequence[nn.Parameter], radius: float) -> list[Tensor]:
     moved = [parameter for parameter in parameters if parameter.grad is not None]
     gradients = [parameter.grad for parameter in moved]
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    torch._foreach_add_(moved, torch._foreach_mul(gradients, radius / (norm + 1e-12)))
+    finite = norm.isfinite()  # it is not where float16 overflows; then the step is left out too
+    moves = torch._foreach_mul(gradients, radius / (norm + 1e-12))
+    torch._foreach_add_(moved, [move.where(finite, 0) for move in moves])
     return before
