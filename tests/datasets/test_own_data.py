@@ -6,7 +6,9 @@ import torch
 from PIL import Image
 
 from tests.assets import asset
+from tta.corruptions import CORRUPTIONS, corrupt
 from tta.datasets import open_dataset
+from tta.errors import UserError
 
 
 @pytest.fixture
@@ -71,3 +73,46 @@ def test_the_recorded_stream_opens_in_stored_order():
     domain, index = data.stored_order()
     assert (np.diff(domain) >= 0).all()
     assert index[:1000].tolist() == list(range(1000))
+
+
+@pytest.fixture
+def clean_folder(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (4, 40, 48, 3), np.uint8)
+    for pixels, place in zip(noise, ["cat/0", "cat/1", "dog/0", "emu/0"], strict=True):
+        file = tmp_path / "mine" / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    return tmp_path / "mine"
+
+
+def test_corruptions_of_a_folder(clean_folder):
+    data = open_dataset(f"folder@gen:{clean_folder}")
+    data.image_size = (32, 32)
+    assert data.domains == CORRUPTIONS
+    assert data.labels("fog", 5).tolist() == [0, 0, 1, 2]
+    clean = open_dataset(f"folder:{clean_folder.parent}")
+    clean.image_size = (32, 32)
+    rows = np.array([3, 1])
+    expected = corrupt(clean.images("mine", 0, rows), "shot_noise", 3, ids=rows)
+    assert torch.equal(data.images("shot_noise", 3, rows), expected)
+
+
+def test_corruptions_of_a_folder_say_their_frost(clean_folder):
+    assert open_dataset(f"folder@gen:{clean_folder}").name == "folder@gen:mine,frost=procedural"
+    official = open_dataset(f"folder@gen:{clean_folder}", asset("data"))
+    assert official.name == "folder@gen:mine,frost=official"
+
+
+def test_digest_of_a_corrupted_folder_follows_its_files(clean_folder):
+    before = open_dataset(f"folder@gen:{clean_folder}").digest()
+    (clean_folder / "dog/0.png").rename(clean_folder / "dog/1.png")
+    assert open_dataset(f"folder@gen:{clean_folder}").digest() != before
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("", "write folder@gen:PATH"), ("void", "holds no images; lay them out")]
+)
+def test_corruptions_of_a_folder_that_does_not_fit(tmp_path, path, words):
+    (tmp_path / "void").mkdir()
+    with pytest.raises(UserError, match=words):
+        open_dataset(f"folder@gen:{path and tmp_path / path}")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tta.datasets.base import NATURAL, Dataset
-from tta.datasets.stored import StoredDataset, data_folder
+from tta.datasets.folder import CorruptedFolder
+from tta.datasets.stored import StoredDataset, data_folder, optional_data_folder
 from tta.errors import UserError, did_you_mean
 from tta.registry import Registry
 
@@ -30,6 +31,7 @@ DATASETS: Registry[Callable[..., Dataset]] = Registry(
         "digits-r": "tta.datasets.rotated_digits:RotatedDigits",
         "digits-r-source": "tta.datasets.rotated_digits:RotatedSourceDigits",
         "folder": "tta.datasets.folder:FolderDataset",
+        "folder@gen": "tta.datasets.folder:CorruptedFolder",
         "imagenet": "tta.datasets.imagenet:ImageNetTrain",
         "imagenet-a": "tta.datasets.imagenet:ImageNetA",
         "imagenet-c": "tta.datasets.imagenet_c:ImageNetC",
@@ -50,6 +52,8 @@ DATASETS: Registry[Callable[..., Dataset]] = Registry(
 )
 
 
+OWN = ("arrays", "folder", "folder@gen")
+"""Data sets that need the path of the user's files."""
 LEAVE_ONE_OUT = (
     "digits-r",
     "digits-r-source",
@@ -84,10 +88,12 @@ def open_dataset(specification: str, data_dir: str | Path | None = None) -> Data
     name, _, path = specification.partition(":")
     if name not in DATASETS:
         raise UserError(f"unknown dataset {name!r}; {did_you_mean(name, DATASETS)}")
-    if bool(path) != (name in ("arrays", "folder")) and name not in LEAVE_ONE_OUT + CHOICE:
+    if bool(path) != (name in OWN) and name not in LEAVE_ONE_OUT + CHOICE:
         form = f"{name} takes no path" if path else f"write {name}:PATH"
         raise UserError(f"cannot open dataset {specification!r}; {form}")
     dataset = DATASETS[name]
     if isinstance(dataset, type) and issubclass(dataset, StoredDataset):
         return dataset(path, data_folder(data_dir))
+    if isinstance(dataset, type) and issubclass(dataset, CorruptedFolder):
+        return dataset(path, optional_data_folder(data_dir))
     return dataset(path)

@@ -36,7 +36,7 @@ from tta.datasets.cifar_batches import CIFAR10, CIFAR100, Edition, read_split
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import GeneratedDataset
 from tta.datasets.imagenet import ImageNetValidation
-from tta.datasets.images import read_image, take_rows
+from tta.datasets.images import read_image, resized, take_rows
 from tta.errors import UserError, did_you_mean
 
 LENGTH = 7_500_000
@@ -263,11 +263,7 @@ class CccImageNet(ContinuallyChanging):
         return as_jpeg(images, _STORED_QUALITY)
 
     def fitted(self, images: Tensor) -> Tensor:
-        if self.image_size in (None, (SIDE, SIDE)):
-            return images
-        from torchvision.transforms.functional import resize  # takes long to import
-
-        return resize(images, list(self.image_size), antialias=True)
+        return resized(images, self.image_size)
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.fitted(super().images(domain, severity, indices))

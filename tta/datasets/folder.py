@@ -1,13 +1,21 @@
-"""``folder:PATH``: a stream of one's own, as ``<domain>/<class>/*.jpg|png``."""
+"""Images of one's own.
+
+``folder:PATH`` is a stream of domains, ``<domain>/<class>/*.jpg|png``; ``folder@gen:PATH`` makes
+the common corruptions of clean images, ``<class>/*.jpg|png``, on the fly.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
+from tta.corruptions import CORRUPTIONS
 from tta.datasets.base import NATURAL
+from tta.datasets.generated import CorruptedImageFiles
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.images import IMAGE_SUFFIXES
 from tta.errors import UserError
@@ -24,9 +32,7 @@ class FolderDataset(ImageFileDataset):
     """
 
     def __init__(self, path: str) -> None:
-        root = Path(path)
-        if not root.is_dir():
-            raise UserError(f"no folder {path!r}; folder:PATH names a folder that exists")
+        root = _existing(path)
         self.name = f"folder:{root.name}"
         files = {domain.name: _image_files(domain) for domain in _subfolders(root)}
         self._files = {domain: found for domain, found in files.items() if found}
@@ -35,14 +41,10 @@ class FolderDataset(ImageFileDataset):
                 f"{path!r} holds no images; lay them out as <domain>/<class>/*.jpg or *.png"
             )
         self.domains = tuple(self._files)
-        self.classes = sorted(
-            {file.parent.name for found in self._files.values() for file in found}
-        )
+        self.classes = _classes(file for found in self._files.values() for file in found)
         self.num_classes = len(self.classes)
-        number = {name: k for k, name in enumerate(self.classes)}
         self._labels = {
-            domain: np.array([number[file.parent.name] for file in found], np.int64)
-            for domain, found in self._files.items()
+            domain: _numbered(found, self.classes) for domain, found in self._files.items()
         }
 
     def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
@@ -55,9 +57,66 @@ class FolderDataset(ImageFileDataset):
         sha = hashlib.sha256()
         for domain, files in self._files.items():
             for file in files:
-                identity = f"{domain}/{file.parent.name}/{file.name}:{file.stat().st_size}\n"
-                sha.update(identity.encode())
+                sha.update(f"{domain}/{_identity(file)}\n".encode())
         return sha.hexdigest()
+
+
+class CorruptedFolder(CorruptedImageFiles):
+    """Corruptions of the images of a folder; class numbers follow the sorted names.
+
+    Args:
+        path: folder of ``<class>/*.jpg|png``, clean images.
+        data_dir: where ``frost`` holds the official textures, or None.
+
+    Raises:
+        UserError: the folder is missing or holds no such images.
+    """
+
+    domains = CORRUPTIONS
+    severities = (1, 2, 3, 4, 5)
+    default_severity = 5
+
+    def __init__(self, path: str, data_dir: Path | None = None) -> None:
+        root = _existing(path)
+        self._files = _image_files(root)
+        if not self._files:
+            raise UserError(f"{path!r} holds no images; lay them out as <class>/*.jpg or *.png")
+        self.choose_frost(f"folder@gen:{root.name}", data_dir)
+        self.classes = _classes(self._files)
+        self.num_classes = len(self.classes)
+        self._labels = _numbered(self._files, self.classes)
+
+    def labels(self, domain: str, severity: int) -> np.ndarray:
+        return self._labels
+
+    def file(self, domain: str, severity: int, index: int) -> Path:
+        return self._files[index]
+
+    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self.corrupted(super().images(domain, severity, indices), domain, severity, indices)
+
+    def digest(self) -> str:
+        lines = [self.name, *map(_identity, self._files)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _existing(path: str) -> Path:
+    if not Path(path).is_dir():
+        raise UserError(f"no folder {path!r}; name one that exists")
+    return Path(path)
+
+
+def _classes(files: Iterable[Path]) -> list[str]:
+    return sorted({file.parent.name for file in files})
+
+
+def _numbered(files: Sequence[Path], classes: Sequence[str]) -> np.ndarray:
+    number = {name: k for k, name in enumerate(classes)}
+    return np.array([number[file.parent.name] for file in files], np.int64)
+
+
+def _identity(file: Path) -> str:
+    return f"{file.parent.name}/{file.name}:{file.stat().st_size}"
 
 
 def _subfolders(folder: Path) -> list[Path]:

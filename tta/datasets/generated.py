@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from tta.corruptions import corrupt, frost_source
+from tta.datasets.base import Dataset
 from tta.datasets.frost import find_frost
+from tta.datasets.image_files import ImageFileDataset
+from tta.datasets.images import png_bytes
 from tta.datasets.stored import StoredDataset
 from tta.errors import UserError
 
@@ -41,7 +45,7 @@ def name_of(published: str, marker: dict[str, Any]) -> str:
     return f"{published},generated,frost={marker['frost']}" if marker else published
 
 
-class GeneratedDataset(StoredDataset):
+class CorruptedOnTheFly(Dataset):
     """Images corrupted by this package's code.
 
     Frost is cut from the official textures where they lie below the data folder. The name says
@@ -52,14 +56,34 @@ class GeneratedDataset(StoredDataset):
     """
 
     costly = True
+    frost_textures: Path | None
 
-    def __init__(self, argument: str, data_dir: Path) -> None:
-        super().__init__(argument, data_dir)
-        self.frost_textures = find_frost(data_dir)
+    def choose_frost(self, name: str, data_dir: Path | None) -> None:
+        """Look for the official textures; ``name`` is that of the data set without them."""
+        self.frost_textures = find_frost(data_dir) if data_dir else None
         frost = frost_source(self.frost_textures)
-        self.name = f"{type(self).name},frost={frost}"
+        self.name = f"{name},frost={frost}"
         self.provenance = {"frost": frost}
 
     def corrupted(self, clean: Tensor, domain: str, severity: float, ids: np.ndarray) -> Tensor:
         """Return uint8 images ``[B, 3, H, H]`` of corruption ``domain``; ``ids`` seed the draws."""
         return corrupt(clean, domain, severity, ids=ids, frost_textures=self.frost_textures)
+
+
+class CorruptedImageFiles(CorruptedOnTheFly, ImageFileDataset):
+    """Every domain is made of the same image files."""
+
+    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
+        yield from super().faults(domains[:1], severities[:1])
+
+    def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
+        parts = np.array_split(indices, max(1, len(indices) // 64))
+        return np.concatenate([png_bytes(self.images(domain, severity, part)) for part in parts])
+
+
+class GeneratedDataset(CorruptedOnTheFly, StoredDataset):
+    """Corruptions of the images of a published data set."""
+
+    def __init__(self, argument: str, data_dir: Path) -> None:
+        super().__init__(argument, data_dir)
+        self.choose_frost(type(self).name, data_dir)

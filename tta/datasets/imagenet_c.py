@@ -13,7 +13,6 @@ report on, in its order; the ``-full`` ones are all 50,000.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -23,9 +22,9 @@ from torch import Tensor
 from tta.corruptions import CORRUPTIONS
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
-from tta.datasets.generated import GeneratedDataset, name_of, read_marker
+from tta.datasets.generated import CorruptedImageFiles, GeneratedDataset, name_of, read_marker
 from tta.datasets.imagenet import imagenet_classes
-from tta.datasets.images import IMAGENET, Resizing, png_bytes
+from tta.datasets.images import IMAGENET, Resizing, resized
 from tta.errors import UserError
 
 LIST = "imagenet_test_image_ids.txt"
@@ -90,7 +89,7 @@ class _Listed(_ImageNetC):
         return names, np.array([label[name.split("/")[0]] for name in names], np.int64)
 
 
-class _Generated(GeneratedDataset):
+class _Generated(GeneratedDataset, CorruptedImageFiles):
     """Corruptions made on the fly by this package's code from validation images.
 
     As for the published set, images are resized to 256 (short side, bilinear) and cropped to 224
@@ -106,18 +105,7 @@ class _Generated(GeneratedDataset):
         clean = self.decoded(domain, severity, indices, (SIDE, SIDE), IMAGENET)
         ids = [int(re.sub(r"\D", "", file.stem.split("_")[-1])) for file in files]
         corrupted = self.corrupted(clean, domain, severity, np.array(ids))
-        if self.image_size in (None, (SIDE, SIDE)):
-            return corrupted
-        from torchvision.transforms.functional import resize  # takes long to import
-
-        return resize(corrupted, list(self.image_size), antialias=True)
-
-    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
-        yield from super().faults(domains[:1], severities[:1])  # all are made of the same files
-
-    def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
-        parts = np.array_split(indices, max(1, len(indices) // 64))
-        return np.concatenate([png_bytes(self.images(domain, severity, part)) for part in parts])
+        return resized(corrupted, self.image_size)
 
 
 _PUBLISHED = {

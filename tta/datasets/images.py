@@ -54,6 +54,15 @@ IMAGENET = Resizing(256 / 224)
 """The short side to 256 and the centre of 224, as the code of the papers has it."""
 
 
+def resized(images: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """Return ``images`` ``[B, 3, H, W]`` in ``size`` (height, width), as they are where it fits."""
+    if size in (None, tuple(images.shape[-2:])):
+        return images
+    from torchvision.transforms.functional import resize  # takes long to import
+
+    return resize(images, list(size), antialias=True)
+
+
 def read_image(
     path: Path,
     size: tuple[int, int] | None = None,

@@ -17,11 +17,23 @@ def data_folder(data_dir: str | Path | None) -> Path:
     Raises:
         UserError: neither is given, or there is no such folder.
     """
-    folder = data_dir or os.environ.get("TTA_DATA_DIR")
-    if not folder:
+    folder = optional_data_folder(data_dir)
+    if folder is None:
         raise UserError(
             "published data sets are read from a folder; pass --data-dir DIR or set TTA_DATA_DIR"
         )
+    return folder
+
+
+def optional_data_folder(data_dir: str | Path | None) -> Path | None:
+    """Return the same folder, or None where none is given.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    folder = data_dir or os.environ.get("TTA_DATA_DIR")
+    if not folder:
+        return None
     if not Path(folder).is_dir():
         raise UserError(
             f"no folder {str(folder)!r}; pass the folder of the data sets as --data-dir, or set "
