@@ -43,9 +43,10 @@ from tta.parts import (
 from tta.precision import PRECISIONS, choose_precision
 from tta.recording import make_checkpoints, make_recorder
 from tta.reporting.checkpoint import Checkpoints, SavedRun, load_run
+from tta.reporting.memory import PeakMemory
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory, run_path
-from tta.reporting.summary import environment, figures, peak_memory_bytes
+from tta.reporting.summary import environment, figures
 from tta.reporting.trackers import require_tracker
 from tta.scenarios import StreamPlan, plan_stream
 from tta.source import SourceData
@@ -246,6 +247,7 @@ def execute(
         progress: show a progress bar.
         saved: the checkpoint to go on from.
     """
+    memory = PeakMemory(experiment.device)
     started = time.perf_counter()
     experiment.method.start(experiment.source, _preparation(experiment, saved))
     prepare_seconds = time.perf_counter() - started
@@ -266,7 +268,7 @@ def execute(
         recorder.close()
         if recorder.seen:
             domains = recorder.domains()
-            summary = _summary(experiment, domains, recorder, checkpoints, prepare_seconds)
+            summary = _summary(experiment, domains, recorder, checkpoints, prepare_seconds, memory)
             summary["finished"] = finished
             directory.write("domains.csv", domains.to_csv(index=False))
             recorder.save_samples(directory)
@@ -315,6 +317,7 @@ def _summary(
     recorder: Recorder,
     checkpoints: Checkpoints,
     prepare_seconds: float,
+    memory: PeakMemory,
 ) -> dict[str, Any]:
     config = experiment.config
     method = experiment.method
@@ -350,7 +353,7 @@ def _summary(
             "stream_seconds": recorder.seconds,
             "checkpoint_seconds": checkpoints.seconds,
             "images_per_second": recorder.seen / recorder.seconds,
-            "peak_memory_bytes": peak_memory_bytes(experiment.device),
+            "peak_memory_bytes": memory.bytes(),
         },
         "stream_digest": experiment.plan.digest,
         "data_digest": experiment.dataset.digest(),

@@ -69,19 +69,21 @@ class Comparison:
         )
         finished = [row.label for row in self.rows if row.finished]
         figures["rank"] = self.errors.loc[finished].rank().mean(axis=1)
-        figures["source_ratio"] = self._time_ratios(figures["ms_per_image"])
+        plain = self._source_figures(figures)
+        figures["source_ratio"] = figures["ms_per_image"] / plain["ms_per_image"]
+        figures["extra_memory_mib"] = figures["memory_mib"] - plain["memory_mib"]
         if self.baseline is not None:
             figures["difference"] = figures["mean"] - figures.loc[self.baseline, "mean"]
         return figures
 
-    def _time_ratios(self, milliseconds: pd.Series) -> pd.Series:
-        """Return times over the unadapted model's, of rows timed on the same machine."""
-        ratios = pd.Series(np.nan, milliseconds.index)
+    def _source_figures(self, figures: pd.DataFrame) -> pd.DataFrame:
+        """Return the unadapted model's figures for every row that ran on the same machine."""
         plain = next((row for row in self.rows if row.summary["method"] == "source"), None)
+        known = pd.DataFrame(np.nan, figures.index, figures.columns)
         for row in self.rows if plain else ():
             if _machine(row) == _machine(plain):
-                ratios[row.label] = milliseconds[row.label] / milliseconds[plain.label]
-        return ratios
+                known.loc[row.label] = figures.loc[plain.label]
+        return known
 
 
 def compare(

@@ -68,6 +68,7 @@ def cost_table(comparison: Comparison) -> Table:
     cells["ms"] = _text(figures["ms_per_image"], "{:.2f}")
     cells["time / source"] = _text(figures["source_ratio"], "{:.2f}")
     cells["memory MiB"] = _text(figures["memory_mib"], "{:.0f}")
+    cells["over source MiB"] = _text(figures["extra_memory_mib"], "{:+.0f}")
     if figures["upload_fraction"].notna().any():
         cells["uploads %"] = _percent(figures["upload_fraction"])
     cells["ECE %"] = _percent(figures["ece"])
@@ -75,9 +76,9 @@ def cost_table(comparison: Comparison) -> Table:
     cells["Brier"] = _text(figures["brier"], "{:.3f}")
     note = (
         "forwards, backwards (images through the model and its copies) and ms are per image of "
-        "the stream, preparation apart; time / source where both ran on the same machine; memory "
-        "is the peak of the device, on a CPU of the process; ECE over 15 bins, NLL in nats and "
-        "Brier score (0 to 2) are means over domains"
+        "the stream, preparation apart; time / source and memory over source where both ran on "
+        "the same machine; memory is the peak of the device, on a CPU of the process; ECE over 15 "
+        "bins, NLL in nats and Brier score (0 to 2) are means over domains"
     )
     return Table("cost", cells, None, [note])
 

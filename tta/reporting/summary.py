@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import platform
-import resource
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,14 +51,6 @@ def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _passes_per_image(domains: pd.DataFrame, samples: int) -> dict[str, float]:
     known = [name for name in PASS_COUNTERS if name in domains]
     return {name: int(domains[name].sum()) / samples for name in known}
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Return the peak memory of the device, or of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def environment(device: torch.device) -> dict[str, Any]:

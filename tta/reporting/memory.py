@@ -1,0 +1,56 @@
+"""The most memory that a run held at once."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+class PeakMemory:
+    """Follows the peak from its making on: of the device, or of the process on a CPU.
+
+    On Linux the peak of the process is set back first, so that one of several runs in a process
+    does not show what an earlier one held; elsewhere it is that of the whole process.
+
+    Args:
+        device: where the model runs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif sys.platform == "linux":
+            _set_back()
+
+    def bytes(self) -> int:
+        """Return the peak so far."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        if sys.platform == "linux":
+            return _high_water_mark()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _set_back() -> None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps what was freed
+    if trim is not None:
+        trim(0)
+    try:
+        _CLEAR.write_text("5")
+    except OSError:  # a container that forbids it: the peak stays that of the whole process
+        return
+
+
+def _high_water_mark() -> int:
+    lines = _STATUS.read_text().splitlines()
+    (kibibytes,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(kibibytes) * 1024
