@@ -12,6 +12,7 @@ usage examples:
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +84,9 @@ def _comparison(options: argparse.Namespace) -> Comparison:
     from tta.reporting.comparison import compare
     from tta.reporting.records import find_runs
 
-    runs, _ = find_runs([Path(name) for name in options.inputs])
+    runs, left_out = find_runs([Path(name) for name in options.inputs])
+    for reason in left_out:
+        print(f"left out: {reason}", file=sys.stderr)
     known = {run.summary["method"] for run in runs}
     for name in options.methods or ():
         if name not in known:

@@ -116,14 +116,18 @@ def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:
     reused = sum(outcome.finished.reused for outcome in outcomes if outcome.finished is not None)
     ran = len(outcomes) - len(failed) - reused
     print(f"{len(outcomes)} cells: {ran} run, {reused} finished before, {len(failed)} failed")
-    log.unlink(missing_ok=True)
     if not failed:
+        log.unlink(missing_ok=True)
         return 0
     for outcome in failed:
         print(f"failed: {outcome.cell.name}: {outcome.error}", file=sys.stderr)
     text = "\n".join(f"{item.cell.name}: {item.error}\n{item.details}" for item in failed)
-    log.write_text(text, encoding="utf-8")
-    print(f"tracebacks: {log}; the same command runs these cells again", file=sys.stderr)
+    try:
+        log.write_text(text, encoding="utf-8")
+        where = str(log)
+    except OSError as error:
+        where = f"not kept, {str(log)!r} cannot be written ({error.strerror})"
+    print(f"tracebacks: {where}; the same command runs these cells again", file=sys.stderr)
     return EXIT_FAILED_CELLS
 
 

@@ -76,7 +76,7 @@ def run_cell_apart(
 
     Returns:
         What is left of it, or the path alone where that is among ``done``, and the run
-        directory's files by name.
+        directory's files by their path below it.
     """
     from tta.experiment import build
 
@@ -86,7 +86,9 @@ def run_cell_apart(
         if path in done and not config.force:
             return path, {}
         finished = run_cell(config)
-        files = {file.name: file.read_bytes() for file in Path(folder, path).iterdir()}
+        found = [file for file in Path(folder, path).rglob("*") if file.is_file()]
+        names = [file.relative_to(Path(folder, path)).as_posix() for file in found]
+        files = {name: file.read_bytes() for name, file in zip(names, found, strict=True)}
     return finished, files
 
 

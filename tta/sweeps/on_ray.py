@@ -58,9 +58,12 @@ def run_on_ray(cells: Sequence[Cell], cluster: Cluster) -> Iterator[Outcome]:
             (ready,), _ = ray.wait(list(pending))
             cell = pending.pop(ready)
             try:
-                yield Outcome(cell, _gathered(cell, ray.get(ready)))
+                outcome = Outcome(cell, _gathered(cell, ray.get(ready)))
             except ray.exceptions.RayError as error:
-                yield Outcome(cell, None, _reason(error), str(error))
+                outcome = Outcome(cell, None, _reason(error), str(error))
+            except (OSError, UserError) as error:  # here: the disk is full, or another one writes
+                outcome = Outcome(cell, None, one_line(error))
+            yield outcome
     finally:
         if started:
             ray.shutdown()
@@ -129,7 +132,9 @@ def _gathered(cell: Cell, answer: tuple[Finished | str, dict[str, bytes]]) -> Fi
         with RunDirectory(output / finished.path) as directory:
             directory.start_over()
             for name in sorted(files, key=lambda name: name == "done"):
-                write_atomically(directory.path / name, files[name])
+                file = directory.path / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(file, files[name])
     return finished
 
 
