@@ -1,17 +1,20 @@
 """The tables of results/: methods by domains, on streams that every method shares.
 
-    TTA_TEST_ASSETS=/path/to/data python benchmarks/tables.py [FILE ...]
+    TTA_TEST_ASSETS=/path/to/data python benchmarks/tables.py [--workers N] [FILE ...]
 
 writes results/FILE.md, or all of them. Runs are kept below results/runs, so an interrupted command
 continues. Digits come with the package; tables of other data are left out, with a note, where
-$TTA_TEST_ASSETS is not set.
+$TTA_TEST_ASSETS is not set. Each worker is a process with its share of the cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import sys
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +22,17 @@ from typing import Any
 from tqdm import tqdm
 
 from tta.config import RunConfig
-from tta.experiment import run
 from tta.reporting.comparison import compare
 from tta.reporting.formats import render_tables, tables
 from tta.reporting.records import Run
 from tta.reporting.run_directory import write_atomically
+from tta.sweeps.grid import Cell
+from tta.sweeps.local import run_locally
 
 SEED_SYSTEMS = ("source", "bn", "bn_alpha", "bn_ema", "core", "lame", "tent", "rmt", "cema")
 RESULTS = Path("results")
 ASSETS = "$TTA_TEST_ASSETS"
+SAMPLE = RESULTS / "runs" / "imagenet-sample"
 
 
 @dataclass(frozen=True)
@@ -36,38 +41,46 @@ class Table:
 
     Attributes:
         title: heading.
-        methods: a row each.
+        rows: a method each, or a name of ``extra``.
         options: of every run, by field of RunConfig; ``$TTA_TEST_ASSETS`` stands for its value.
-        extra: further options of some methods.
-        seeds: of every method.
+        extra: further options of some rows.
+        seeds: of every row.
+        note: what a reader must know beside the protocol.
     """
 
     title: str
-    methods: tuple[str, ...]
+    rows: tuple[str, ...]
     options: dict[str, Any]
     extra: dict[str, dict[str, Any]] = field(default_factory=dict)
     seeds: tuple[int, ...] = (1,)
+    note: str = ""
 
     @property
     def needs_assets(self) -> bool:
         """Whether data from outside the package is read."""
         return any(ASSETS in str(value) for value in self.options.values())
 
-    def configs(self, assets: str) -> list[RunConfig]:
+    def cells(self, assets: str) -> list[Cell]:
         """Return the configuration of every run."""
         shared = {name: _resolved(value, assets) for name, value in self.options.items()}
         return [
-            RunConfig(method=method, seed=seed, **{**shared, **self.extra.get(method, {})})
-            for method in self.methods
+            Cell(
+                f"{self.title}: {row}, seed {seed}",
+                RunConfig(
+                    **{"method": row, "seed": seed, **shared, **self.extra.get(row, {})},
+                    resume=True,
+                ),
+            )
             for seed in self.seeds
+            for row in self.rows
         ]
 
-    def render(self, assets: str) -> str:
-        """Run what has not been run, and return the section's text."""
-        summaries = [run(config) for config in tqdm(self.configs(assets), desc=self.title)]
-        (compared,) = compare([Run.load(Path(summary["path"])) for summary in summaries])
-        shown = render_tables(tables(compared, ("errors", "tests"), "error"), "markdown")
-        text = f"## {self.title}\n\n`{self.command()}`\n\n{shown}\n"
+    def render(self, runs: Sequence[Run], assets: str) -> str:
+        """Return the section's text."""
+        (compared,) = compare(runs)
+        shown = render_tables(tables(compared, ("errors", "cost", "tests"), "error"), "markdown")
+        parts = [f"## {self.title}", f"`{self.command()}`", self.note, shown]
+        text = "\n\n".join(filter(None, parts)) + "\n"
         return text.replace(assets, ASSETS) if assets else text
 
     def command(self) -> str:
@@ -99,6 +112,54 @@ CIFAR100_GENERATED = {
     "weights": f"{ASSETS}/weights/distiller_resnet20_cifar100.safetensors",
     "num_samples": 1000,
 }
+CIFAR10_GENERATED = {
+    "dataset": "cifar10-c@gen",
+    "data_dir": f"{ASSETS}/data",
+    "backbone": "cifar_resnet20",
+    "weights": f"{ASSETS}/weights/resnet20-12fca82f.th",
+    "cloud_backbone": "cifar_resnet56",
+    "cloud_weights": f"{ASSETS}/weights/akamaster_resnet56_cifar10.safetensors",
+}
+IMAGENET_SAMPLE = {
+    "dataset": f"folder@gen:{SAMPLE}",
+    "data_dir": f"{ASSETS}/data",
+    "preset": "imagenet-c",
+    "scenario": "continual",
+    "backbone": "mobilenetv1_075",
+    "weights": f"{ASSETS}/weights/mobilenetv1_075_224_imagenet_timm.safetensors",
+    "batch_size": 64,
+    "num_samples": 500,
+}
+ALL = (
+    *("source", "bn", "bn_alpha", "bn_ema", "t3a", "lame", "core", "tent", "tent with COME"),
+    *("pl", "shot_im", "rpl", "eta", "eata", "eata with COME", "sar", "sar with COME", "rdumb"),
+    *("deyo", "roid", "cmf", "asr", "spa", "santa", "rotta", "petta", "note", "rmt"),
+    *("adacontrast", "cema"),
+)
+COSTLY = ("cotta", "memo", "ttaug", "gtta")
+"""Methods with dozens of passes per image, or many steps on source images per batch."""
+COME = {
+    "tent with COME": {"method": "tent", "set": {"loss": "come"}},
+    "eata with COME": {"method": "eata", "set": {"loss": "come"}},
+    "sar with COME": {"method": "sar", "set": {"loss": "come"}},
+}
+NOT_NOTE = {"note": {"set": {"convert_batch_norm": True}}}
+ON_CIFAR = COME | NOT_NOTE | {"rmt": {"set": {"warm_up_samples": 4000}}}
+ON_DIGITS = COME | NOT_NOTE
+SHARED = "Two runs at a time shared the machine, a thread each: times are rough."
+ABOUT_NOTE = (
+    "note: its batch norm was made instance-aware without training it so, which the paper warns of."
+)
+ON_ALL = f"{ABOUT_NOTE} {SHARED}"
+ON_ALL_CIFAR = f"RMT's warm-up is one pass over the 4,000 source images at hand. {ON_ALL}"
+CONTINUAL = {"scenario": "continual"}
+CORRELATED = {"scenario": "correlated", "dirichlet": 0.1}
+SINGLE = {"scenario": "continual", "batch_size": 1, "num_samples": 100}
+FEW = {"num_samples": 200}
+CIFAR10_CONTINUAL = {**CIFAR10_GENERATED, **CONTINUAL, "num_samples": 1000}
+CIFAR10_CORRELATED = {**CIFAR10_GENERATED, **CORRELATED, "num_samples": 1000}
+CIFAR10_SINGLE = {**CIFAR10_GENERATED, **SINGLE}
+CIFAR10_FEW = {**CIFAR10_GENERATED, **CONTINUAL, **FEW}
 TABLES = {
     "seed_systems": [
         Table("digits-c, continual", SEED_SYSTEMS, {"scenario": "continual"}),
@@ -119,28 +180,88 @@ TABLES = {
             {"rmt": {"set": {"warm_up_samples": 2000}}},  # likewise
         ),
     ],
+    "digits_all": [
+        Table("Continual", ALL, {"scenario": "continual"}, ON_DIGITS, (1, 2, 3), ON_ALL),
+        Table("Correlated", ALL, CORRELATED, ON_DIGITS, note=ON_ALL),
+        Table("Batch size 1", ALL + COSTLY, SINGLE, ON_DIGITS, note=ON_ALL),
+        Table("Costly methods", ("source", "bn", "tent", *COSTLY), {**CONTINUAL, **FEW}),
+    ],
+    "digits_vit": [
+        Table(
+            "Continual, vision transformer",
+            ("source", "t3a", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa", "rem"),
+            {"backbone": "digits_vit", **CONTINUAL},
+            seeds=(1, 2, 3),
+        ),
+    ],
+    "cifar10_generated": [
+        Table("Continual", ALL, CIFAR10_CONTINUAL, ON_CIFAR, (1, 2, 3), ON_ALL_CIFAR),
+        Table("Correlated", ALL, CIFAR10_CORRELATED, ON_CIFAR, note=ON_ALL_CIFAR),
+        Table("Batch size 1", ALL + COSTLY, CIFAR10_SINGLE, ON_CIFAR, note=ON_ALL_CIFAR),
+        Table("Costly methods", ("source", "bn", "tent", *COSTLY), CIFAR10_FEW, ON_CIFAR),
+    ],
+    "imagenet_sample": [
+        Table(
+            "1,000 ImageNet images, one a class, corruptions generated",
+            ("source", "bn", "bn_alpha", "tent", "eta", "sar", "lame", "roid", "cmf", "deyo"),
+            IMAGENET_SAMPLE,
+            note="MobileNetV1 0.75. Clean images are 256 x 256 centre crops, resized to 224. "
+            "Methods that need source images are left out: there are no others.",
+        ),
+    ],
 }
 
 
-def main() -> None:
-    """Make the tables that are asked for and write them."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> int:
+    """Make the tables that are asked for and write them; return 1 where a run failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", metavar="FILE", help=f"of {', '.join(TABLES)}")
-    names = parser.parse_args().files or list(TABLES)
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time")
+    options = parser.parse_args()
+    names = options.files or list(TABLES)
     if unknown := set(names) - set(TABLES):
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     assets = os.environ.get("TTA_TEST_ASSETS", "")
+    failures = 0
     for name in names:
         chosen = [table for table in TABLES[name] if assets or not table.needs_assets]
         if len(chosen) < len(TABLES[name]):
             print(f"{name}: TTA_TEST_ASSETS is not set, digits alone", file=sys.stderr)
         if chosen:
-            head = (
-                f"# {name.replace('_', ' ').capitalize()}\n\n`python benchmarks/tables.py {name}`"
-            )
-            sections = [table.render(assets) for table in chosen]
-            write_atomically(RESULTS / f"{name}.md", "\n\n".join([head, *sections]))
+            failures += make(name, chosen, assets, options.workers)
+    return 1 if failures else 0
+
+
+def unpack_sample(folder: Path) -> None:
+    """Lay ImageNet images out in class folders."""
+    with zipfile.ZipFile(folder / "images.zip") as archive:
+        for row in csv.DictReader((folder / "labels.csv").read_text().splitlines()):
+            file = SAMPLE / row["wnid"] / row["file"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(archive.read(row["file"]))
+
+
+def make(name: str, chosen: list[Table], assets: str, workers: int) -> int:
+    """Run what has not been run, and write results/NAME.md unless a run failed; count those."""
+    if name == "imagenet_sample":
+        unpack_sample(Path(assets, "data", "imagenet-sample"))
+    cells = [cell for table in chosen for cell in table.cells(assets)]
+    progress = tqdm(run_locally(cells, workers), desc=name, total=len(cells))
+    outcomes = {outcome.cell.name: outcome for outcome in progress}
+    failed = [outcome for outcome in outcomes.values() if outcome.finished is None]
+    for outcome in failed:
+        print(f"{outcome.cell.name}: {outcome.error}", file=sys.stderr)
+    if failed:
+        return len(failed)
+    head = f"# {name.replace('_', ' ').capitalize()}\n\n`python benchmarks/tables.py {name}`"
+    sections = []
+    for table in chosen:
+        finished = [outcomes[cell.name].finished for cell in table.cells(assets)]
+        runs = [Run.load(Path(RunConfig().output, found.path)) for found in finished]
+        sections.append(table.render(runs, assets))
+    write_atomically(RESULTS / f"{name}.md", "\n\n".join([head, *sections]))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
