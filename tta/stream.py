@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.datasets.base import Dataset
+from tta.datasets.base import Dataset, by_place
 from tta.datasets.images import to_unit_range
 from tta.datasets.loading import load_ahead
 from tta.scenarios import StreamPlan
@@ -96,22 +96,18 @@ class Stream:
         """Return the labels ``[N]`` in stream order, for the recorder alone."""
         plan = self.plan
         labels = np.empty(len(plan), np.int64)
-        key = plan.domain * 16 + plan.severity
-        for value in np.unique(key):
-            chosen = key == value
-            known = self.dataset.labels(plan.domains[value // 16], int(value % 16))
-            labels[chosen] = known[plan.index[chosen]]
+        for number, level, rows in by_place(plan.domain, plan.severity):
+            known = self.dataset.labels(plan.domains[number], level)
+            labels[rows] = known[plan.index[rows]]
         return labels
 
     def encoded_bytes(self, positions: np.ndarray) -> np.ndarray:
         """Return the size in bytes ``[n]``, as files, of the images at these stream positions."""
         plan = self.plan
         sizes = np.zeros(len(positions), np.int64)
-        key = plan.domain[positions] * 16 + plan.severity[positions]
-        for value in np.unique(key):
-            chosen = key == value
-            name, index = plan.domains[value // 16], plan.index[positions[chosen]]
-            sizes[chosen] = self.dataset.encoded_bytes(name, int(value % 16), index)
+        for number, level, rows in by_place(plan.domain[positions], plan.severity[positions]):
+            index = plan.index[positions[rows]]
+            sizes[rows] = self.dataset.encoded_bytes(plan.domains[number], level, index)
         return sizes
 
 

@@ -54,3 +54,17 @@ def test_calibration_error_by_hand():
     # Bins of width 1/15: {.95, .95, 1.0} -> |2/3 - .9667| * 3/4 and {.55} -> .45 * 1/4.
     expected = abs(2 / 3 - 2.9 / 3) * 0.75 + 0.45 * 0.25
     assert expected_calibration_error(confidence, correct) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["logits", "logit_sum"])
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
+def test_a_sample_is_judged_alike_in_any_company(kind, classes):
+    """Batches are judged together, as many as there are between two looks at the device."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(70, classes, generator=generator)
+    labels = torch.randint(classes, (70,), generator=generator)
+    together = sample_metrics(logits, labels, kind)
+    for sizes in ([1] * 70, [7, 1, 30, 32], [64, 6]):
+        parts = zip(logits.split(sizes), labels.split(sizes), strict=True)
+        apart = [sample_metrics(rows, expected, kind) for rows, expected in parts]
+        assert torch.equal(torch.cat(apart, 1), together)

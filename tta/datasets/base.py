@@ -16,8 +16,26 @@ from torch import Tensor
 from tta.datasets.images import png_bytes
 from tta.errors import UserError
 
+_LEVELS = 16  # more than there are severities
 NATURAL = 0
 """The severity of images that nobody corrupted."""
+
+
+def by_place(
+    domain: np.ndarray, severity: np.ndarray
+) -> Iterator[tuple[int, int, slice | np.ndarray]]:
+    """Yield every domain number and severity that occurs, and which of the samples ``[B]`` are so.
+
+    All of them are a slice: most batches are of one domain, and its images may be a view.
+    """
+    if not len(domain):
+        return
+    if len(domain) == 1 or (domain == domain[0]).all() and (severity == severity[0]).all():
+        yield int(domain[0]), int(severity[0]), slice(0, len(domain))
+        return
+    key = domain * _LEVELS + severity
+    for value in np.unique(key):
+        yield int(value // _LEVELS), int(value % _LEVELS), np.flatnonzero(key == value)
 
 
 class Dataset(ABC):
@@ -97,16 +115,11 @@ class Dataset(ABC):
             severity: severity of each sample ``[B]``.
             index: index of each sample in its domain ``[B]``.
         """
-        pairs, group = np.unique(np.stack([domain, severity]), axis=1, return_inverse=True)
-        group = group.reshape(-1)
-        members = [np.flatnonzero(group == number) for number in range(pairs.shape[1])]
-        parts = [
-            self.images(names[pair[0]], int(pair[1]), index[rows])
-            for pair, rows in zip(pairs.T, members, strict=True)
-        ]
+        places = list(by_place(domain, severity))
+        parts = [self.images(names[number], level, index[rows]) for number, level, rows in places]
         if len(parts) == 1:
             return parts[0]
-        order = np.argsort(np.concatenate(members))
+        order = np.argsort(np.concatenate([rows for _, _, rows in places]))
         return torch.cat(parts)[torch.from_numpy(order)]
 
     def stored_order(self) -> tuple[np.ndarray, np.ndarray]:

@@ -20,8 +20,8 @@ def log_probabilities(outputs: Tensor, kind: str) -> Tensor:
     """
     if kind == "probabilities":
         return outputs.float().clamp_min(torch.finfo(torch.float32).tiny).log()
-    scale = 0.5 if kind == "logit_sum" else 1.0
-    return (outputs.float() * scale).log_softmax(1)
+    logits = outputs.float()
+    return (0.5 * logits if kind == "logit_sum" else logits).log_softmax(1)
 
 
 @torch.no_grad()
@@ -34,13 +34,11 @@ def sample_metrics(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
         kind: see :func:`log_probabilities`.
     """
     log_p = log_probabilities(outputs, kind)
-    p = log_p.exp()
     prediction = outputs.argmax(1)
-    confidence = p.gather(1, prediction[:, None])[:, 0]
-    label_log_p = log_p.gather(1, labels[:, None])[:, 0]
-    brier = p.square().sum(1) - 2 * label_log_p.exp() + 1
-    correct = (prediction == labels).to(p.dtype)
-    return torch.stack([correct, confidence, -label_log_p, brier])
+    chosen = log_p.gather(1, torch.stack([prediction, labels], 1))
+    confidence, label_p = chosen.exp().unbind(1)
+    brier = log_p.exp().square_().sum(1).sub_(label_p, alpha=2).add_(1)
+    return torch.stack([prediction == labels, confidence, -chosen[:, 1], brier])
 
 
 def confidence_bins(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:

@@ -28,11 +28,12 @@ PASS_COUNTERS = ("forwards", "backwards")
 """Images that went through the model, charged to the last image of a batch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Pending:
     start: int
     stop: int
-    metrics: Tensor
+    outputs: Tensor
+    counted: Tensor | None
     seconds: float
     passes: tuple[int, ...]
 
@@ -40,8 +41,8 @@ class _Pending:
 class Recorder:
     """Observer of the loop that turns outputs into figures.
 
-    Per-sample metrics are computed on the device and fetched every :data:`DISPLAY_INTERVAL`, so
-    that the loop never waits for the device between fetches.
+    Per-sample metrics are computed on the device, and fetched, every :data:`DISPLAY_INTERVAL`:
+    the loop never waits for the device between fetches.
 
     Args:
         plan: the stream's table.
@@ -93,13 +94,11 @@ class Recorder:
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
         """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``."""
-        labels = self._labels[batch.start : batch.stop]
-        metrics = sample_metrics(outputs, labels, self.outputs)
-        if counted is not None:
-            metrics = torch.cat([metrics, counted.to(metrics.dtype)])
+        outputs = outputs.clone()  # a method may reuse the memory
         now = time.perf_counter()
         seconds, passes = now - self._last, self._take_passes()
-        self._pending.append(_Pending(batch.start, batch.stop, metrics, seconds, passes))
+        item = _Pending(batch.start, batch.stop, outputs, counted, seconds, passes)
+        self._pending.append(item)
         if self.watch is not None:
             self.watch.update(batch, outputs)
         self._last = now
@@ -127,8 +126,8 @@ class Recorder:
         # Taken first: an interrupted flush is not written twice.
         pending, self._pending = self._pending, []
         if pending:
-            fetched = torch.cat([item.metrics for item in pending], 1).cpu().numpy()
             first, last = pending[0].start, pending[-1].stop
+            fetched = self._metrics(pending, self._labels[first:last]).cpu().numpy()
             self.samples[: len(fetched), first:last] = fetched
             self._note_passes(pending)
             self.seen = last
@@ -138,6 +137,13 @@ class Recorder:
             self._write(pending)
             self._show(last - first)
         self._last_flush = time.perf_counter()
+
+    def _metrics(self, pending: list[_Pending], labels: Tensor) -> Tensor:
+        """Return metrics and counters ``[M + K, N]``, of all batches at once."""
+        outputs = torch.cat([item.outputs for item in pending])
+        metrics = sample_metrics(outputs, labels, self.outputs)
+        counted = [item.counted for item in pending if item.counted is not None]
+        return torch.cat([metrics, torch.cat(counted, 1).to(metrics.dtype)]) if counted else metrics
 
     def _note_passes(self, pending: list[_Pending]) -> None:
         if self.passes:
@@ -184,15 +190,19 @@ class Recorder:
         self._bar.update(count)
 
     def _write(self, pending: list[_Pending]) -> None:
-        rows = [self._row(item) for item in pending]
+        rows = self._rows(pending)
         if self.directory is not None:
             self._append(pending, rows)
         if self.tracker is not None:
-            for item, row in zip(pending, rows, strict=True):
-                self.tracker.log(item.stop, self._tracked(item, row))
+            right = self.samples[0, : pending[0].start].sum()
+            running = 1.0 - (right + rows["correct"].cumsum()) / [item.stop for item in pending]
+            tracked = rows[list(SAMPLE_METRICS[1:])].assign(
+                error=1.0 - rows["correct"] / rows["size"], running_error=running
+            )
+            for item, row in zip(pending, tracked.to_dict("records"), strict=True):
+                self.tracker.log(item.stop, row)
 
-    def _append(self, pending: list[_Pending], rows: list[dict[str, object]]) -> None:
-        batches = pd.DataFrame(rows)
+    def _append(self, pending: list[_Pending], batches: pd.DataFrame) -> None:
         timing = pd.DataFrame(
             {
                 "position": [item.start for item in pending],
@@ -205,25 +215,26 @@ class Recorder:
             self.directory.append(name, text.getvalue())
         self._wrote_header = True
 
-    def _tracked(self, item: _Pending, row: dict[str, object]) -> dict[str, float]:
-        figures = {name: float(row[name]) for name in SAMPLE_METRICS[1:]}
-        figures["error"] = 1.0 - row["correct"] / row["size"]
-        figures["running_error"] = 1.0 - float(self.samples[0, : item.stop].mean())
-        return figures
-
-    def _row(self, item: _Pending) -> dict[str, object]:
-        rows = slice(item.start, item.stop)
-        domains, severities = set(self.plan.domain[rows]), set(self.plan.severity[rows])
-        means = self.samples[:, rows].mean(1)
-        return {
-            "position": item.start,
-            "domain": self.plan.domains[domains.pop()] if len(domains) == 1 else "mixed",
-            "severity": severities.pop() if len(severities) == 1 else "mixed",
-            "size": item.stop - item.start,
-            "correct": int(self.samples[0, rows].sum()),
-            **dict(zip(SAMPLE_METRICS[1:], means[1 : len(SAMPLE_METRICS)], strict=True)),
-            **self._totals(rows),
-        }
+    def _rows(self, pending: list[_Pending]) -> pd.DataFrame:
+        """Return one row per batch; together, as at batch size 1 there are many."""
+        rows = slice(pending[0].start, pending[-1].stop)
+        starts = np.array([item.start for item in pending])
+        sizes = np.diff(starts, append=rows.stop)
+        firsts = starts - rows.start
+        sums = np.add.reduceat(self.samples[:, rows].astype(np.float64), firsts, axis=1)
+        metrics, counts = np.split(sums, [len(SAMPLE_METRICS)])
+        names = np.array(self.plan.domains, object)
+        return pd.DataFrame(
+            {
+                "position": starts,
+                "domain": _common(names[self.plan.domain[rows]], self.plan.domain[rows], firsts),
+                "severity": _common(self.plan.severity[rows], self.plan.severity[rows], firsts),
+                "size": sizes,
+                "correct": metrics[0].astype(int),
+                **dict(zip(SAMPLE_METRICS[1:], metrics[1:] / sizes, strict=True)),
+                **dict(zip(self.counters, counts.astype(int), strict=True)),
+            }
+        )
 
     def _totals(self, rows: slice | np.ndarray) -> dict[str, int]:
         counted = self.samples[len(SAMPLE_METRICS) :, rows].astype(np.float64).sum(1)
@@ -277,3 +288,9 @@ class Recorder:
             sent = uploads > 0
             uplink["uplink_encoded_bytes"] = int(self.encoded_bytes(chosen[sent]) @ uploads[sent])
         return uplink
+
+
+def _common(shown: np.ndarray, values: np.ndarray, firsts: np.ndarray) -> np.ndarray:
+    """Return what is shown for the value that each batch has throughout, else "mixed"."""
+    same = np.minimum.reduceat(values, firsts) == np.maximum.reduceat(values, firsts)
+    return np.where(same, shown[firsts].astype(object), "mixed")
