@@ -13,8 +13,6 @@ from torch import Tensor
 from tta.corruptions.pixels import truncate
 from tta.corruptions.random import ImageRandom
 
-_RESIZE_BITS = 22
-
 
 def brightness(images: Tensor, shift: float, random: ImageRandom) -> Tensor:
     """Add ``shift`` to the value of HSV (image in [0, 1])."""
@@ -63,24 +61,20 @@ def pixelate(images: Tensor, factor: float, random: ImageRandom) -> Tensor:
 
 def _box_resize(images: Tensor, side: int) -> Tensor:
     """Resize columns, then rows, rounding to bytes after each, as Pillow does."""
-    members, weights = _box_filter(images.shape[-1], side, images.device)
+    weights, source = _box_filter(images.shape[-1], side, images.device)
     if side >= images.shape[-1]:  # enlarging: every pixel is that of one source
-        source = members.argmax(1)
-        return images.index_select(-1, source).index_select(-2, source)
-    columns = _rounded(images.float() @ members.T, weights)
-    return _rounded(members @ columns.float(), weights[:, None])
-
-
-def _rounded(sums: Tensor, weights: Tensor) -> Tensor:
-    half = 1 << (_RESIZE_BITS - 1)
-    return sums.int().mul_(weights).add_(half).bitwise_right_shift_(_RESIZE_BITS).to(torch.uint8)
+        rows = source.expand(*images.shape[:-1], side)
+        return images.gather(-1, rows).index_select(-2, source)
+    columns = (images.float() @ weights.T).add_(0.5).floor_()
+    return (weights @ columns).add_(0.5).to(torch.uint8)
 
 
 @lru_cache(maxsize=32)
 def _box_filter(source: int, target: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return Pillow's box filter: its pixels, float32 ``[target, source]``, and their weights.
+    """Return Pillow's box filter, float32 ``[target, source]``, and the first pixel of each row.
 
-    Sums over a few bytes are exact in float32; weights are in Pillow's 22-bit fixed point.
+    Every result is the mean of one to five bytes: float32 finds which byte is nearest, and rounds
+    up what lies between two, just as Pillow's fixed point does.
     """
     scale = source / target
     support = 0.5 * max(scale, 1.0)
@@ -90,8 +84,8 @@ def _box_filter(source: int, target: int, device: torch.device) -> tuple[Tensor,
     columns = torch.arange(source, dtype=torch.float64)
     distance = (columns - centres + 0.5) / max(scale, 1.0)
     inside = (columns >= first) & (columns < last) & (distance > -0.5) & (distance <= 0.5)
-    weights = torch.floor((1 << _RESIZE_BITS) / inside.sum(1).double() + 0.5).int()
-    return inside.float().to(device), weights.to(device)
+    members = inside.float()
+    return (members / members.sum(1, keepdim=True)).to(device), members.argmax(1).to(device)
 
 
 def jpeg_compression(images: Tensor, quality: int, random: ImageRandom) -> Tensor:
