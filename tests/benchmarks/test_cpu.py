@@ -11,13 +11,13 @@ from benchmarks.timing.subjects import subject
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(cpu, "METHODS", ["source", "bn", "tent"])
-    monkeypatch.setattr(cpu, "STEP_NETS", (("test_resnet", 2, 0.0), ("test_vit", 2, 0.0)))
+    monkeypatch.setattr(cpu, "STEP_NETS", (("test_resnet", 8, 1), ("test_vit", 8, 1)))
 
 
 def test_steps_of_every_method_that_a_network_suits(small):
     section = cpu.steps()
     rows = {row[0]: row[1:] for row in section.rows}
-    assert rows["source"][0].startswith("1.00")
+    assert float(rows["source"][0].split()[0]) > 0
     assert rows["bn"][1] == "-"  # a ViT has no batch norm
     assert rows["tent"][1] != "-"
 
