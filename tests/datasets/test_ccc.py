@@ -221,16 +221,18 @@ def test_real_images_have_the_accuracy_of_the_path(tmp_path, monkeypatch):
     monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path / "cache"))
     weights = asset("weights", "akamaster_resnet20_cifar10.safetensors")
     backbone = create_backbone("cifar_resnet20", weights=weights)
-    data = open_dataset("ccc-cifar10:speed=20,calibration=100,difficulty=easy", asset("data"))
-    data.length = 400
+    data = open_dataset("ccc-cifar10:speed=200,calibration=500,difficulty=easy", asset("data"))
+    data.length = 4000
     calibrate(data, backbone, torch.device("cpu"))
     correct = []
-    for start in range(0, 400, 100):
-        images = data.images("ccc", 0, np.arange(start, start + 100)).float() / 255
+    for start in range(0, 4000, 200):
+        images = data.images("ccc", 0, np.arange(start, start + 200)).float() / 255
         with torch.no_grad():
             correct.append(backbone(images).argmax(1).numpy())
     accuracy = 100 * (np.concatenate(correct) == data.labels("ccc", 0)).mean()
-    assert accuracy == pytest.approx(data.provenance["calibrated_accuracy"], abs=8)
+    # The 500 images that every accuracy was measured on leave a standard error of 2.2 points, and
+    # crops at random, which calibration is without, cost about 1.5.
+    assert accuracy == pytest.approx(data.provenance["calibrated_accuracy"], abs=6)
 
 
 @pytest.fixture
