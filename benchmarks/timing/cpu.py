@@ -157,11 +157,20 @@ def rmt() -> Section:
     half = subject("resnet50", 16, precision=torch.bfloat16)
     calls = {"bf16": _step(half.method("rmt"), half), "fp32": _step(case.method("rmt"), case)}
     value = _compare(section, case, calls, "fp32")
+    name = "bf16, network alone, forward and backward"
+    _compare(section, case, {name: _training_pass(half), "fp32": _training_pass(case)}, "fp32")
     what, note = f"rmt step, {case.title}, bf16 / fp32, on a CPU with AMX", ""
     if not has_amx():
         value, note = None, f"this CPU has no AMX; here the ratio is {value:.2f}"
     section.targets.append(Target(what, 0.45, value, note=note))
     return section
+
+
+def _training_pass(case: Subject) -> Callable[[], object]:
+    """Return a forward in training mode and its backward: what no method can be faster than."""
+    backbone = case.backbone.clone().requires_grad_(True)
+    backbone.model.train()
+    return lambda: backbone(case.images).sum().backward()
 
 
 def _compare(section: Section, case: Subject, calls: dict[str, Callable], base: str) -> float:
