@@ -1,5 +1,6 @@
 """The path to the model: worker processes and decoded images, bit for bit as without them."""
 
+import errno
 import os
 
 import numpy as np
@@ -138,6 +139,17 @@ def test_where_decoded_images_cannot_be_kept(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("tta.datasets.decoded_cache.shutil.disk_usage", lambda _: usage)
     with pytest.raises(UserError, match="make room or leave --decoded-cache out"):
         open_folder(folder, tmp_path / "cache").images("a", 0, np.array([0]))
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no room")
+def test_a_disk_that_has_no_room_after_all(folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tta.datasets.decoded_cache.os.posix_fallocate", full)
+    with pytest.raises(UserError, match="No space left.*choose another --decoded-cache"):
+        open_folder(folder, tmp_path / "cache").images("a", 0, np.array([0]))
+    assert not any((tmp_path / "cache").iterdir())
 
 
 def test_the_options_reach_the_stream_and_leave_the_fingerprint_alone(tmp_path):

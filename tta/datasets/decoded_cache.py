@@ -84,5 +84,12 @@ def _create(file: Path, shape: tuple[int, int]) -> None:
             f"{free / 2**30:.1f} GiB; make room or leave --decoded-cache out"
         )
     aside = file.with_suffix(f".{os.getpid()}.tmp")
-    np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
-    aside.replace(file)
+    try:
+        np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
+        if hasattr(os, "posix_fallocate"):  # on a disk that fills later, writing would be fatal
+            with aside.open("r+b") as opened:
+                os.posix_fallocate(opened.fileno(), 0, aside.stat().st_size)
+        aside.replace(file)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import weakref
 from pathlib import Path
 
 from tta.errors import UserError
+
+_held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 
 
 class FolderLock:
@@ -33,6 +36,7 @@ class FolderLock:
                     "or choose another --output"
                 ) from error
             if self._is_current():
+                _held.add(self)
                 return
             os.close(self._file)
 
@@ -48,5 +52,19 @@ class FolderLock:
 
     def release(self) -> None:
         """Let others write."""
+        _held.discard(self)
         self.path.unlink(missing_ok=True)
         os.close(self._file)
+
+
+def _let_go() -> None:
+    """Close what a forked process, such as one that loads images, has inherited.
+
+    A lock lasts as long as any process has its file open, and that one may outlive its parent.
+    """
+    for lock in _held:
+        os.close(lock._file)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
