@@ -97,12 +97,9 @@ def peak_memory(call: Callable[[], Any]) -> float | None:
     Call it once before, so that caches that stay are filled. None where the system does not tell
     (only Linux does).
     """
-    if not Path("/proc/self/statm").exists():
-        return None
-    ctypes.CDLL(None).malloc_trim(0)
-    with _PeakWatch() as watch:
+    with PeakWatch() as watch:
         call()
-    return watch.rise / MIB
+    return None if watch.rise is None else watch.rise / MIB
 
 
 def resident_bytes() -> int:
@@ -111,27 +108,34 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-class _PeakWatch:
-    """Samples resident memory from a thread every millisecond: torch releases the GIL."""
+class PeakWatch:
+    """Samples resident memory from a thread every millisecond: torch releases the GIL.
 
-    def __enter__(self) -> _PeakWatch:
-        self._before = self._peak = resident_bytes()
+    Attributes:
+        rise: greatest rise in bytes; None where the system does not tell.
+    """
+
+    def __init__(self) -> None:
+        self.rise: int | None = None
+
+    def __enter__(self) -> PeakWatch:
+        if not Path("/proc/self/statm").exists():
+            return self
+        ctypes.CDLL(None).malloc_trim(0)
+        self._before, self.rise = resident_bytes(), 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._done.set()
-        self._thread.join()
+        if self.rise is not None:
+            self._done.set()
+            self._thread.join()
 
     def _sample(self) -> None:
         while not self._done.wait(0.001):
-            self._peak = max(self._peak, resident_bytes())
-
-    @property
-    def rise(self) -> int:
-        return self._peak - self._before
+            self.rise = max(self.rise, resident_bytes() - self._before)
 
 
 def machine() -> str:

@@ -86,7 +86,7 @@ def start_up() -> Rows:
         "--help": ["-m", "tta.run", "--help"],
         "--list": ["-m", "tta.run", "--list"],
     }
-    samples = interleave({name: _command(args) for name, args in commands.items()}, rounds=5)
+    samples = interleave({name: _command(args) for name, args in commands.items()}, rounds=3)
     rows, targets = (
         [["`python -c 'import torch'`", f"{median(samples['import torch']):.2f}", "1", ""]],
         [],
