@@ -11,7 +11,12 @@ def test_golden_smoothed_prior():
 
 
 def test_logits_are_scaled_by_the_prior():
-    torch.testing.assert_close(correct_prior(LOGITS)[2], smoothed_prior(LOGITS))
+    torch.testing.assert_close(correct_prior(LOGITS)[2], 3 * smoothed_prior(LOGITS))
+
+
+def test_a_uniform_prior_changes_nothing():
+    balanced = torch.tensor([[2.0, 0, -1], [-1, 2, 0], [0, -1, 2]])
+    torch.testing.assert_close(correct_prior(balanced), balanced)
 
 
 def test_a_lone_sample_has_a_prior_nearer_to_uniform_than_its_prediction():

@@ -134,4 +134,12 @@ def test_collapsed_runs_are_marked(tmp_path, compared):
         write_run(tmp_path, "bn", seed=seed)
         write_run(tmp_path, "tent", seed=seed, skill=0.0, collapsed_at_batch=batch)
     (comparison,) = compared()
-    assert [row.label for row in comparison.rows] == ["bn", "tent (collapsed at batch 7)"]
+    marked = "tent (collapsed in 1 of 2 runs, at batch 7)"
+    assert [row.label for row in comparison.rows] == ["bn", marked]
+
+
+def test_a_collapse_of_every_seed_at_once_is_named_once(tmp_path, compared):
+    for seed in (1, 2):
+        write_run(tmp_path, "tent", seed=seed, collapsed_at_batch=7)
+    (comparison,) = compared()
+    assert [row.label for row in comparison.rows] == ["tent (collapsed at batch 7)"]

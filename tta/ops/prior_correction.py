@@ -19,5 +19,10 @@ def smoothed_prior(logits: Tensor) -> Tensor:
 
 
 def correct_prior(logits: Tensor) -> Tensor:
-    """Return ``logits * smoothed_prior(logits)``, as ROID's code does: a product of logits."""
-    return logits * smoothed_prior(logits)
+    """Return ``C * logits * smoothed_prior(logits)``, logits ``[B, C]``.
+
+    A product of logits, as in ROID's code, which leaves out the number of classes C. The predicted
+    classes are the same; but with it a uniform prior changes nothing, and without it confidences
+    are near 1/C whatever the model says.
+    """
+    return logits.shape[1] * smoothed_prior(logits) * logits

@@ -93,14 +93,20 @@ def _without_doubles(group: list[Run]) -> list[list[Run]]:
     return [group] if len(set(seeds)) == len(seeds) else [[run] for run in group]
 
 
+def _collapse(batches: list[int | None]) -> str:
+    """Return what is said of runs that collapsed at these batches, None for those that did not."""
+    known = [batch for batch in batches if batch is not None]
+    if not known:
+        return ""
+    share = "" if len(known) == len(batches) else f" in {len(known)} of {len(batches)} runs,"
+    return f" (collapsed{share} at batch {', '.join(map(str, sorted(set(known))))})"
+
+
 def _label(group: list[Run], groups: list[list[Run]]) -> str:
     """Return the method's name, with what tells it from its namesakes."""
     summary, own = group[0].summary, _identity(group[0])
     label = summary["title"] + ("" if summary.get("finished") else " (unfinished)")
-    collapsed = [run.summary.get("collapsed_at_batch") for run in group]
-    batches = [str(batch) for batch in collapsed if batch is not None]
-    if batches:
-        label += f" (collapsed at batch {', '.join(batches)})"
+    label += _collapse([run.summary.get("collapsed_at_batch") for run in group])
     others = [
         _identity(other[0])
         for other in groups

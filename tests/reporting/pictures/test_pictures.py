@@ -54,6 +54,11 @@ def test_running_means_weigh_batches_by_their_images():
     np.testing.assert_allclose(points["running"], [0, 5 / 20, 5 / 15, 10 / 15])
 
 
+def test_the_rest_of_a_domain_has_no_error_of_its_own():
+    batches = BATCHES.assign(size=[10, 10, 4, 10])
+    assert np.isnan(curve(batches, 2)["error"]).tolist() == [False, False, True, False]
+
+
 def test_bands():
     assert domain_bands(BATCHES) == [("a", 0, 20), ("b", 20, 25), ("a", 25, 35)]
 

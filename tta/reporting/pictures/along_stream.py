@@ -19,7 +19,10 @@ MAXIMUM_NAMED_BANDS = 40
 
 
 def curve(batches: pd.DataFrame, window: int) -> pd.DataFrame:
-    """Return ``position`` (middle of a batch), ``metric`` per batch and its ``running`` mean.
+    """Return ``position`` (middle of a batch), ``error`` per batch and its ``running`` mean.
+
+    A batch of less than half the usual size, such as the rest of a domain, has no error of its own:
+    that of one image is 0 or 1.
 
     Args:
         batches: rows of ``batches.csv``.
@@ -28,7 +31,8 @@ def curve(batches: pd.DataFrame, window: int) -> pd.DataFrame:
     sizes, wrong = batches["size"], batches["size"] - batches["correct"]
     running = wrong.rolling(window, min_periods=1).sum() / sizes.rolling(window, 1).sum()
     position = batches["position"] + sizes / 2
-    return pd.DataFrame({"position": position, "error": wrong / sizes, "running": running})
+    error = (wrong / sizes).where(sizes >= sizes.median() / 2)
+    return pd.DataFrame({"position": position, "error": error, "running": running})
 
 
 def domain_bands(batches: pd.DataFrame) -> list[tuple[str, int, int]]:
@@ -62,7 +66,8 @@ def draw_along_stream(rows: Sequence[Row], metric: str, width: float, window: in
     axes.set_ylabel(f"{metric} (%), mean of {window} batches")
     axes.set_ylim(bottom=0)
     axes.margins(x=0)
-    figure.legend(loc="outside lower center", ncols=max(2, int(width)))
+    longest = max(len(label) for label in tables)
+    figure.legend(loc="outside lower center", ncols=max(1, int(width / (0.5 + 0.06 * longest))))
     return figure
 
 
