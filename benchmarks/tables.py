@@ -79,7 +79,7 @@ class Table:
         """Return the section's text."""
         (compared,) = compare(runs)
         errors, cost, tests = tables(compared, ("errors", "cost", "tests"), "error")
-        cost.cells.drop(columns=["ms", "time / source"], inplace=True)  # for that, see SHARED
+        cost.cells.drop(columns=RESOURCES, inplace=True)
         shown = render_tables([errors, cost, tests], "markdown")
         parts = [f"## {self.title}", f"`{self.command()}`", self.note, shown]
         text = "\n\n".join(filter(None, parts)) + "\n"
@@ -149,9 +149,10 @@ NOT_NOTE = {"note": {"set": {"convert_batch_norm": True}}}
 ON_CIFAR = COME | NOT_NOTE | {"rmt": {"set": {"warm_up_samples": 4000}}}
 ON_DIGITS = COME | NOT_NOTE
 SHARED = (
-    "Several runs at a time shared the machine, so that their times mean nothing: those of every "
-    "method's step, measured side by side, are in results/speed.md."
+    "Several runs at a time shared the machine, so that times and memory are left out: those of "
+    "every method's step, measured side by side, are in results/speed.md."
 )
+RESOURCES = ["ms", "time / source", "memory MiB", "over source MiB"]
 ABOUT_NOTE = (
     "note: its batch norm was made instance-aware without training it so, which the paper warns of."
 )

@@ -354,6 +354,7 @@ def _summary(
             "checkpoint_seconds": checkpoints.seconds,
             "images_per_second": recorder.seen / recorder.seconds,
             "peak_memory_bytes": memory.bytes(),
+            "memory_rise_bytes": memory.rise(),
         },
         "stream_digest": experiment.plan.digest,
         "data_digest": experiment.dataset.digest(),

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ) from error
     for reason in left_out:
         print(f"left out: {reason}", file=sys.stderr)
-    print(f"wrote {options.output}: {len(runs)} runs in {len(comparisons)} tables")
+    print(f"wrote {options.output}: runs: {len(runs)}, tables: {len(comparisons)}")
     return 0
 
 

@@ -71,7 +71,7 @@ class Comparison:
         figures["rank"] = self.errors.loc[finished].rank().mean(axis=1)
         plain = self._source_figures(figures)
         figures["source_ratio"] = figures["ms_per_image"] / plain["ms_per_image"]
-        figures["extra_memory_mib"] = figures["memory_mib"] - plain["memory_mib"]
+        figures["extra_memory_mib"] = figures["memory_rise_mib"] - plain["memory_rise_mib"]
         if self.baseline is not None:
             figures["difference"] = figures["mean"] - figures.loc[self.baseline, "mean"]
         return figures
@@ -141,6 +141,7 @@ def _cost(run: Run) -> dict[str, float]:
         "backwards": passes.get("backwards", np.nan),
         "ms_per_image": 1000 * summary["cost"].get("stream_seconds", np.nan) / summary["samples"],
         "memory_mib": summary["cost"].get("peak_memory_bytes", np.nan) / 2**20,
+        "memory_rise_mib": summary["cost"].get("memory_rise_bytes", np.nan) / 2**20,
         "upload_fraction": summary.get("upload_fraction", np.nan),
     }
 

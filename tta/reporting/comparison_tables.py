@@ -77,8 +77,9 @@ def cost_table(comparison: Comparison) -> Table:
     note = (
         "forwards, backwards (images through the model and its copies) and ms are per image of "
         "the stream, preparation apart; time / source and memory over source where both ran on "
-        "the same machine; memory is the peak of the device, on a CPU of the process; ECE over 15 "
-        "bins, NLL in nats and Brier score (0 to 2) are means over domains"
+        "the same machine; memory is the peak of the device, on a CPU of the process; over source, "
+        "how much further than the source model's run it rose above what was held before; ECE over "
+        "15 bins, NLL in nats and Brier score (0 to 2) are means over domains"
     )
     return Table("cost", cells, None, [note])
 

@@ -29,6 +29,14 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
         elif sys.platform == "linux":
             _set_back()
+        self._before = self.bytes()
+
+    def rise(self) -> int:
+        """Return by how many bytes the peak is above what was held at the start.
+
+        What a process holds before a run depends on its past; this does not.
+        """
+        return self.bytes() - self._before
 
     def bytes(self) -> int:
         """Return the peak so far."""
