@@ -120,9 +120,28 @@ def test_a_gradient_that_overflows_moves_nothing_and_lowers_the_scale(name, para
         assert not tensor.any()
 
 
-@pytest.mark.parametrize("name", ["adacontrast", "asr", "spa"])
-def test_scaled_steps_stay_near_those_in_float32(name):
-    methods = [started(name, kind) for kind in (torch.float32, torch.float16)]
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [("adacontrast", {}), ("asr", {"margin": 2.0, "redundancy_margin": 2.0}), ("spa", {})],
+)
+def test_scaled_steps_are_near_those_in_float32(name, params):
+    options = {"optimizer": "sgd", "lr": 0.1, **params}  # Adam would blow up gradients near zero
+    methods = [started(name, kind, **options) for kind in (torch.float32, torch.float16)]
+    adapting = [getattr(method, "adapter", method) for method in methods]
+    before = torch.cat([p.detach().flatten() for p in adapting[0].parameters])
     for seed in range(2):
         full, half = (method.step(make_images(6, seed)) for method in methods)
         assert (full - half).abs().max() < 0.1 * full.abs().max()
+    full, half = (
+        torch.cat([p.detach().flatten() for p in method.parameters]) - before for method in adapting
+    )
+    assert (full - half).norm() < 0.3 * full.norm()
+
+
+def test_a_reset_of_asr_keeps_the_scale():
+    method = started("asr", torch.float16)
+    group = method.adapter.optimizer.param_groups[0]
+    group["loss_scale"].fill_(64.0)
+    method.steps = 1
+    method._reset_last_layers(1.0)
+    assert float(method.adapter.optimizer.param_groups[0]["loss_scale"]) == 64.0

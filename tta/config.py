@@ -61,7 +61,7 @@ class RunConfig:
         metavar="N",
     )
     dataset: str = option(
-        "digits-c", "name, arrays:PATH.npz or folder:PATH", "data", metavar="NAME"
+        "digits-c", "name, arrays:PATH.npz, folder:PATH or folder@gen:PATH", "data", metavar="NAME"
     )
     data_dir: str | None = option(
         None,

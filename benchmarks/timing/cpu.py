@@ -32,13 +32,12 @@ COSTLY = ("cotta", "memo", "ttaug")
 
 NOTES = """## Notes
 
-- RMT in bf16: the network's own forward and backward pass, the last line of RMT's table, is what
-  no step can be faster than, and it takes about half of fp32's time here. Convolutions take 0.33
-  (forward) and 0.42 (backward), but batch norm and ReLU, a third of the bf16 step, are bound by
-  memory and take 0.6 to 0.7. Fusing them with the convolutions (`torch.compile`) would close it.
+- RMT in bf16 cannot be faster than the network's own forward and backward pass, the last line of
+  RMT's table. Its convolutions gain most; batch norm and ReLU are bound by memory, of which bf16
+  needs half at best. Fusing them with the convolutions could bring more; nothing here does it.
 - Methods that act once per so many images (CEMA's cloud, RoTTA's update every 64 images) show
-  what their first batch happened to need. CoTTA, MEMO and TTAug were timed on a sixteenth of the
-  batch, per image.
+  what their first batches happened to need. CoTTA, MEMO and TTAug were timed on a sixteenth of the
+  batch, per image, and without their memory.
 - `bn` and all methods that train through batch statistics use torch's training kernel, with which
   their outputs equal those of the authors' code to the bit on one thread. On channels-last arrays
   it adds up float32 values one by one; `bn_alpha` takes its moments from a folded view instead,
@@ -193,7 +192,7 @@ def _compare(section: Section, case: Subject, calls: dict[str, Callable], base: 
 def steps() -> Section:
     """Every method's step on every network, relative to the source model's forward."""
     cases = [(subject(name, batch), rounds) for name, batch, rounds in STEP_NETS]
-    title = "A step of every method, relative to the source model's forward (extra memory)"
+    title = "A step of every method, relative to the source model's forward (memory beyond its)"
     section = Section(title, ["method", *(case.title for case, _ in cases)])
     for name in tqdm(METHODS, desc="methods"):
         section.rows.append([name, *(_step_ratio(name, case, rounds) for case, rounds in cases)])
@@ -201,7 +200,7 @@ def steps() -> Section:
 
 
 def _step_ratio(name: str, case: Subject, rounds: int) -> str:
-    """Return a step's time relative to a forward pass just before it, and its memory.
+    """Return a step's time relative to a forward pass just before it, and its memory beyond that's.
 
     Memory is that of the first step, which also makes what stays, such as an optimiser's moments.
     """
@@ -212,17 +211,18 @@ def _step_ratio(name: str, case: Subject, rounds: int) -> str:
     share = 16 if name in COSTLY else 1
     step = partial(method.step, case.images[: len(case.images) // share])
     source = _step(case.method("source"), case)
-    with PeakWatch() as watch:
+    with PeakWatch() as alone:
         source()  # untimed: the system hands out memory anew
-        ratios = [share * _relative(step, source)]
-    ratios += [share * _relative(step, source) for _ in range(rounds - 1)]
-    beside = "" if watch.rise is None else f" ({watch.rise / MIB:.0f} MiB)"
-    return f"{median(ratios):.2f}{beside}"
-
-
-def _relative(call: Callable[[], object], base: Callable[[], object]) -> float:
-    before = _seconds(base)
-    return _seconds(call) / before
+    before = _seconds(source)
+    with PeakWatch(alone.before) as watch:
+        ratios = [share * _seconds(step) / before]
+    for _ in range(rounds - 1):
+        before = _seconds(source)
+        ratios.append(share * _seconds(step) / before)
+    shown = f"{median(ratios):.2f}"
+    if watch.rise is not None and share == 1:
+        shown += f" ({(watch.rise - alone.rise) / MIB:+.0f} MiB)"
+    return shown
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -277,7 +277,8 @@ def report(names: list[str]) -> str:
     minutes = (time.perf_counter() - started) / 60
     parts = [
         f"# Speed\n\n`python benchmarks/speed.py`\n\n{machine()}; {minutes:.0f} minutes. "
-        "Random weights, synthetic images; interleaved in one process, medians.\n",
+        "Random weights, synthetic images; interleaved in one process, medians; of the methods' "
+        "steps two on the small network and one on each large.\n",
         f"## Targets\n\n{_targets(sections)}\n",
         *(section.render() for section in sections),
         NOTES,

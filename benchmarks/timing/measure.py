@@ -111,18 +111,26 @@ def resident_bytes() -> int:
 class PeakWatch:
     """Samples resident memory from a thread every millisecond: torch releases the GIL.
 
+    Args:
+        before: resident bytes that count as none; by default what is left after freed memory has
+            been given back.
+
     Attributes:
+        before: the same.
         rise: greatest rise in bytes; None where the system does not tell.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: int | None = None) -> None:
+        self.before = before
         self.rise: int | None = None
 
     def __enter__(self) -> PeakWatch:
         if not Path("/proc/self/statm").exists():
             return self
-        ctypes.CDLL(None).malloc_trim(0)
-        self._before, self.rise = resident_bytes(), 0
+        if self.before is None:
+            ctypes.CDLL(None).malloc_trim(0)
+            self.before = resident_bytes()
+        self.rise = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
@@ -135,7 +143,7 @@ class PeakWatch:
 
     def _sample(self) -> None:
         while not self._done.wait(0.001):
-            self.rise = max(self.rise, resident_bytes() - self._before)
+            self.rise = max(self.rise, resident_bytes() - self.before)
 
 
 def machine() -> str:

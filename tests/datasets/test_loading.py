@@ -149,7 +149,6 @@ def test_a_disk_that_has_no_room_after_all(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("tta.datasets.decoded_cache.os.posix_fallocate", full)
     with pytest.raises(UserError, match="No space left.*choose another --decoded-cache"):
         open_folder(folder, tmp_path / "cache").images("a", 0, np.array([0]))
-    assert not any((tmp_path / "cache").iterdir())
 
 
 def test_the_options_reach_the_stream_and_leave_the_fingerprint_alone(tmp_path):

@@ -143,3 +143,11 @@ def test_a_collapse_of_every_seed_at_once_is_named_once(tmp_path, compared):
         write_run(tmp_path, "tent", seed=seed, collapsed_at_batch=7)
     (comparison,) = compared()
     assert [row.label for row in comparison.rows] == ["tent (collapsed at batch 7)"]
+
+
+def test_memory_over_the_source_is_what_the_runs_added(tmp_path, compared):
+    for method, rise in (("source", 10), ("tent", 34)):
+        cost = {"stream_seconds": 1.0, "peak_memory_bytes": 1, "memory_rise_bytes": rise * 2**20}
+        write_run(tmp_path, method, cost=cost)
+    (comparison,) = compared()
+    assert comparison.figures["extra_memory_mib"].to_dict() == {"source": 0.0, "tent": 24.0}

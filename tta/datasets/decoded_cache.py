@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -70,10 +71,25 @@ class DecodedImages:
         missing = np.unique(indices[self._rows[indices, -1] == 0])
         if len(missing):
             decoded = decode(missing).permute(0, 2, 3, 1).numpy()
+            self._reserve(missing)
             self._rows[missing, :-1] = decoded.reshape(len(missing), -1)
             self._rows[missing, -1] = 1
         images = self._rows[indices, :-1].reshape(-1, *self.shape)
         return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    def _reserve(self, rows: np.ndarray) -> None:
+        """Take room on the disk: the file has holes, and to write where none is left is fatal."""
+        if not hasattr(os, "posix_fallocate"):
+            return
+        file, length = Path(self._rows.filename), self._rows.shape[1]
+        try:
+            with file.open("r+b") as opened:
+                for row in rows.tolist():
+                    start = self._rows.offset + row * length
+                    os.posix_fallocate(opened.fileno(), start, length)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not on this file system
+                raise _unwritable(file.parent, error) from error
 
 
 def _create(file: Path, shape: tuple[int, int]) -> None:
@@ -84,12 +100,5 @@ def _create(file: Path, shape: tuple[int, int]) -> None:
             f"{free / 2**30:.1f} GiB; make room or leave --decoded-cache out"
         )
     aside = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
-        if hasattr(os, "posix_fallocate"):  # on a disk that fills later, writing would be fatal
-            with aside.open("r+b") as opened:
-                os.posix_fallocate(opened.fileno(), 0, aside.stat().st_size)
-        aside.replace(file)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+    np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
+    aside.replace(file)

@@ -15,6 +15,7 @@ from tta.methods.params import param
 from tta.methods.roid import Roid
 from tta.methods.state import restore
 from tta.ops.ema import ema_update
+from tta.ops.loss_scaling import scale_state
 from tta.ops.losses import entropy
 from tta.ops.prior_correction import correct_prior
 
@@ -141,9 +142,11 @@ class AdaptiveSelectiveReset(Method):
         kept = math.ceil(share * len(self.parameters))
         values = [*self.parameters[:kept], *self.source_parameters[kept:]]
         torch._foreach_copy_(self.reset_parameters, values)
+        scale = scale_state(self.adapter.optimizer)
         for name in ("optimizer", "mean_probabilities"):
             fresh = restore(getattr(self.adapter, name), self._initial["adapter"][name])
             setattr(self.adapter, name, fresh)
+        self.adapter.optimizer.param_groups[0].update(scale)
         self.threshold = self._initial_threshold()
         self.steps = 0
 

@@ -30,7 +30,9 @@ def scale_losses(optimizer: Optimizer) -> None:
         )
     for group in optimizer.param_groups:
         group["fused"], group["foreach"] = True, False
-        if group.get("momentum"):  # a fused SGD leaves them unset where its first step is left out
+        # A fused SGD leaves them unset where its first step is left out. With dampening, its first
+        # step is not the one from zero.
+        if group.get("momentum") and not group.get("dampening"):
             for parameter in group["params"]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     group = optimizer.param_groups[0]

@@ -42,8 +42,9 @@ class PeakMemory:
         """Return the peak so far."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
-        if sys.platform == "linux":
-            return _high_water_mark()
+        mark = _high_water_mark()
+        if mark is not None:
+            return mark
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 
@@ -58,7 +59,11 @@ def _set_back() -> None:
         return
 
 
-def _high_water_mark() -> int:
-    lines = _STATUS.read_text().splitlines()
-    (kibibytes,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(kibibytes) * 1024
+def _high_water_mark() -> int | None:
+    """Return the peak in bytes since it was set back, or None where the system does not tell."""
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    marks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(marks[0]) * 1024 if marks else None

@@ -94,7 +94,8 @@ class Recorder:
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
         """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``."""
-        outputs = outputs.clone()  # a method may reuse the memory
+        outputs = outputs.clone()  # a method may reuse the memory, here and below
+        counted = None if counted is None else counted.clone()
         now = time.perf_counter()
         seconds, passes = now - self._last, self._take_passes()
         item = _Pending(batch.start, batch.stop, outputs, counted, seconds, passes)
@@ -139,9 +140,14 @@ class Recorder:
         self._last_flush = time.perf_counter()
 
     def _metrics(self, pending: list[_Pending], labels: Tensor) -> Tensor:
-        """Return metrics and counters ``[M + K, N]``, of all batches at once."""
-        outputs = torch.cat([item.outputs for item in pending])
-        metrics = sample_metrics(outputs, labels, self.outputs)
+        """Return metrics and counters ``[M + K, N]``."""
+        outputs = [item.outputs for item in pending]
+        if labels.device.type == "cpu":  # a GPU's sums may depend on the number of rows
+            outputs, parts = [torch.cat(outputs)], [labels]
+        else:
+            parts = labels.split([len(rows) for rows in outputs])
+        judged = zip(outputs, parts, strict=True)
+        metrics = torch.cat([sample_metrics(*pair, self.outputs) for pair in judged], 1)
         counted = [item.counted for item in pending if item.counted is not None]
         return torch.cat([metrics, torch.cat(counted, 1).to(metrics.dtype)]) if counted else metrics
 

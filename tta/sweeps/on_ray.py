@@ -132,9 +132,7 @@ def _gathered(cell: Cell, answer: tuple[Finished | str, dict[str, bytes]]) -> Fi
         with RunDirectory(output / finished.path) as directory:
             directory.start_over()
             for name in sorted(files, key=lambda name: name == "done"):
-                file = directory.path / name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(file, files[name])
+                write_atomically(directory.path / name, files[name])
     return finished
 
 
