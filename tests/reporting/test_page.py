@@ -55,7 +55,7 @@ def test_a_damaged_table_costs_the_curve_alone(tmp_path, page, capsys):
     assert "No curve:" in text
     assert "Left out" in text
     assert "(but 7)" in text
-    assert "2 runs" in capsys.readouterr().out
+    assert "runs: 2, tables: 1" in capsys.readouterr().out
 
 
 def test_unlike_protocols_get_sections(tmp_path, page):
