@@ -12,9 +12,8 @@ import os, sys, time
 from pathlib import Path
 from tta.reporting.lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
-child = os.fork()
-if child:
-    print(child, flush=True)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)  # the child, once it has let go
 time.sleep(60)
 """
 
