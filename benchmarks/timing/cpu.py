@@ -43,7 +43,7 @@ NOTES = """## Notes
   it adds up float32 values one by one; `bn_alpha` takes its moments from a folded view instead,
   which is closer to float64 and faster.
 - Two threads: six steps of RMT on digits-c, without warm-up, gave the same bits in three processes
-  (1,614 layer outputs and gradients compared). Whole runs have differed by 0.05 points; the
+  (1,614 layer outputs and gradients compared). Whole runs have differed by 0.15 points; the
   operation where they part was not found. With one thread runs repeat to the bit.
 - `python -m pytest -m slow -k bf16` runs RMT on the recorded CIFAR-10-C stream in bf16 and fp32,
   three seeds each, 2,000 images of warm-up: when last run, mean errors were 24.59 and 24.62 %.
