@@ -70,6 +70,7 @@ class Table:
         metric: of the figures, "error" or "accuracy".
         rows: further options of single rows, by label. A variant without an entry is not run.
         seeds: one run each; the figure is their mean.
+        weights_from: where the file of ``weights`` is published.
     """
 
     title: str
@@ -78,6 +79,7 @@ class Table:
     metric: str = "error"
     rows: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     seeds: tuple[int, ...] = (1,)
+    weights_from: str = ""
 
 
 def read_table(path: Path) -> Table:
@@ -147,19 +149,28 @@ def _configs(table: Table, label: str, data_dir: str | None, origin: str) -> tup
     return tuple(RunConfig.from_mapping({**options, "seed": seed}, origin) for seed in table.seeds)
 
 
-def missing(configs: Sequence[RunConfig]) -> list[str]:
-    """Return all that the runs need and is not there, each with its cure."""
-    faults: dict[str, None] = {}
+def missing(configs: Sequence[RunConfig], weights_from: str = "") -> list[str]:
+    """Return all that the runs need and is not there, each with its cure.
+
+    Published weights are downloaded only where the data is there.
+    """
+    found = [fault for config in configs for fault in _all_data_faults(config)]
     for config in configs:
-        kind: Any = DATASETS[config.dataset.partition(":")[0]]
-        domains = config.domains and tuple(config.domains)
-        found = list(data_faults(config.dataset, config.data_dir, domains, config.severity))
-        method = METHODS[config.method]
-        if method.needs(resolve_params(method, config, kind)[0]) & SOURCE_NEEDS:
-            found += data_faults(config.source or kind.source, config.data_dir)
-        found += weights_faults(config.backbone, config.weights, config.num_classes)
-        faults.update(dict.fromkeys(found))
-    return list(faults)
+        if config.weights and not Path(config.weights).exists():
+            found.append(f"{config.weights} is not there; put {weights_from or 'it'} there")
+        elif config.weights or not found:
+            found += weights_faults(config.backbone, config.weights, config.num_classes)
+    return list(dict.fromkeys(found))
+
+
+def _all_data_faults(config: RunConfig) -> list[str]:
+    kind: Any = DATASETS[config.dataset.partition(":")[0]]
+    domains = config.domains and tuple(config.domains)
+    found = list(data_faults(config.dataset, config.data_dir, domains, config.severity))
+    method = METHODS[config.method]
+    if method.needs(resolve_params(method, config, kind)[0]) & SOURCE_NEEDS:
+        found += data_faults(config.source or kind.source, config.data_dir)
+    return found
 
 
 @cache
@@ -240,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in options.tables:
         table = read_table(path)
         rows = table_rows(table, options.data_dir, repr(str(path)))
-        faults = missing([row.configs[0] for row in rows if row.configs])
+        faults = missing([row.configs[0] for row in rows if row.configs], table.weights_from)
         if faults:
             raise refusal(path, faults)
         text = render(table, rows, path)

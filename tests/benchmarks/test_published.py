@@ -20,10 +20,7 @@ TABLES = [
 DIGITS = DATASETS["digits-c"]
 
 # What papers have figures of and this package may not (yet) have.
-OTHER_METHODS = {
-    *("adacontrast", "cotta", "rotta", "note", "t3a", "foa"),
-    *("shot", "dda", "ttac_nq"),
-}
+OTHER_METHODS = {"shot", "dda", "ttac_nq"}
 OTHER_DATASETS = {"cityscapes", "imagenet-d109"}
 OTHER_SCENARIOS = {
     "iid",
@@ -111,6 +108,7 @@ def test_a_refusal_names_all_that_is_missing(tmp_path, capsys):
     assert error.count("\n") == 1 and error.startswith("error: ")
     expected = ["labels.npy", *(f"{name}.npy" for name in DATASETS["cifar10-c"].domains)]
     expected += ["robustbench_cifar10_Standard.pt", "get.py cifar10-c", "get.py cifar10 "]
+    expected += ["Standard.pt) there"]
     assert not [name for name in expected if name not in error]
     assert not (tmp_path / "results").exists()
 
@@ -120,6 +118,12 @@ def test_without_a_data_folder_the_refusal_says_so_and_still_names_the_weights(c
     error = capsys.readouterr().err
     assert "TTA_DATA_DIR" in error
     assert "$TTA_DATA_DIR/weights/robustbench_cifar100_Hendrycks2020AugMix_ResNeXt.pt" in error
+
+
+def test_without_data_no_weights_are_downloaded(monkeypatch, capsys):
+    monkeypatch.setattr(published, "weights_faults", None)
+    assert main([str(FOLDER / "imagenetc_vit.yaml")]) == 2
+    assert "TTA_DATA_DIR" in capsys.readouterr().err
 
 
 def write_table(tmp_path, **changes):
