@@ -1,6 +1,6 @@
 """Time and memory of every method and operation, beside the targets; on a CPU.
 
-    python benchmarks/speed.py                      # about ten minutes; writes results/speed.md
+    python benchmarks/speed.py                      # about 13 minutes; writes results/speed.md
     python benchmarks/speed.py --only ops harness   # some sections, printed alone
     python benchmarks/speed.py --profile rmt        # a torch profiler trace of three steps
 

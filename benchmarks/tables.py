@@ -161,7 +161,8 @@ COST_NOTE = (
     "preparation apart; ECE over 15 bins, NLL in nats and Brier score (0 to 2): means over domains"
 )
 ABOUT_NOTE = (
-    "note: its batch norm was made instance-aware without training it so, which the paper warns of."
+    "Row `note`: batch norm was made instance-aware without training it so, which its paper warns "
+    "of. Row `core*`: its loss is a reconstruction, its figures are not the paper's."
 )
 ON_ALL = f"{ABOUT_NOTE} {SHARED}"
 ON_ALL_CIFAR = f"RMT's warm-up is one pass over the 4,000 source images at hand. {ON_ALL}"
