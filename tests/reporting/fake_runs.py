@@ -30,9 +30,13 @@ def write_run(
     batch_size: int = 10,
     params: dict | None = None,
     samples: bool = True,
+    diverged: bool = False,
     **facts,
 ) -> Path:
-    """Write one finished run; logits of the right class are higher by ``skill`` on average."""
+    """Write one finished run; logits of the right class are higher by ``skill`` on average.
+
+    The outputs of one that has ``diverged`` are not numbers in the second half of the stream.
+    """
     dataset = RandomImages(images, domains)
     plan = plan_stream("continual", dataset, ScenarioOptions(seed=seed))
     stream = Stream(dataset, plan, batch_size)
@@ -46,6 +50,8 @@ def write_run(
     labels = torch.from_numpy(stream.labels())
     noise = torch.randn(len(plan), NUM_CLASSES, generator=generator)
     logits = noise + skill * torch.nn.functional.one_hot(labels, NUM_CLASSES)
+    if diverged:
+        logits[len(plan) // 2 :] = torch.nan
     for start, stop in stream.bounds:
         recorder.passes.forward += stop - start
         recorder.update(Batch(torch.empty(0), start, stop, False), logits[start:stop])

@@ -6,6 +6,7 @@ import pytest
 from tests.reporting.fake_runs import DOMAINS, write_run
 from tta.errors import UserError
 from tta.reporting.comparison import compare
+from tta.reporting.comparison_tables import MISSING, cost_table
 from tta.reporting.records import find_runs
 
 
@@ -60,6 +61,18 @@ def test_without_samples_and_with_few_domains_nothing_is_claimed(tmp_path, compa
     (comparison,) = compared()
     assert comparison.tests[["p_mcnemar", "p_bootstrap"]].isna().all(axis=None)
     assert comparison.best["mean"].tolist() == [True, False]
+
+
+def test_a_diverged_method_has_no_calibration(tmp_path, compared):
+    for seed in (1, 2):
+        write_run(tmp_path, "bn", seed=seed)
+        write_run(tmp_path, "tent", seed=seed, diverged=seed == 2)
+    (comparison,) = compared()
+    figures = comparison.figures[["mean", "ece", "nll", "brier"]].notna()
+    assert figures.loc["bn"].all()
+    assert figures.loc["tent"].tolist() == [True, False, False, False]
+    cells = cost_table(comparison).cells.loc["tent", ["ECE %", "NLL", "Brier"]]
+    assert cells.tolist() == [MISSING] * 3
 
 
 def test_unlike_protocols_are_refused_and_named(tmp_path, compared):

@@ -18,6 +18,19 @@ def test_a_record_is_read_back(tmp_path):
     assert run.domain_errors().mean() == pytest.approx(run.summary["mean_error"])
 
 
+def test_what_is_not_a_number_is_null(tmp_path):
+    path = write_run(tmp_path, diverged=True)
+    assert "NaN" not in (path / "summary.json").read_text()
+    summary = Run.load(path).summary
+    for name in ("ece", "nll", "brier"):
+        assert summary[f"mean_{name}"] is None
+        assert [domain[name] is None for domain in summary["domains"]] == [False] * 4 + [True] * 4
+    assert summary["mean_error"] > 0.5
+    edit_summary(path, mean_nll="0.1")
+    with pytest.raises(UserError, match="'mean_nll' is missing or wrong"):
+        Run.load(path)
+
+
 def test_foreign_files_are_passed_over(tmp_path):
     write_run(tmp_path)
     for name, text in {"a": "[1, 2]", "b": '{"loss": 3}'}.items():
@@ -35,6 +48,7 @@ def test_foreign_files_are_passed_over(tmp_path):
         ('{"schema": 1, "method"', "is damaged"),
         ('{"schema": 99}', "update this one"),
         ('{"schema": 1}', "'mean_error' is missing"),
+        ('{"schema": 1}', "'mean_nll' is missing"),
         (b"\xff\xfe\x00", "is damaged"),
     ],
 )

@@ -5,9 +5,12 @@ import sys
 
 import pytest
 
+from tests.reporting.fake_runs import write_run
 from tta.config import RunConfig
 from tta.errors import UserError
 from tta.experiment import run
+from tta.reporting.records import Run
+from tta.reporting.trackers import headline
 from tta.run import main
 
 SHORT = {"domains": ("contrast", "pixelate"), "num_samples": 40, "batch_size": 20}
@@ -28,6 +31,12 @@ def test_tensorboard_has_every_batch_and_the_domains(tmp_path):
     assert events.Scalars("running_error")[-1].value == pytest.approx(summary["pooled_error"])
     last = events.Scalars("domain_error/02_pixelate")[-1].value
     assert last == pytest.approx(summary["domains"][1]["error"])
+
+
+def test_a_figure_that_is_not_a_number_is_not_sent(tmp_path):
+    figures = headline(Run.load(write_run(tmp_path, diverged=True)).summary)
+    assert "mean_nll" not in figures
+    assert all(isinstance(value, float) for value in figures.values())
 
 
 @needs("wandb")

@@ -120,16 +120,17 @@ def _find_baseline(rows: Sequence[Row], name: str) -> str:
 
 
 def _figures(row: Row) -> dict[str, float]:
+    """Return means over seeds; NaN where a seed's figure is unknown or not a number."""
     means = row.figures("mean_error")
-    cost = pd.DataFrame([_cost(run) for run in row.runs]).mean()
+    cost = pd.DataFrame([_cost(run) for run in row.runs]).mean(skipna=False)
     return {
         "seeds": len(row.runs),
         "mean": means.mean(),
         "std": means.std(ddof=1),
         "pooled": row.figures("pooled_error").mean(),
-        "ece": row.figures("mean_ece").mean(),
-        "nll": row.figures("mean_nll").mean(),
-        "brier": row.figures("mean_brier").mean(),
+        "ece": row.figures("mean_ece").mean(skipna=False),
+        "nll": row.figures("mean_nll").mean(skipna=False),
+        "brier": row.figures("mean_brier").mean(skipna=False),
         **cost,
     }
 

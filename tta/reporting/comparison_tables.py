@@ -79,7 +79,8 @@ def cost_table(comparison: Comparison) -> Table:
         "the stream, preparation apart; time / source and memory over source where both ran on "
         "the same machine; memory is the peak of the device, on a CPU of the process; over source, "
         "how much further than the source model's run it rose above what was held before; ECE over "
-        "15 bins, NLL in nats and Brier score (0 to 2) are means over domains"
+        "15 bins, NLL in nats and Brier score (0 to 2) are means over domains, "
+        f"{MISSING} where a run's outputs were not all numbers"
     )
     return Table("cost", cells, None, [note])
 

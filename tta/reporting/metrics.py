@@ -42,8 +42,11 @@ def sample_metrics(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
 
 
 def confidence_bins(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
-    """Return the number of the equal-width bin, closed on the right, of confidences (0 to 1)."""
-    return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    """Return the number of the equal-width bin, closed on the right, of confidences (0 to 1).
+
+    What is not a number goes to the first.
+    """
+    return np.clip(np.ceil(np.nan_to_num(confidence) * bins).astype(int) - 1, 0, bins - 1)
 
 
 def expected_calibration_error(
@@ -51,7 +54,7 @@ def expected_calibration_error(
 ) -> float:
     """Return the ECE over equal-width bins of the top-1 confidence, a fraction (0 to 1).
 
-    Guo et al., On calibration of modern neural networks, ICML 2017.
+    NaN where any confidence is. Guo et al., On calibration of modern neural networks, ICML 2017.
     """
     number = confidence_bins(confidence, bins)
     gaps = np.bincount(number, correct - confidence, minlength=bins)

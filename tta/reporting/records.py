@@ -19,7 +19,9 @@ from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
 
 TEXTS = ("method", "title", "dataset", "scenario", "backbone", "predicts", "fingerprint")
 DIGESTS = ("stream_digest", "data_digest", "weights_sha256")
-FIGURES = ("mean_error", "mean_accuracy", "pooled_error", "mean_ece", "mean_nll", "mean_brier")
+FIGURES = ("mean_error", "mean_accuracy", "pooled_error")
+CALIBRATION = ("mean_ece", "mean_nll", "mean_brier")
+"""Figures that are None where a run's outputs were not all numbers."""
 DOMAIN_FIGURES = ("samples", "error", "accuracy")
 
 
@@ -119,6 +121,7 @@ def _damage(summary: dict[str, Any]) -> str:
     checks = [
         *((name, isinstance(summary.get(name), str)) for name in (*TEXTS, *DIGESTS)),
         *((name, _is_number(summary.get(name))) for name in FIGURES),
+        *((name, _is_number(summary.get(name, ""), allow_none=True)) for name in CALIBRATION),
         *((name, isinstance(summary.get(name), int)) for name in ("samples", "batch_size", "seed")),
         *((name, isinstance(summary.get(name), dict)) for name in ("params", "counters", "cost")),
         ("domains", _are_domains(summary.get("domains"))),
@@ -135,7 +138,9 @@ def _are_domains(value: Any) -> bool:
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any, allow_none: bool = False) -> bool:
+    if value is None:
+        return allow_none
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
 from importlib.metadata import version
@@ -23,7 +24,9 @@ def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, 
 
     ``mean_error`` is the unweighted mean over visits to domains; ``pooled_error`` counts every
     sample alike. ``counters`` holds the sums of those columns over the stream, and of the
-    uploads' file sizes where there are uploads; ``passes`` counts per image of the stream.
+    uploads' file sizes where there are uploads; ``passes`` counts per image of the stream. A
+    calibration figure is None where that of any domain is not finite: a mean over the others
+    would praise a method whose outputs have diverged.
     """
     samples = int(domains["samples"].sum())
     counters = (*counters, *(name for name in DERIVED_COUNTERS if name in domains))
@@ -33,9 +36,7 @@ def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, 
         "mean_error": float(domains["error"].mean()),
         "mean_accuracy": float(domains["accuracy"].mean()),
         "pooled_error": 1.0 - int(domains["correct"].sum()) / samples,
-        "mean_ece": float(domains["ece"].mean()),
-        "mean_nll": float(domains["nll"].mean()),
-        "mean_brier": float(domains["brier"].mean()),
+        **{f"mean_{name}": _mean(domains[name]) for name in ("ece", "nll", "brier")},
         "counters": totals,
         **({"upload_fraction": totals["uploads"] / samples} if "uploads" in totals else {}),
         "passes": _passes_per_image(domains, samples),
@@ -43,9 +44,15 @@ def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, 
     }
 
 
+def _mean(values: pd.Series) -> float | None:
+    mean = float(values.mean(skipna=False))
+    return mean if math.isfinite(mean) else None
+
+
 def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows as plain values; None where a figure is not known, as JSON has no NaN."""
-    return frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
+    """Return rows as plain values; None where a figure is not a finite number, as JSON has none."""
+    known = frame.replace([math.inf, -math.inf], math.nan).notna()
+    return frame.astype(object).where(known, None).to_dict(orient="records")
 
 
 def _passes_per_image(domains: pd.DataFrame, samples: int) -> dict[str, float]:

@@ -70,7 +70,7 @@ class TensorBoard:
             self._writer.add_scalar(name, value, position)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        self.log(summary["samples"], _headline(summary))
+        self.log(summary["samples"], headline(summary))
         self._writer.close()
 
 
@@ -91,12 +91,14 @@ class WeightsAndBiases:
         self._run.log(dict(values), step=position)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        self._run.summary.update(_headline(summary))
+        self._run.summary.update(headline(summary))
         self._run.finish(exit_code=0 if summary["finished"] else 1)
 
 
-def _headline(summary: Mapping[str, Any]) -> dict[str, float]:
-    figures = {name: summary[name] for name in ("mean_error", "mean_ece", "mean_nll", "mean_brier")}
+def headline(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of a whole run that are numbers, by name."""
+    names = ("mean_error", "mean_ece", "mean_nll", "mean_brier")
+    figures = {name: summary[name] for name in names if summary[name] is not None}
     for number, domain in enumerate(summary["domains"], 1):
         figures[f"domain_error/{number:02}_{domain['domain']}"] = domain["error"]
     return figures

@@ -118,6 +118,13 @@ def test_reliability_bins_agree_with_the_recorded_error(runs):
         draw_reliability(comparison_of(bare).rows, 3.5)
 
 
+def test_reliability_of_a_diverged_method_is_not_a_number(tmp_path):
+    path = write_run(tmp_path, diverged=True)
+    assert reliability(Run.load(path).samples())["share"].sum() == pytest.approx(0.5)
+    upper, _ = draw_reliability(comparison_of(path).rows, 3.5).axes
+    assert upper.get_title() == "bn\nECE is not a number"
+
+
 def test_samples_show_every_domain():
     figure = draw_samples(RandomImages(9, ("a", "b")), None, 2, 3.5)
     shown = [axes.get_title() for axes in figure.axes if axes.images]

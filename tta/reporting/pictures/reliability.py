@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tta.errors import UserError
-from tta.reporting.metrics import ECE_BINS, confidence_bins
+from tta.reporting.metrics import ECE_BINS, confidence_bins, expected_calibration_error
 from tta.reporting.pictures.style import new_figure
 from tta.reporting.records import Samples
 from tta.reporting.rows import Row
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def reliability(samples: Samples) -> pd.DataFrame:
     """Return ``share`` of samples, ``confidence`` and ``accuracy`` of each of the ECE's bins.
 
-    Means of empty bins are NaN.
+    Means of empty bins are NaN; samples whose confidence is not a number are in none.
     """
     frame = pd.DataFrame(
         {
@@ -31,10 +31,10 @@ def reliability(samples: Samples) -> pd.DataFrame:
             "confidence": samples.confidence.astype(float),
             "accuracy": samples.correct.astype(float),
         }
-    )
+    ).dropna()
     means = frame.groupby("bin").mean().reindex(range(ECE_BINS))
     counts = np.bincount(frame["bin"], minlength=ECE_BINS)
-    return means.assign(share=counts / max(len(frame), 1))
+    return means.assign(share=counts / max(len(samples.correct), 1))
 
 
 def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
@@ -56,13 +56,14 @@ def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
         table = reliability(samples)
         _draw_bins(upper, table)
         _draw_shares(lower, table)
-        upper.set_title(f"{row.label}\nECE {100 * _gap(table):.1f} %")
+        upper.set_title(f"{row.label}\nECE {_gap(samples)}")
     figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
-def _gap(table: pd.DataFrame) -> float:
-    return (table["share"] * (table["confidence"] - table["accuracy"]).abs()).sum()
+def _gap(samples: Samples) -> str:
+    error = expected_calibration_error(samples.confidence.astype(float), samples.correct)
+    return f"{100 * error:.1f} %" if math.isfinite(error) else "is not a number"
 
 
 def _draw_bins(axes: Axes, table: pd.DataFrame) -> None:
