@@ -47,6 +47,7 @@ def test_table_and_records(capsys, tmp_path):
     assert domains["correct"].sum() == batches["correct"].sum()
     summary = json.loads((directory / "summary.json").read_text())
     assert summary["finished"]
+    assert len(summary["code_digest"]) == 64
     assert summary["mean_error"] == pytest.approx(domains["error"].mean())
     assert summary["pooled_error"] == pytest.approx(1 - domains["correct"].sum() / 100)
 

@@ -8,6 +8,7 @@ import inspect
 import json
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,11 @@ class Experiment:
         """Where the method's class is written."""
         return inspect.getfile(type(self.adapting_method))
 
+    @cached_property
+    def code(self) -> str:
+        """Digest of this package's code and the method's, as it was when first asked for."""
+        return code_digest(self.method_file)
+
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is."""
         config = self.config.to_mapping()
@@ -126,7 +132,7 @@ class Experiment:
         facts["weights_sha256"] = self.backbone.weights_sha256
         facts["source"] = self.source and self.source.dataset.digest()
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
-        facts["code"] = code_digest(self.method_file)
+        facts["code"] = self.code
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -306,7 +312,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
             experiment.device.type,
             torch.__version__,
         ],
-        "code": code_digest(experiment.method_file),
+        "code": experiment.code,
     }
     return PreparationCache(facts)
 
@@ -362,5 +368,6 @@ def _summary(
         "weights_sha256": experiment.backbone.weights_sha256,
         "cloud_weights_sha256": experiment.cloud and experiment.cloud.weights_sha256,
         "fingerprint": experiment.fingerprint(),
+        "code_digest": experiment.code,
         "environment": environment(experiment.device),
     }

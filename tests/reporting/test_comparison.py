@@ -6,7 +6,7 @@ import pytest
 from tests.reporting.fake_runs import DOMAINS, write_run
 from tta.errors import UserError
 from tta.reporting.comparison import compare
-from tta.reporting.comparison_tables import MISSING, cost_table
+from tta.reporting.comparison_tables import MISSING, cost_table, error_table
 from tta.reporting.records import find_runs
 
 
@@ -112,6 +112,48 @@ def test_two_runs_of_one_seed_stay_apart(tmp_path, compared):
     labels = [row.label for row in comparison.rows]
     assert len(set(labels)) == 2
     assert all(label.startswith("bn (seed 1, run ") for label in labels)
+
+
+ENVIRONMENT = {"device": "cpu", "device_name": "x86_64", "threads": 1, "torch": "2.9"}
+
+
+def test_seeds_of_unlike_code_and_packages_are_named(tmp_path, compared):
+    for seed, code in ((1, "a"), (2, "b")):
+        write_run(tmp_path, "bn", seed=seed, code_digest=code, environment=ENVIRONMENT)
+        newer = ENVIRONMENT | {"torch": f"2.{seed}"}
+        write_run(tmp_path, "tent", seed=seed, code_digest="a", environment=newer)
+        write_run(tmp_path, "source", seed=seed, code_digest="a", environment=ENVIRONMENT)
+    (comparison,) = compared()
+    assert {row.label: row.unlike for row in comparison.rows} == {
+        "bn": ["code"],
+        "tent": ["torch"],
+        "source": [],
+    }
+    for table in (error_table(comparison, "error"), cost_table(comparison)):
+        assert "seeds were run with different code: bn" in table.notes
+        assert "seeds were run with different torch: tent" in table.notes
+    assert comparison.figures["source_ratio"].notna().all()
+
+
+def test_records_without_a_digest_go_by_their_revision(tmp_path, compared):
+    for seed, revision in ((1, "old"), (2, "new")):
+        write_run(tmp_path, "bn", seed=seed, environment={"git_revision": revision})
+        write_run(tmp_path, "tent", seed=seed, environment={})
+    (comparison,) = compared()
+    assert {row.label: row.unlike for row in comparison.rows} == {"bn": ["code"], "tent": []}
+
+
+def test_time_and_memory_of_unlike_machines_are_not_averaged(tmp_path, compared):
+    for seed in (1, 2):
+        write_run(tmp_path, "source", seed=seed, environment=ENVIRONMENT)
+        write_run(tmp_path, "bn", seed=seed, environment=ENVIRONMENT | {"threads": seed})
+    (comparison,) = compared()
+    names = ["ms_per_image", "source_ratio", "memory_mib", "extra_memory_mib"]
+    assert comparison.figures.loc["bn", names].isna().all()
+    assert comparison.figures.loc["source", "ms_per_image"] > 0
+    assert comparison.figures.loc["bn", "forwards"] == 1.0
+    expected = "seeds were run with different threads, so time and memory are not compared: bn"
+    assert expected in cost_table(comparison).notes
 
 
 def test_unfinished_runs_are_last_and_never_best(tmp_path, compared):

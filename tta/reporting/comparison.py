@@ -15,6 +15,8 @@ from tta.reporting.protocol import by_protocol, describe
 from tta.reporting.records import Run
 from tta.reporting.rows import Row, rows_of
 
+MACHINE_COSTS = ("ms_per_image", "memory_mib", "memory_rise_mib")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -81,7 +83,7 @@ class Comparison:
         plain = next((row for row in self.rows if row.summary["method"] == "source"), None)
         known = pd.DataFrame(np.nan, figures.index, figures.columns)
         for row in self.rows if plain else ():
-            if _machine(row) == _machine(plain):
+            if row.machine == plain.machine:
                 known.loc[row.label] = figures.loc[plain.label]
         return known
 
@@ -120,9 +122,14 @@ def _find_baseline(rows: Sequence[Row], name: str) -> str:
 
 
 def _figures(row: Row) -> dict[str, float]:
-    """Return means over seeds; NaN where a seed's figure is unknown or not a number."""
+    """Return means over seeds; NaN where a seed's figure is unknown or not a number.
+
+    So are time and memory where the seeds ran on unlike machines.
+    """
     means = row.figures("mean_error")
     cost = pd.DataFrame([_cost(run) for run in row.runs]).mean(skipna=False)
+    if row.machine is None:
+        cost[list(MACHINE_COSTS)] = np.nan
     return {
         "seeds": len(row.runs),
         "mean": means.mean(),
@@ -145,8 +152,3 @@ def _cost(run: Run) -> dict[str, float]:
         "memory_rise_mib": summary["cost"].get("memory_rise_bytes", np.nan) / 2**20,
         "upload_fraction": summary.get("upload_fraction", np.nan),
     }
-
-
-def _machine(row: Row) -> tuple[object, ...]:
-    environment = row.summary.get("environment", {})
-    return tuple(environment.get(name) for name in ("device", "device_name", "threads"))

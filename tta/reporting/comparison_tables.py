@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -56,7 +57,8 @@ def error_table(comparison: Comparison, metric: str) -> Table:
     bold = pd.DataFrame(False, cells.index, cells.columns)
     for header, domain in (domains | {"mean": "mean"}).items():
         bold[header] = best[domain].to_numpy()
-    return Table("errors", cells, bold, [_protocol(comparison, metric), BOLD_NOTE])
+    notes = [_protocol(comparison, metric), BOLD_NOTE, *unlike_notes(comparison.rows)]
+    return Table("errors", cells, bold, notes)
 
 
 def cost_table(comparison: Comparison) -> Table:
@@ -82,7 +84,7 @@ def cost_table(comparison: Comparison) -> Table:
         "15 bins, NLL in nats and Brier score (0 to 2) are means over domains, "
         f"{MISSING} where a run's outputs were not all numbers"
     )
-    return Table("cost", cells, None, [note])
+    return Table("cost", cells, None, [note, *unlike_notes(comparison.rows)])
 
 
 def paired_table(comparison: Comparison) -> Table:
@@ -152,6 +154,20 @@ def source_data(row: Row) -> str:
     if needs is None:
         return MISSING
     return next((words for need, words in SOURCE_NEEDS.items() if need in needs), "no")
+
+
+def unlike_notes(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence on rows whose seeds were not all run with the same code or machine."""
+    groups = defaultdict(list)
+    for row in rows:
+        if row.unlike:
+            groups[", ".join(row.unlike).replace("_", " "), row.machine is None].append(row.label)
+    return [
+        f"seeds were run with different {names}"
+        + (", so time and memory are not compared" if apart else "")
+        + f": {'; '.join(labels)}"
+        for (names, apart), labels in groups.items()
+    ]
 
 
 def _protocol(comparison: Comparison, metric: str) -> str:

@@ -106,6 +106,7 @@ def _frame(comparison: Comparison) -> pd.DataFrame:
             "predicts": [row.summary["predicts"] for row in rows],
             "source_data": [source_data(row) for row in rows],
             "finished": [row.finished for row in rows],
+            "seeds_differ_in": [", ".join(row.unlike) for row in rows],
         },
         [row.label for row in rows],
     )
@@ -149,6 +150,7 @@ def _method(comparison: Comparison, position: int) -> dict[str, object]:
         "predicts": row.summary["predicts"],
         "source_data": source_data(row),
         "finished": row.finished,
+        "seeds_differ_in": row.unlike,
         "domains": _plain(comparison.errors.loc[label]),
         "best_or_tied": _plain(comparison.best.loc[label]),
         "figures": _plain(comparison.figures.loc[label]),

@@ -24,6 +24,8 @@ OPTIONS = (
     "memory_format",
 )
 """What namesakes may differ in beside their hyper-parameters: in the summary, in the options."""
+MACHINE = ("device", "device_name", "threads")
+"""What time and memory depend on, in a summary's ``environment``."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,20 @@ class Row:
         return all(run.summary.get("finished", False) for run in self.runs)
 
     @cached_property
+    def unlike(self) -> list[str]:
+        """What the runs were not all made with alike: ``code``, names of the environment."""
+        made_with = [_made_with(run) for run in self.runs]
+        names = dict.fromkeys(name for facts in made_with for name in facts)
+        return [name for name in names if len({str(facts.get(name)) for facts in made_with}) > 1]
+
+    @property
+    def machine(self) -> tuple[object, ...] | None:
+        """Where the runs were made; None where that is not the same for all of them."""
+        if set(MACHINE) & set(self.unlike):
+            return None
+        return tuple(self.summary.get("environment", {}).get(name) for name in MACHINE)
+
+    @cached_property
     def domain_errors(self) -> pd.DataFrame:
         """Errors, one row per seed and one column per domain."""
         errors = {run.summary["seed"]: run.domain_errors() for run in self.runs}
@@ -63,6 +79,12 @@ class Row:
     def figures(self, name: str) -> pd.Series:
         """Return one figure of the summaries, by seed."""
         return pd.Series({run.summary["seed"]: run.summary[name] for run in self.runs}, dtype=float)
+
+
+def _made_with(run: Run) -> dict[str, Any]:
+    facts = dict(run.summary.get("environment", {}))
+    revision = facts.pop("git_revision", None)
+    return {"code": run.summary.get("code_digest", revision), **facts}
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:

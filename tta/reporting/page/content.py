@@ -11,7 +11,7 @@ import yaml
 
 from tta.errors import UserError
 from tta.reporting.comparison import Comparison
-from tta.reporting.comparison_tables import MISSING, source_data
+from tta.reporting.comparison_tables import MISSING, source_data, unlike_notes
 from tta.reporting.pictures.along_stream import curve, domain_bands
 from tta.reporting.rows import Row
 
@@ -44,6 +44,7 @@ def section(comparison: Comparison, metric: str, window: int) -> dict[str, Any]:
         "metric": metric,
         "window": window,
         "columns": _columns(comparison),
+        "notes": unlike_notes(comparison.rows),
         "bands": next((method["bands"] for method in methods if method["bands"]), []),
         "methods": methods,
     }
