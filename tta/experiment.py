@@ -257,8 +257,8 @@ def execute(
     started = time.perf_counter()
     experiment.method.start(experiment.source, _preparation(experiment, saved))
     prepare_seconds = time.perf_counter() - started
-    recorder = make_recorder(experiment, directory, progress, saved)
-    checkpoints = make_checkpoints(experiment, recorder, directory, saved)
+    recorder = make_recorder(experiment, directory, progress, saved, memory)
+    checkpoints = make_checkpoints(experiment, recorder, directory, saved, memory)
     if saved is not None:
         experiment.method.load_state_dict(saved.method)
         directory.cut_back(saved.sizes)

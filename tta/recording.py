@@ -9,6 +9,7 @@ import torch
 
 from tta.reporting.checkpoint import Checkpoints, SavedRun, saved_bytes
 from tta.reporting.collapse import CollapseWatch
+from tta.reporting.memory import PeakMemory
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.trackers import open_tracker
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def make_recorder(
-    experiment: Experiment, directory: RunDirectory, progress: bool, saved: SavedRun | None
+    experiment: Experiment,
+    directory: RunDirectory,
+    progress: bool,
+    saved: SavedRun | None,
+    memory: PeakMemory,
 ) -> Recorder:
     """Return the recorder of a run whose method is prepared, where a checkpoint left it."""
     labels = experiment.stream.labels()
@@ -33,7 +38,7 @@ def make_recorder(
         progress,
         experiment.stream.encoded_bytes,
         experiment.backbone.passes,
-        _watch(experiment, labels),
+        _watch(experiment, labels, memory),
         open_tracker(experiment.config.track, directory.path, experiment.resolved(), position),
     )
     if saved is not None:
@@ -41,7 +46,11 @@ def make_recorder(
     return recorder
 
 
-def _watch(experiment: Experiment, labels: np.ndarray) -> CollapseWatch:
+def _watch(experiment: Experiment, labels: np.ndarray, memory: PeakMemory) -> CollapseWatch:
+    def initial(positions: np.ndarray) -> np.ndarray:
+        with memory.paused():
+            return initial_predictions(experiment, positions)
+
     return CollapseWatch(
         experiment.plan,
         labels,
@@ -49,7 +58,7 @@ def _watch(experiment: Experiment, labels: np.ndarray) -> CollapseWatch:
         experiment.method.outputs,
         experiment.adapting_method.backbone,
         experiment.backbone,
-        lambda positions: initial_predictions(experiment, positions),
+        initial,
     )
 
 
@@ -71,7 +80,11 @@ def initial_predictions(experiment: Experiment, positions: np.ndarray) -> np.nda
 
 
 def make_checkpoints(
-    experiment: Experiment, recorder: Recorder, directory: RunDirectory, saved: SavedRun | None
+    experiment: Experiment,
+    recorder: Recorder,
+    directory: RunDirectory,
+    saved: SavedRun | None,
+    memory: PeakMemory,
 ) -> Checkpoints:
     """Return what saves a run whose method is prepared."""
     preparation = experiment.adapting_method.preparation()
@@ -85,4 +98,5 @@ def make_checkpoints(
         preparation=preparation if is_new else None,
         first_bytes=saved_bytes(preparation),
         resumed_at=[*saved.resumed_at, saved.position] if saved else [],
+        apart=memory.paused,
     )

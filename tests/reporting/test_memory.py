@@ -3,6 +3,10 @@ import sys
 import pytest
 import torch
 
+from tta import recording
+from tta.config import RunConfig
+from tta.experiment import run
+from tta.reporting import checkpoint
 from tta.reporting.memory import PeakMemory
 
 MIB = 2**20
@@ -21,3 +25,42 @@ def test_the_peak_is_that_since_the_start():
     assert after.rise() < 8 * MIB
     assert after.bytes() < peak - 80 * MIB
     assert held[0] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is set back on Linux alone")
+def test_what_is_held_in_a_pause_does_not_count():
+    memory = PeakMemory(torch.device("cpu"))
+    own = torch.ones(32 * MIB, dtype=torch.uint8)
+    del own
+    before = memory.rise()
+    with memory.paused():
+        snapshot = torch.ones(128 * MIB, dtype=torch.uint8)
+        del snapshot
+    assert before <= memory.rise() < before + 8 * MIB
+    own = torch.ones(96 * MIB, dtype=torch.uint8)
+    assert memory.rise() > 88 * MIB
+    assert own[0] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is set back on Linux alone")
+def test_checkpoints_and_the_verdict_are_no_memory_of_a_run(tmp_path, monkeypatch):
+    calls = []
+
+    def made_heavy(module, name):
+        function = getattr(module, name)
+
+        def heavy(*arguments):
+            calls.append(name)
+            ballast = torch.ones(512 * MIB, dtype=torch.uint8)
+            assert ballast[0] == 1
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, heavy)
+
+    made_heavy(checkpoint, "write_state")
+    made_heavy(recording, "initial_predictions")
+    collapses = {"method": "tent", "set": {"lr": 1.0}, "domains": ("fog", "contrast")}
+    options = {"num_samples": 320, "batch_size": 32, "checkpoint_every": 10}
+    summary = run(RunConfig(**collapses, **options, output=str(tmp_path)))
+    assert {"write_state", "initial_predictions"} == set(calls)
+    assert summary["cost"]["memory_rise_bytes"] < 256 * MIB

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,6 +64,8 @@ class Checkpoints:
         preparation: written once, beside the first checkpoint; None for none.
         first_bytes: expected size of the first checkpoint.
         resumed_at: positions at which the run went on.
+        apart: context in which a checkpoint is made, such as
+            :meth:`tta.reporting.memory.PeakMemory.paused`.
     """
 
     def __init__(
@@ -75,10 +79,12 @@ class Checkpoints:
         preparation: dict[str, Any] | None = None,
         first_bytes: int = 0,
         resumed_at: list[int] | None = None,
+        apart: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.recorder, self.method, self.directory = recorder, method, directory
         self.images, self.every, self.preparation = images, every, preparation
         self.resumed_at = resumed_at or []
+        self.apart = apart
         self.seconds = 0.0
         self._batches = 0
         self._last = time.perf_counter()
@@ -99,6 +105,14 @@ class Checkpoints:
     def save(self, position: int) -> None:
         """Write a checkpoint; the run is between two batches and goes on at ``position``."""
         started = time.perf_counter()
+        with self.apart():
+            self._write(position)
+        self._last = time.perf_counter()
+        self._interval = _interval(self._last - started)
+        self.seconds += self._last - started
+        self.recorder.restart_clock()
+
+    def _write(self, position: int) -> None:
         fingerprint = self.directory.path.name
         if self.preparation is not None:
             write_state(self.directory.path / "prepared.pt", self.preparation, fingerprint)
@@ -111,10 +125,6 @@ class Checkpoints:
         }
         state["sizes"] = self.directory.sync()
         write_state(self.directory.path / "state.pt", state, fingerprint)
-        self._last = time.perf_counter()
-        self._interval = _interval(self._last - started)
-        self.seconds += self._last - started
-        self.recorder.restart_clock()
 
 
 def _interval(seconds: float) -> float:

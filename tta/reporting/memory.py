@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,11 +27,24 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        self._greatest = 0
+        self._start()
+        self._before = self.bytes()
+
+    def _start(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
         elif sys.platform == "linux":
             _set_back()
-        self._before = self.bytes()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what is held only meanwhile, such as snapshots that are no part of a method."""
+        self._greatest = self.bytes()
+        try:
+            yield
+        finally:
+            self._start()
 
     def rise(self) -> int:
         """Return by how many bytes the peak is above what was held at the start.
@@ -40,6 +55,10 @@ class PeakMemory:
 
     def bytes(self) -> int:
         """Return the peak so far."""
+        return max(self._greatest, self._latest())
+
+    def _latest(self) -> int:
+        """Return the peak since the latest start."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         mark = _high_water_mark()
