@@ -211,8 +211,12 @@ def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
             another process that writes the same run.
         KeyboardInterrupt: interrupted by the user; a valid partial record has been written.
     """
-    experiment = build(config)
-    path = experiment.path()
+    return run_experiment(build(config), progress)
+
+
+def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, Any]:
+    """Do what :func:`run` does, with parts that are at hand; they can be run once."""
+    config, path = experiment.config, experiment.path()
     if RunDirectory.is_done(path) and not config.force:
         return _finished(path)
     with RunDirectory(path) as directory:

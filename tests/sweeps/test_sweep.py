@@ -1,6 +1,7 @@
 """Sweeps from end to end, on processes of this machine and on Ray."""
 
 import importlib.util
+import json
 import os
 import signal
 import threading
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tta.config import RunConfig
 from tta.run import main as run_main
 from tta.sweep import main
+from tta.sweeps.cells import run_cell_apart
 
 FOUR = """
 domains: [contrast, pixelate]
@@ -103,6 +106,32 @@ def test_a_dry_run_lists_and_estimates_and_writes_nothing(tmp_path, capsys):
     assert "method=tnet seed=1: unknown method 'tnet'" in printed
     assert "4 cells, about" in printed
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_goes_on_after_a_cell_that_fails(tmp_path, capsys):
+    fails = write_method(tmp_path, "Fails", "raise MemoryError('no room')")
+    grid = write_grid(tmp_path, FOUR)
+    text = Path(grid).read_text().replace("[source, bn]", f"['{fails}', source]")
+    Path(grid).write_text(text.replace("seed: [1, 2]", "seed: [1]"))
+    assert main([grid, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "MemoryError: no room" in printed
+    assert "method=source seed=1: missing, about" in printed
+
+
+def test_a_cell_run_apart_sends_its_files_whatever_a_probe_says(tmp_path, monkeypatch):
+    picks = iter(["fp32", "bf16"])
+    monkeypatch.setattr(
+        "tta.precision._relative_time", lambda *arguments: 0.5 + (next(picks) == "fp32")
+    )
+    options = {"domains": ("contrast",), "num_samples": 20, "batch_size": 10}
+    config = RunConfig(method="source", precision="auto", output=str(tmp_path), **options)
+    finished, files = run_cell_apart(config, frozenset())
+    assert {"done", "summary.json"} < files.keys()
+    summary = json.loads(files["summary.json"])
+    assert summary["precision"] == "fp32"
+    assert finished.path.endswith(summary["fingerprint"])
+    assert next(picks) == "bf16"
 
 
 def test_bad_grids_end_with_one_line(tmp_path, capsys):

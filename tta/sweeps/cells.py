@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
 
@@ -56,9 +56,16 @@ def run_cell(config: RunConfig) -> Finished:
     """Run a configuration, or what is left of it; a finished one is not run again."""
     from tta.experiment import run
 
-    summary = run(dataclasses.replace(config, resume=not config.force))
+    return _finished(run(_resuming(config)), config.output)
+
+
+def _resuming(config: RunConfig) -> RunConfig:
+    return dataclasses.replace(config, resume=not config.force)
+
+
+def _finished(summary: dict[str, Any], output: str) -> Finished:
     return Finished(
-        path=Path(summary["path"]).relative_to(config.output).as_posix(),
+        path=Path(summary["path"]).relative_to(output).as_posix(),
         reused=summary["reused"],
         mean_error=summary["mean_error"],
         collapsed=summary.get("collapsed_at_batch") is not None,
@@ -78,16 +85,19 @@ def run_cell_apart(
         What is left of it, or the path alone where that is among ``done``, and the run
         directory's files by their path below it.
     """
-    from tta.experiment import build
+    from tta.experiment import build, run_experiment
 
     with tempfile.TemporaryDirectory() as folder:
         config = dataclasses.replace(config, output=folder)
-        path = build(config).path().relative_to(folder).as_posix()
+        # Built once: another probe of --precision auto may choose another run directory.
+        experiment = build(_resuming(config))
+        path = experiment.path().relative_to(folder).as_posix()
         if path in done and not config.force:
             return path, {}
-        finished = run_cell(config)
-        found = [file for file in Path(folder, path).rglob("*") if file.is_file()]
-        names = [file.relative_to(Path(folder, path)).as_posix() for file in found]
+        finished = _finished(run_experiment(experiment), folder)
+        root = Path(folder, finished.path)
+        found = [file for file in root.rglob("*") if file.is_file()]
+        names = [file.relative_to(root).as_posix() for file in found]
         files = {name: file.read_bytes() for name, file in zip(names, found, strict=True)}
     return finished, files
 
