@@ -6,10 +6,14 @@ import dataclasses
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from tta.errors import UserError
+from torch import Tensor
+
+from tta.evaluation import evaluate
 from tta.experiment import Experiment, build, preparation_cache
 from tta.reporting.run_directory import RunDirectory
+from tta.stream import Batch
 from tta.sweeps.cells import one_line
 from tta.sweeps.grid import Cell
 
@@ -38,7 +42,7 @@ def estimates(cells: Iterable[Cell]) -> Iterator[Estimate]:
     for cell in cells:
         try:
             yield _estimate(cell, known)
-        except UserError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it is this cell's alone
             yield Estimate(cell, None, one_line(error))
 
 
@@ -55,16 +59,22 @@ def _estimate(cell: Cell, known: dict[str, tuple[float, float]]) -> Estimate:
 
 def _measure(experiment: Experiment) -> tuple[float, float]:
     """Return the seconds of preparing, and of one batch."""
-    steps = MEASURED * experiment.config.window
     started = time.perf_counter()
     experiment.method.start(experiment.source, preparation_cache(experiment))
-    prepared = time.perf_counter()
-    batches = iter(experiment.stream)
-    for turn, batch in zip(range(2 * steps), batches, strict=False):
-        if turn == steps:
-            warm = time.perf_counter()
-        experiment.method.step(batch.images).cpu()
-    ended = time.perf_counter()
-    if turn < steps:  # a stream too short to warm up
-        return prepared - started, (ended - prepared) / (turn + 1)
-    return prepared - started, (ended - warm) / (turn + 1 - steps)
+    clock = _Clock()
+    warm_up = MEASURED * experiment.config.window
+    evaluate(experiment.method, islice(experiment.stream, 2 * warm_up), clock)
+    count = len(clock.times) - 1
+    first = warm_up if count > warm_up else 0  # the stream may be too short to warm up
+    return clock.times[0] - started, (clock.times[-1] - clock.times[first]) / (count - first)
+
+
+class _Clock:
+    """Observer that waits for every batch's outputs and notes the time, first of the start."""
+
+    def __init__(self) -> None:
+        self.times = [time.perf_counter()]
+
+    def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None) -> None:
+        outputs.cpu()
+        self.times.append(time.perf_counter())
