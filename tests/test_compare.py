@@ -60,6 +60,10 @@ def test_accuracy(runs, capsys):
     (flipped,) = [line for line in text.splitlines() if line.startswith("| bn ")]
     first, second = (float(cells(line)[-2]) for line in (bn, flipped))
     assert first + second == pytest.approx(100, abs=0.011)
+    text = printed(capsys, runs, "--metric", "accuracy", "--baseline", "bn", "--tables", "errors")
+    differences = [cells(line)[-1] for line in text.splitlines()[2:4]]
+    assert differences[0] == "+0.00"
+    assert differences[1].startswith("-")
 
 
 def test_latex_and_html_escape_names(runs, capsys):

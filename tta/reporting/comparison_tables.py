@@ -12,6 +12,7 @@ from tta.reporting.comparison import Comparison
 from tta.reporting.published import beside_ours
 from tta.reporting.rows import Row
 from tta.reporting.statistics import LEVEL, MINIMUM_DOMAINS
+from tta.reporting.tables import as_metric
 
 MISSING = "–"
 SOURCE_NEEDS = {
@@ -40,20 +41,20 @@ class Table:
 def error_table(comparison: Comparison, metric: str) -> Table:
     """Return methods by domains, in percent; the best and what is tied with it in bold."""
     figures, best = comparison.figures, comparison.best
-    sign, offset = (1, 0) if metric == "error" else (-1, 1)
+    rates = as_metric(figures[["mean", "pooled"]], metric)
     domains = {
         f"domain {name}" if name in ("mean", "pooled", "rank") else name: name
         for name in comparison.domains
     }
     cells = _methods(comparison.rows)
     for header, domain in domains.items():
-        cells[header] = _percent(offset + sign * comparison.errors[domain])
-    cells["mean"] = _with_deviation(_percent(offset + sign * figures["mean"]), figures["std"])
-    cells["pooled"] = _percent(offset + sign * figures["pooled"])
+        cells[header] = _percent(as_metric(comparison.errors[domain], metric))
+    cells["mean"] = _with_deviation(_percent(rates["mean"]), figures["std"])
+    cells["pooled"] = _percent(rates["pooled"])
     cells["rank"] = _text(figures["rank"], "{:.2f}")
     if comparison.baseline is not None:
         column = f"difference to {comparison.baseline}"
-        cells[column] = _text(100 * sign * figures["difference"], "{:+.2f}")
+        cells[column] = _text(100 * (rates["mean"] - rates["mean"][comparison.baseline]), "{:+.2f}")
     bold = pd.DataFrame(False, cells.index, cells.columns)
     for header, domain in (domains | {"mean": "mean"}).items():
         bold[header] = best[domain].to_numpy()
@@ -118,11 +119,10 @@ def published_table(comparison: Comparison, published: pd.DataFrame, metric: str
         beside_ours(comparison, published),
         columns=["label", "ours", "theirs", "differs", "citation", "remarks"],
     )
-    sign, offset = (1, 0) if metric == "error" else (-1, 1)
+    rates = as_metric(entries[["ours", "theirs"]].astype(float), metric)
     cells = pd.DataFrame({"method": entries["label"]})
-    cells["ours"] = _percent(offset + sign * entries["ours"].astype(float))
-    cells["published"] = _percent(offset + sign * entries["theirs"].astype(float))
-    cells["difference"] = _text(100 * sign * (entries["ours"] - entries["theirs"]), "{:+.2f}")
+    cells["ours"], cells["published"] = _percent(rates["ours"]), _percent(rates["theirs"])
+    cells["difference"] = _text(100 * (rates["ours"] - rates["theirs"]), "{:+.2f}")
     cells["their protocol differs in"] = entries["differs"].replace("", "nothing recorded")
     cells["citation"], cells["remarks"] = entries["citation"], entries["remarks"]
     note = f"mean {metric} in % of this table and of the papers, and their difference in points"

@@ -77,7 +77,6 @@ TABLE_FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": _latex,
     "html": _html,
 }
-DATA_FORMATS = ("csv", "json")
 
 
 def render_tables(tables: Sequence[Table], form: str) -> str:

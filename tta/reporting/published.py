@@ -11,6 +11,7 @@ import pandas as pd
 from tta.errors import UserError
 from tta.reporting.comparison import Comparison
 from tta.reporting.rows import Row
+from tta.reporting.tables import as_metric
 
 COLUMNS = (
     "citation",
@@ -73,7 +74,6 @@ def beside_ours(comparison: Comparison, published: pd.DataFrame) -> list[dict[st
 
 
 def _beside(row: Row, comparison: Comparison, entry: dict[str, Any]) -> dict[str, Any]:
-    value = entry["value"] / 100
     ours = row.summary | {"severity": comparison.protocol["severity"]}
     differs = [
         f"{name.replace('_', ' ')} {entry[name]}"
@@ -85,7 +85,7 @@ def _beside(row: Row, comparison: Comparison, entry: dict[str, Any]) -> dict[str
     return {
         "label": row.label,
         "ours": float(comparison.figures.loc[row.label, "mean"]),
-        "theirs": value if entry["metric"] == "error" else 1 - value,
+        "theirs": as_metric(entry["value"] / 100, entry["metric"]),
         "differs": ", ".join(differs),
         "citation": entry["citation"],
         "remarks": entry["remarks"],

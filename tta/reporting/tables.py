@@ -40,6 +40,16 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
 
 
+def as_metric(error: Any, metric: str) -> Any:
+    """Return error rates as ``error`` or ``accuracy``; accuracies, the other way round.
+
+    Args:
+        error: fractions: a number, a series or a table.
+        metric: ``error`` or ``accuracy``.
+    """
+    return error if metric == "error" else 1 - error
+
+
 def domain_table(summary: dict[str, Any]) -> str:
     """Return the per-domain table of one run, with what the method counts."""
     counters = list(summary["counters"])

@@ -14,6 +14,7 @@ from tta.reporting.comparison import Comparison
 from tta.reporting.comparison_tables import MISSING, source_data, unlike_notes
 from tta.reporting.pictures.along_stream import curve, domain_bands
 from tta.reporting.rows import Row
+from tta.reporting.tables import as_metric
 
 MAXIMUM_POINTS = 1500
 """Points of one curve; longer ones are thinned out evenly."""
@@ -84,8 +85,8 @@ def _method(comparison: Comparison, row: Row, metric: str, window: int) -> dict[
 
 
 def _rate(error: float, metric: str, best: bool = False, deviation: float = np.nan) -> dict:
-    value = 100 * (error if metric == "error" else 1 - error)
-    return _cell(value, 2, bool(best), "" if pd.isna(deviation) else f" ± {100 * deviation:.2f}")
+    spread = "" if pd.isna(deviation) else f" ± {100 * deviation:.2f}"
+    return _cell(100 * as_metric(error, metric), 2, bool(best), spread)
 
 
 def _cell(value: float, digits: int, best: bool = False, suffix: str = "") -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _curve(row: Row, metric: str, window: int) -> dict[str, Any]:
         return {"curve": None, "bands": [], "fault": str(error)}
     points = curve(batches, window)
     kept = np.unique(np.linspace(0, len(points) - 1, MAXIMUM_POINTS).astype(int))
-    running = 100 * (points["running"] if metric == "error" else 1 - points["running"])
+    running = 100 * as_metric(points["running"], metric)
     return {
         "curve": {
             "position": points["position"].iloc[kept].round(1).tolist(),

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tta.reporting.pictures.style import line_styles, new_figure
 from tta.reporting.rows import Row
+from tta.reporting.tables import as_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,13 +56,10 @@ def draw_along_stream(rows: Sequence[Row], metric: str, width: float, window: in
     _draw_bands(axes, domain_bands(tables[rows[0].label]))
     for label, batches in tables.items():
         points = curve(batches, window)
-        per_batch, running = (
-            100 * (points[name] if metric == "error" else 1 - points[name])
-            for name in ("error", "running")
-        )
+        rates = 100 * as_metric(points[["error", "running"]], metric)
         colour = styles[label]["color"]
-        axes.plot(points["position"], per_batch, color=colour, linewidth=0.4, alpha=0.25)
-        axes.plot(points["position"], running, label=label, **styles[label])
+        axes.plot(points["position"], rates["error"], color=colour, linewidth=0.4, alpha=0.25)
+        axes.plot(points["position"], rates["running"], label=label, **styles[label])
     axes.set_xlabel("images seen")
     axes.set_ylabel(f"{metric} (%), mean of {window} batches")
     axes.set_ylim(bottom=0)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tta.reporting.comparison import Comparison
 from tta.reporting.pictures.style import new_figure
+from tta.reporting.tables import as_metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def draw_heat_map(comparison: Comparison, metric: str, width: float) -> Figure:
     """Return the figures of every domain and their mean, the best and its ties in bold."""
     table = comparison.errors.assign(mean=comparison.figures["mean"])
-    values = 100 * (table if metric == "error" else 1 - table).to_numpy()
+    values = 100 * as_metric(table, metric).to_numpy()
     rows, columns = values.shape
     figure = new_figure(width, 0.9 + 0.24 * rows)
     axes = figure.add_subplot()

@@ -10,6 +10,7 @@ import pandas as pd
 from tta.errors import UserError
 from tta.reporting.comparison import Comparison
 from tta.reporting.pictures.style import marker_styles, new_figure
+from tta.reporting.tables import as_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,8 +47,7 @@ def draw_trade_off(comparison: Comparison, metric: str, cost: str, width: float)
     ).dropna(subset=[cost])
     if figures.empty:
         raise UserError(f"no run has recorded {COSTS[cost]}; run again with --force")
-    sign, offset = (1, 0) if metric == "error" else (-1, 1)
-    values = 100 * (offset + sign * figures["mean"])
+    values = 100 * as_metric(figures["mean"], metric)
     figure = new_figure(width, 0.62 * width + 0.4)
     axes = figure.add_subplot()
     front = pareto_front(figures[cost].to_numpy(), -figures["mean"].to_numpy())
@@ -79,8 +79,7 @@ def draw_uploads(comparison: Comparison, metric: str, width: float) -> Figure:
     uploading = figures["upload_fraction"].notna()
     if not uploading.any():
         raise UserError("none of these runs uploads images; run --method cema")
-    sign, offset = (1, 0) if metric == "error" else (-1, 1)
-    values = 100 * (offset + sign * figures["mean"])
+    values = 100 * as_metric(figures["mean"], metric)
     figure = new_figure(width, 0.62 * width + 0.4)
     axes = figure.add_subplot()
     titles = pd.Series({row.label: row.summary["title"] for row in comparison.rows})
