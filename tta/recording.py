@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
+from tta.assembly import Experiment
 from tta.reporting.checkpoint import Checkpoints, SavedRun, saved_bytes
 from tta.reporting.collapse import CollapseWatch
 from tta.reporting.memory import PeakMemory
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.trackers import open_tracker
-
-if TYPE_CHECKING:
-    from tta.experiment import Experiment
 
 
 def make_recorder(
@@ -36,10 +32,12 @@ def make_recorder(
         experiment.device,
         directory,
         progress,
-        experiment.stream.encoded_bytes,
-        experiment.backbone.passes,
-        _watch(experiment, labels, memory),
-        open_tracker(experiment.config.track, directory.path, experiment.resolved(), position),
+        encoded_bytes=experiment.stream.encoded_bytes,
+        passes=experiment.backbone.passes,
+        watch=_watch(experiment, labels, memory),
+        tracker=open_tracker(
+            experiment.config.track, directory.path, experiment.resolved(), position
+        ),
     )
     if saved is not None:
         recorder.load_state_dict(saved.recorder)

@@ -85,7 +85,8 @@ def run_cell_apart(
         What is left of it, or the path alone where that is among ``done``, and the run
         directory's files by their path below it.
     """
-    from tta.experiment import build, run_experiment
+    from tta.assembly import build
+    from tta.experiment import run_experiment
 
     with tempfile.TemporaryDirectory() as folder:
         config = dataclasses.replace(config, output=folder)

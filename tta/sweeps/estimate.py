@@ -10,8 +10,9 @@ from itertools import islice
 
 from torch import Tensor
 
+from tta.assembly import Experiment, build
 from tta.evaluation import evaluate
-from tta.experiment import Experiment, build, preparation_cache
+from tta.experiment import preparation_cache
 from tta.reporting.run_directory import RunDirectory
 from tta.stream import Batch
 from tta.sweeps.cells import one_line
