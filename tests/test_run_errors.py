@@ -37,6 +37,21 @@ def refused(capsys, tmp_path, monkeypatch):
     return run
 
 
+def raises(error: Exception) -> None:
+    raise error
+
+
+@pytest.fixture
+def refused_while_running(refused, monkeypatch):
+    """Let the run itself fail, and return the one line of error."""
+
+    def run(fail) -> str:
+        monkeypatch.setattr("tta.experiment.run", lambda *_, **__: fail())
+        return refused()
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -185,3 +200,21 @@ def test_unwritable_output(refused, tmp_path):
 def test_user_file_without_the_class(refused, tmp_path):
     (tmp_path / "mine.py").write_text("class Mine: pass\n")
     assert "no subclass of tta.methods.Method named 'Mine'" in refused("--method", "mine.py:Mine")
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda: torch.empty(1 << 50),  # bytes: the allocator of a CPU refuses
+        lambda: raises(MemoryError()),
+        lambda: raises(torch.cuda.OutOfMemoryError("CUDA out of memory")),
+        lambda: raises(RuntimeError("MPS backend out of memory")),
+    ],
+)
+def test_out_of_memory(refused_while_running, fail):
+    assert "out of memory; use a smaller --batch-size" in refused_while_running(fail)
+
+
+def test_other_errors_of_torch_are_not_taken_for_lack_of_memory(refused_while_running):
+    with pytest.raises(RuntimeError, match="shape"):
+        refused_while_running(lambda: raises(RuntimeError("shape mismatch")))

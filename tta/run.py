@@ -81,7 +81,9 @@ def _run(config: RunConfig, as_json: bool) -> int:
             file=sys.stderr,
         )
         return EXIT_INTERRUPTED
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
         raise UserError(
             "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
         ) from error
@@ -92,6 +94,15 @@ def _run(config: RunConfig, as_json: bool) -> int:
             "predicted, many were shown; see tta/reporting/collapse.py"
         )
     return 0
+
+
+def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    import torch
+
+    # On a CPU, torch has no class of its own for it.
+    kinds = (MemoryError, torch.cuda.OutOfMemoryError)
+    words = ("can't allocate memory", "out of memory")
+    return isinstance(error, kinds) or any(word in str(error) for word in words)
 
 
 if __name__ == "__main__":
