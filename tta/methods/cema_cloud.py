@@ -35,7 +35,7 @@ class CemaCloudParams:
     )
     foundation_lr: float = param(2.5e-4, "learning rate of the foundation model", minimum=0.0)
     edge_lr: float = param(2.5e-3, "learning rate of the edge's copy", minimum=0.0)
-    momentum: float = param(0.9, "momentum of both (SGD)", minimum=0.0, maximum=1.0)
+    momentum: float = param(0.9, "momentum of both (SGD)", minimum=0.0, below=1.0)
     entropy_weight: float = param(3.0, "weight of the edge's entropy", minimum=0.0)
     kl_weight: float = param(3.0, "weight of the divergence from the foundation", minimum=0.0)
     cross_entropy_weight: float = param(1.0, "weight of the hard pseudo-labels", minimum=0.0)

@@ -44,7 +44,7 @@ class Memo(AveragedViews):
 
         optimizer: str = param("sgd", "optimiser", choices=("adam", "sgd"))
         lr: float = param(5e-3, "learning rate", minimum=0.0)
-        momentum: float = param(0.0, "momentum (SGD) or beta1 (Adam)", minimum=0.0, maximum=1.0)
+        momentum: float = param(0.0, "momentum (SGD) or beta1 (Adam)", minimum=0.0, below=1.0)
         nesterov: bool = param(False, "Nesterov momentum (SGD)")
 
     def configure(self) -> None:

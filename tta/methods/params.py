@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -19,14 +20,26 @@ def param(
     choices: tuple[Any, ...] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
+    below: float | None = None,
 ) -> Any:
-    """Declare one hyper-parameter of a ``Params`` dataclass."""
+    """Declare one hyper-parameter of a ``Params`` dataclass; numbers must be finite.
+
+    Args:
+        default: value where none is given.
+        help: what it is, in a few words.
+        unit: that it is counted in.
+        choices: the only values, if they can be listed.
+        minimum: least value of a number, or of each in a tuple.
+        maximum: greatest value.
+        below: bound that the value stays below.
+    """
     metadata = {
         "help": help,
         "unit": unit,
         "choices": choices,
         "minimum": minimum,
         "maximum": maximum,
+        "below": below,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -37,7 +50,7 @@ class OptimizerParams:
 
     optimizer: str = param("adam", "optimiser", choices=("adam", "sgd"))
     lr: float = param(1e-3, "learning rate", minimum=0.0)
-    momentum: float = param(0.9, "momentum (SGD) or beta1 (Adam)", minimum=0.0, maximum=1.0)
+    momentum: float = param(0.9, "momentum (SGD) or beta1 (Adam)", minimum=0.0, below=1.0)
     nesterov: bool = param(True, "Nesterov momentum (SGD)")
     weight_decay: float = param(0.0, "weight decay", minimum=0.0)
 
@@ -70,17 +83,16 @@ def _convert(value: Any, hint: Any, label: str) -> Any:
     for kind in types:
         if get_origin(kind) is tuple:
             return _convert(value, kind, label)
-    if isinstance(value, bool) and bool in types:
+    if (bool in types and isinstance(value, bool)) or (str in types and isinstance(value, str)):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if float in types:
-            return float(value)
-        if int in types and value == int(value):
-            return int(value)
-    if isinstance(value, str):
-        return _convert_text(value, types, label)
+    number = _number(value)
+    if number is not None and float in types:
+        return float(number)
+    if number is not None and int in types and number == int(number):
+        return int(number)
     names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in types)
-    raise UserError(f"parameter {label} must be {names}, but got {value!r}")
+    finite = "finite " if isinstance(value, float) and not math.isfinite(value) else ""
+    raise UserError(f"parameter {label} must be {finite}{names}, but got {value!r}")
 
 
 def _convert_list(value: Any, kind: Any, label: str) -> tuple[Any, ...]:
@@ -89,21 +101,20 @@ def _convert_list(value: Any, kind: Any, label: str) -> tuple[Any, ...]:
     return tuple(_convert(item, kind, label) for item in value)
 
 
-def _convert_text(value: str, types: tuple[Any, ...], label: str) -> Any:
-    # YAML 1.1 reads "1e-3" as text, so numbers are tried here too.
-    if str in types:
-        return value
-    if float in types or int in types:
+def _number(value: Any) -> int | float | None:
+    """Return a finite number; None for anything else."""
+    if isinstance(value, str):
         try:
-            return _convert(float(value), types[0] if len(types) == 1 else float | None, label)
+            value = float(value)  # YAML 1.1 reads "1e-3" as text
         except ValueError:
-            pass
-    names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in types)
-    raise UserError(f"parameter {label} must be {names}, but got {value!r}")
+            return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
 
 
 def _check_range(value: Any, metadata: Mapping[str, Any], label: str) -> None:
-    choices, low, high = (metadata.get(key) for key in ("choices", "minimum", "maximum"))
+    choices = metadata.get("choices")
     if choices is not None and value not in choices:
         known = ", ".join(str(choice) for choice in choices)
         raise UserError(f"parameter {label} must be one of {known}, but got {value!r}")
@@ -113,6 +124,10 @@ def _check_range(value: Any, metadata: Mapping[str, Any], label: str) -> None:
         for item in value:
             _check_range(item, metadata, label)
         return
-    if low is not None and value < low or high is not None and value > high:
+    low, high, below = (metadata.get(key) for key in ("minimum", "maximum", "below"))
+    too_low = low is not None and value < low
+    too_high = high is not None and value > high or below is not None and value >= below
+    if too_low or too_high:
         bounds = f"between {low} and {high}" if high is not None else f"at least {low}"
+        bounds += f" and below {below}" if below is not None else ""
         raise UserError(f"parameter {label} must be {bounds}, but got {value!r}")
