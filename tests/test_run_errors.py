@@ -196,6 +196,23 @@ def test_yaml_files(refused, tmp_path):
     assert "batch_size must be int" in refused("--config", "a.yaml")
     (tmp_path / "a.yaml").write_text("- tent")
     assert "must hold a mapping" in refused("--config", "a.yaml")
+    (tmp_path / "a.yaml").write_text("set: 3")
+    assert "set must be dict" in refused("--config", "a.yaml", "--set", "lr=1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1: foo", "'a.yaml' has 1 where a name is expected"),
+        ("set: {1: 2}", "'a.yaml' has 1 where a name is expected"),
+        ("on: tent", "'a.yaml' has True where a name is expected; put it in quotes"),
+        ("domains: [1, 2]", "domains must list names, but got [1, 2]; quote numbers"),
+        ("dirichlet: .inf", "--dirichlet must be finite"),
+    ],
+)
+def test_yaml_of_the_wrong_kind(refused, tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    assert message in refused("--config", "a.yaml")
 
 
 def test_unwritable_output(refused, tmp_path):

@@ -6,7 +6,8 @@ This module imports neither torch nor timm, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -266,7 +267,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return the options in a YAML file.
 
     Raises:
-        UserError: the file is missing or is not a mapping.
+        UserError: the file is missing or is not a mapping, or a name in it is not text.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -277,7 +278,32 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{str(path)!r} is not valid YAML: {place}") from error
     if not isinstance(values, dict):
         raise UserError(f"{str(path)!r} must hold a mapping of option names to values")
+    for name in _names(values):
+        if not isinstance(name, str):
+            raise UserError(
+                f"{str(path)!r} has {name!r} where a name is expected; put it in quotes"
+            )
     return values
+
+
+def _names(values: Any) -> Iterator[Any]:
+    """Yield the keys of all mappings in what YAML has read."""
+    if isinstance(values, dict):
+        yield from values
+        values = list(values.values())
+    if isinstance(values, list):
+        for value in values:
+            yield from _names(value)
+
+
+def with_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by name with the hyper-parameters ``settings`` over those in ``set``."""
+    before = values.get("set")
+    if before is None:
+        before = {}
+    if not isinstance(before, Mapping):  # left for the check of types to refuse
+        return dict(values)
+    return {**values, "set": {**before, **settings}}
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
@@ -285,6 +311,8 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     choices, minimum = field.metadata["choices"], field.metadata["minimum"]
     if choices and value not in choices:
         raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{flag} must be finite, but got {value}")
     if minimum is not None and value is not None and not value >= minimum:
         raise UserError(f"{flag} must be at least {minimum}, but got {value}")
 
@@ -299,3 +327,5 @@ def _check_type(name: str, value: Any, hint: Any, origin: str) -> None:
     if isinstance(value, bool) and bool not in kinds or not isinstance(value, accepted):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise UserError(f"{origin}: {name} must be {expected}, but got {value!r}")
+    if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
+        raise UserError(f"{origin}: {name} must list names, but got {list(value)!r}; quote numbers")

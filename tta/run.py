@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tta.cli import EXIT_INTERRUPTED, Parser, add_config_options, guarded, parse_settings
-from tta.config import RunConfig, read_yaml
+from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
 
 
@@ -60,10 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config(options: dict[str, Any], file: Path | None) -> RunConfig:
     values = read_yaml(file) if file else {}
-    settings = parse_settings(options.pop("set", []))
-    if settings:
-        before = values.get("set", {})
-        values["set"] = {**(before if isinstance(before, dict) else {}), **settings}
+    values = with_settings(values, parse_settings(options.pop("set", [])))
     origin = f"{str(file)!r}" if file else "the command line"
     return RunConfig.from_mapping({**values, **options}, origin)
 

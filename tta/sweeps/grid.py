@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tta.config import RunConfig, read_yaml
+from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
 
 PARAMETER = "set."
@@ -80,4 +80,4 @@ def _merged(shared: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
         for name, value in point.items()
         if name.startswith(PARAMETER)
     }
-    return {**shared, **values, "set": {**(shared.get("set") or {}), **settings}}
+    return with_settings({**shared, **values}, settings)
