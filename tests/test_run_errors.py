@@ -226,6 +226,25 @@ def test_user_file_without_the_class(refused, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\nimport nowhere_to_be_found\n", "line 2 (ModuleNotFoundError: No module named"),
+        ("x = 1\n\ndef f(:\n", "line 3 (SyntaxError: "),
+        ("def f():\n    return y\n\nf()\n", "line 2 (NameError: name 'y' is not defined"),
+        ("from tta.methods import Method\nclass Mine(Method): pass\n", "such as name = 'mine'"),
+        (
+            "from tta.methods import Method\nclass Mine(Method):\n"
+            "    name = 'mine'\n    class Params: lr: float = 1\n",
+            "Mine.Params in 'mine.py' is no dataclass",
+        ),
+    ],
+)
+def test_user_file_that_is_not_whole(refused, tmp_path, text, message):
+    (tmp_path / "mine.py").write_text(text)
+    assert message in refused("--method", "mine.py:Mine", "--params")
+
+
+@pytest.mark.parametrize(
     "fail",
     [
         lambda: torch.empty(1 << 50),  # bytes: the allocator of a CPU refuses

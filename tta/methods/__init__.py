@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
+from types import ModuleType
 
 from tta.errors import UserError
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
@@ -72,7 +75,8 @@ def find_method(name: str) -> type[Method]:
         name: a registered name, or ``path/to/file.py:ClassName`` for a method of one's own.
 
     Raises:
-        UserError: there is no such name, file or class, or the class is not a Method.
+        UserError: there is no such name, file or class, the file cannot be imported, or the class
+            is no whole Method.
     """
     path, colon, class_name = name.rpartition(":")
     if not (colon and path.endswith(".py")):
@@ -83,15 +87,40 @@ def find_method(name: str) -> type[Method]:
 def _from_file(path: Path, class_name: str) -> type[Method]:
     if not path.is_file():
         raise UserError(f"method file {str(path)!r} does not exist; give path/to/file.py:ClassName")
-    spec = importlib.util.spec_from_file_location(f"tta_user_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # noqa: S101 - a .py file has a loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up while the class is made
-    spec.loader.exec_module(module)
-    found = getattr(module, class_name, None)
+    found = getattr(_imported(path), class_name, None)
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(
             f"{str(path)!r} has no subclass of tta.methods.Method named {class_name!r}; "
             "check the name after the colon"
         )
+    if not isinstance(getattr(found, "name", None), str):
+        raise UserError(
+            f"class {class_name} in {str(path)!r} has no name; give it one, such as "
+            f"name = {class_name.lower()!r}"
+        )
+    if not dataclasses.is_dataclass(found.Params):
+        raise UserError(
+            f"{class_name}.Params in {str(path)!r} is no dataclass; put "
+            "@dataclass(frozen=True) above it"
+        )
     return found
+
+
+def _imported(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tta_user_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # noqa: S101 - a .py file has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up while the class is made
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[spec.name]
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == spec.origin]
+        line = lines[-1] if lines else getattr(error, "lineno", None)
+        cure = "install it" if isinstance(error, ModuleNotFoundError) else "mend the file"
+        raise UserError(
+            f"method file {str(path)!r} fails in line {line} "
+            f"({type(error).__name__}: {error}); {cure}"
+        ) from error
+    return module
