@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from tta.backbones import create_backbone
 from tta.datasets import open_dataset
 from tta.datasets.rotated_digits import WEIGHTS
 from tta.errors import UserError
+from tta.reporting.lock import FolderLock
 from tta.run import main
 from tta.source_models import own_weights, save_source_model
 from tta.training import Recipe, initial_backbone, train
@@ -138,7 +141,30 @@ def test_another_held_out_domain_is_trained_once(tmp_path, monkeypatch):
     assert file.startswith(str(tmp_path))
     monkeypatch.setattr("tta.source_models.train", None)  # a second training would fail
     assert own_weights(dataset) == file
+    dataset.backbone = "test_vit"
+    with pytest.raises(TypeError):  # another model needs another training
+        own_weights(dataset)
+    dataset.backbone = "test_resnet.r160_in1k"
+    monkeypatch.setattr("tta.source_models.code_digest", lambda: "edited")
+    with pytest.raises(TypeError):
+        own_weights(dataset)
     backbone = create_backbone(dataset.backbone, weights=file, num_classes=10)
     assert len(backbone.domain_heads) == 5
     assert own_weights(open_dataset("digits-r")) == str(WEIGHTS)
     assert own_weights(RandomImages(SIZE)) is None
+
+
+def test_who_comes_second_waits_for_the_training_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("tta.source_models._key", lambda *_: "key")
+    monkeypatch.setattr("tta.source_models.train", None)  # the second would fail
+    folder = tmp_path / "source_models" / "digits-r_15-key"
+    folder.mkdir(parents=True)
+    lock = FolderLock(folder)
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(own_weights, open_dataset("digits-r:15"))
+        time.sleep(0.3)
+        assert not second.done()
+        (folder / "model.safetensors").touch()
+        lock.release()
+        assert second.result(timeout=10) == str(folder / "model.safetensors")

@@ -16,11 +16,12 @@ import tta
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import INSTANCE_AWARE
 from tta.backbones.domain_heads import PREFIX
-from tta.cache import cache_folder
+from tta.cache import cache_folder, code_digest
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.subset import split_validation
 from tta.errors import UserError
 from tta.ops.instance_aware import THRESHOLD, instance_aware_layers
+from tta.reporting.lock import FolderLock
 from tta.training import Recipe, initial_backbone, train
 
 
@@ -63,10 +64,14 @@ def make_folder(path: Path) -> None:
         if not os.access(path.parent, os.W_OK):
             raise PermissionError(13, "permission denied")
     except OSError as error:
-        raise UserError(
-            f"cannot write {str(path)!r} ({error.strerror}); choose another folder: --output, or "
-            "$TTA_CACHE_DIR for what is trained at first use"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {str(path)!r} ({error.strerror}); choose another folder: --output, or "
+        "$TTA_CACHE_DIR for what is trained at first use"
+    )
 
 
 def own_weights(dataset: Dataset) -> str | None:
@@ -79,18 +84,38 @@ def own_weights(dataset: Dataset) -> str | None:
         return dataset.weights
     recipe = Recipe()
     source = open_dataset(dataset.source)
-    name = f"{dataset.name.replace(':', '_')}-{_key(source, recipe)}.safetensors"
-    path = cache_folder() / "source_models" / name
+    folder = f"{dataset.name.replace(':', '_')}-{_key(dataset, source, recipe)}"
+    path = cache_folder() / "source_models" / folder / "model.safetensors"
     if not path.is_file():
-        print(f"training the source model of {dataset.name} once, into {path}", file=sys.stderr)
         make_folder(path)
+        _train_once(dataset, source, recipe, path)
+    return str(path)
+
+
+def _train_once(dataset: Dataset, source: Dataset, recipe: Recipe, path: Path) -> None:
+    """Train and save, or wait for another process that does."""
+    try:
+        lock = FolderLock(path.parent, wait=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        if path.is_file():
+            return
+        print(f"training the source model of {dataset.name} once, into {path}", file=sys.stderr)
         training, _ = split_validation(source, recipe.validation_fraction, recipe.seed)
         backbone = initial_backbone(dataset.backbone, dataset.num_classes, seed=recipe.seed)
         train(backbone, training, recipe, progress=True)
         save_source_model(backbone, path, source.domains, recipe)
-    return str(path)
+    finally:
+        lock.release()
 
 
-def _key(source: Dataset, recipe: Recipe) -> str:
-    facts = {"data": source.digest(), "recipe": dataclasses.asdict(recipe), "tta": tta.__version__}
+def _key(dataset: Dataset, source: Dataset, recipe: Recipe) -> str:
+    facts = {
+        "data": source.digest(),
+        "backbone": dataset.backbone,
+        "classes": dataset.num_classes,
+        "recipe": dataclasses.asdict(recipe),
+        "code": code_digest(),
+    }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]

@@ -17,18 +17,20 @@ class FolderLock:
 
     Args:
         folder: an existing folder; the file ``lock`` in it is removed on release.
+        wait: until no other process holds the lock.
 
     Raises:
-        UserError: another process holds the lock.
+        UserError: another process holds the lock, and ``wait`` is not set.
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wait: bool = False) -> None:
         self.path = folder / "lock"
+        kind = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         while True:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._file, kind)
             except BlockingIOError as error:
                 os.close(self._file)
                 raise UserError(
