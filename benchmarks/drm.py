@@ -30,7 +30,7 @@ from torchvision.transforms.functional import resize
 from tqdm import tqdm
 
 from tta.backbones.backbone import Backbone
-from tta.datasets import LEAVE_ONE_OUT, Dataset, open_dataset
+from tta.datasets import Dataset, leaves_one_out, open_dataset
 from tta.datasets.rotated_digits import ANGLES, RotatedDigits
 from tta.datasets.subset import Subset, split_validation
 from tta.evaluation import evaluate
@@ -271,7 +271,7 @@ def run(benchmark: Benchmark, held_out: str, seed: int) -> Cell:
 
 def leave_out(benchmark: Benchmark, held_out: str) -> tuple[Dataset, Dataset]:
     """Return the source domains and the target domain."""
-    if benchmark.dataset in LEAVE_ONE_OUT:
+    if leaves_one_out(benchmark.dataset):
         target = open_dataset(f"{benchmark.dataset}:{held_out}")
         return open_dataset(target.source), target
     whole = open_dataset(benchmark.dataset)

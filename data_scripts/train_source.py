@@ -27,7 +27,7 @@ import torch
 
 from tta.backbones.backbone import Backbone
 from tta.cli import Parser, guarded
-from tta.datasets import LEAVE_ONE_OUT, Dataset, open_dataset
+from tta.datasets import Dataset, leaves_one_out, open_dataset
 from tta.datasets.subset import Subset, split_validation
 from tta.errors import UserError, did_you_mean
 from tta.source import SourceData
@@ -71,7 +71,7 @@ def training_domains(specification: str, held_out: str | None) -> Dataset:
     Raises:
         UserError: there is no such data set or domain.
     """
-    if held_out and specification in LEAVE_ONE_OUT:
+    if held_out and leaves_one_out(specification):
         specification, held_out = f"{specification}:{held_out}", None
     dataset = open_dataset(specification)
     dataset = open_dataset(dataset.source) if dataset.source else dataset

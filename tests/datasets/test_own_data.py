@@ -1,13 +1,16 @@
 """Streams of one's own: arrays and folders."""
 
+from importlib.metadata import EntryPoint
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tests.assets import asset
+from tests.fakes import RandomImages
 from tta.corruptions import CORRUPTIONS, corrupt
-from tta.datasets import open_dataset
+from tta.datasets import DATASETS, open_dataset
 from tta.errors import UserError
 
 
@@ -116,3 +119,22 @@ def test_corruptions_of_a_folder_that_does_not_fit(tmp_path, path, words):
     (tmp_path / "void").mkdir()
     with pytest.raises(UserError, match=words):
         open_dataset(f"folder@gen:{path and tmp_path / path}")
+
+
+class PublishedElsewhere(RandomImages):
+    """A data set of another package, which takes a path."""
+
+    argument = "path"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(domains=(path,))
+
+
+def test_a_dataset_by_entry_point_takes_what_it_says(monkeypatch):
+    location = f"{__name__}:PublishedElsewhere"
+    point = EntryPoint("elsewhere", location, "tta.datasets")
+    monkeypatch.setattr(DATASETS, "_published", lambda: {"elsewhere": point})
+    monkeypatch.setattr(DATASETS, "_objects", {})
+    assert open_dataset("elsewhere:here").domains == ("here",)
+    with pytest.raises(UserError, match="write elsewhere:PATH"):
+        open_dataset("elsewhere")

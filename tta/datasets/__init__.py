@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from tta.datasets.base import NATURAL, Dataset
-from tta.datasets.folder import CorruptedFolder
-from tta.datasets.stored import StoredDataset, data_folder, optional_data_folder
 from tta.errors import UserError, did_you_mean
 from tta.registry import Registry
 
-__all__ = ["DATASETS", "NATURAL", "Dataset", "open_dataset"]
+__all__ = ["DATASETS", "NATURAL", "Dataset", "leaves_one_out", "open_dataset"]
 
-DATASETS: Registry[Callable[..., Dataset]] = Registry(
+DATASETS: Registry[type[Dataset]] = Registry(
     "dataset",
     {
         "arrays": "tta.datasets.arrays:ArrayDataset",
@@ -52,28 +49,6 @@ DATASETS: Registry[Callable[..., Dataset]] = Registry(
 )
 
 
-OWN = ("arrays", "folder", "folder@gen")
-"""Data sets that need the path of the user's files."""
-LEAVE_ONE_OUT = (
-    "digits-r",
-    "digits-r-source",
-    "office-home",
-    "office-home-source",
-    "pacs",
-    "pacs-source",
-)
-"""Data sets that take the domain to hold out of training where others take a path."""
-CHOICE = (
-    "ccc",
-    "ccc-cifar10",
-    "ccc-cifar100",
-    "domainnet126",
-    "domainnet126-source",
-    "imagenet",
-)
-"""Data sets that take a choice of their own there: options, a source domain, or whose classes."""
-
-
 def open_dataset(specification: str, data_dir: str | Path | None = None) -> Dataset:
     """Return the data set that ``NAME``, ``KIND:PATH`` or ``NAME:CHOICE`` stands for.
 
@@ -85,15 +60,17 @@ def open_dataset(specification: str, data_dir: str | Path | None = None) -> Data
         UserError: an unknown name, a path where none belongs or none where one belongs, or
             data that cannot be read.
     """
-    name, _, path = specification.partition(":")
+    name, _, argument = specification.partition(":")
     if name not in DATASETS:
         raise UserError(f"unknown dataset {name!r}; {did_you_mean(name, DATASETS)}")
-    if bool(path) != (name in OWN) and name not in LEAVE_ONE_OUT + CHOICE:
-        form = f"{name} takes no path" if path else f"write {name}:PATH"
-        raise UserError(f"cannot open dataset {specification!r}; {form}")
     dataset = DATASETS[name]
-    if isinstance(dataset, type) and issubclass(dataset, StoredDataset):
-        return dataset(path, data_folder(data_dir))
-    if isinstance(dataset, type) and issubclass(dataset, CorruptedFolder):
-        return dataset(path, optional_data_folder(data_dir))
-    return dataset(path)
+    if argument and dataset.argument == "none":
+        raise UserError(f"cannot open dataset {specification!r}; {name} takes no path")
+    if not argument and dataset.argument == "path":
+        raise UserError(f"cannot open dataset {specification!r}; write {name}:PATH")
+    return dataset.open(argument, data_dir)
+
+
+def leaves_one_out(specification: str) -> bool:
+    """Return whether ``:DOMAIN`` may follow, the domain to hold out of training."""
+    return specification in DATASETS and DATASETS[specification].argument == "held_out"

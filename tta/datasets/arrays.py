@@ -26,6 +26,8 @@ class ArrayDataset(Dataset):
         UserError: a missing file or key, another shape or type, or unequal lengths.
     """
 
+    argument = "path"
+
     def __init__(self, path: str) -> None:
         arrays = read_arrays(Path(path))
         self.name = f"arrays:{Path(path).name}"

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ class Dataset(ABC):
     """Images of several domains.
 
     Attributes:
+        argument: what may follow ``NAME:`` in a specification: "none", the "path" of the user's
+            files (which must), the domain "held_out" of training, or another "choice".
         name: identity of the data, as in records; data made differently has another name.
         domains: names in the published order.
         severities: available severities; ``(0,)`` for natural domains.
@@ -69,6 +71,7 @@ class Dataset(ABC):
         decoded_cache: folder in which decoded image files are kept, or None.
     """
 
+    argument: ClassVar[Literal["none", "path", "held_out", "choice"]] = "none"
     name: str
     domains: tuple[str, ...]
     severities: tuple[int, ...] = (NATURAL,)
@@ -90,6 +93,16 @@ class Dataset(ABC):
     length: int | None = None
     costly: bool = False
     decoded_cache: Path | None = None
+
+    @classmethod
+    def open(cls, argument: str, data_dir: str | Path | None) -> Dataset:
+        """Return the data set that a specification stands for.
+
+        Args:
+            argument: what follows ``NAME:``, or "".
+            data_dir: folder of the published data sets; None for ``$TTA_DATA_DIR``.
+        """
+        return cls() if cls.argument == "none" else cls(argument)
 
     @abstractmethod
     def labels(self, domain: str, severity: int) -> np.ndarray:

@@ -88,6 +88,7 @@ class ContinuallyChanging(GeneratedDataset):
     Images can be asked for once :meth:`calibrate` has been called.
     """
 
+    argument = "choice"
     domains = ("ccc",)
     in_order = True
     length = LENGTH

@@ -58,7 +58,7 @@ class _Digits(Dataset):
     source = "digits"
     preset = "digits-c"
 
-    def __init__(self, path: str = "", *, source_split: bool) -> None:
+    def __init__(self, *, source_split: bool) -> None:
         images, labels = load_digits_rgb()
         self.rows = split_rows(source_split)
         self._images = images[torch.from_numpy(self.rows)]
@@ -77,7 +77,7 @@ class SourceDigits(_Digits):
     name = "digits"
     domains = ("clean",)
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__(source_split=True)
 
 
@@ -91,7 +91,7 @@ class CorruptedDigits(_Digits):
     costly = True
     provenance = {"frost": frost_source(None)}
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__(source_split=False)
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:

@@ -29,6 +29,7 @@ class DomainFolders(ClassFolders):
 
     root: ClassVar[str]
     base_name: ClassVar[str]
+    argument = "held_out"
     resizing = Resizing(squash=True)
     batch_size = 32
 

@@ -42,6 +42,7 @@ class _DomainNet126(StoredDataset, ImageFileDataset):
         get="domainnet126",
         metric="accuracy",
     )
+    argument = "choice"
     resizing = Resizing(256 / 224, squash=True)
     batch_size = 128
 

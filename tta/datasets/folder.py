@@ -18,6 +18,7 @@ from tta.datasets.base import NATURAL
 from tta.datasets.generated import CorruptedImageFiles
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.images import IMAGE_SUFFIXES
+from tta.datasets.stored import optional_data_folder
 from tta.errors import UserError
 
 
@@ -30,6 +31,8 @@ class FolderDataset(ImageFileDataset):
     Raises:
         UserError: the folder is missing or holds no such images.
     """
+
+    argument = "path"
 
     def __init__(self, path: str) -> None:
         root = _existing(path)
@@ -72,6 +75,7 @@ class CorruptedFolder(CorruptedImageFiles):
         UserError: the folder is missing or holds no such images.
     """
 
+    argument = "path"
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
@@ -85,6 +89,10 @@ class CorruptedFolder(CorruptedImageFiles):
         self.classes = _classes(self._files)
         self.num_classes = len(self.classes)
         self._labels = _numbered(self._files, self.classes)
+
+    @classmethod
+    def open(cls, argument: str, data_dir: str | Path | None) -> CorruptedFolder:
+        return cls(argument, optional_data_folder(data_dir))
 
     def labels(self, domain: str, severity: int) -> np.ndarray:
         return self._labels

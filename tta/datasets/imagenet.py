@@ -79,6 +79,7 @@ class ImageNetTrain(ImageNetFolders):
     Below the data folder: ``imagenet/train/<wnid>/*.JPEG``.
     """
 
+    argument = "choice"
     name = "imagenet"
     domains = ("train",)
     root = "imagenet/train"

@@ -37,6 +37,7 @@ def _turned(angle: str, source_split: bool) -> Tensor:
 class _RotatedDigits(Dataset):
     """One split of the scans at some angles."""
 
+    argument = "held_out"
     num_classes = 10
     backbone = "test_resnet.r160_in1k"
     batch_size = 32

@@ -59,6 +59,10 @@ class StoredDataset(Dataset):
         self.data_dir = data_dir
         self.num_classes = self.facts.classes
 
+    @classmethod
+    def open(cls, argument: str, data_dir: str | Path | None) -> StoredDataset:
+        return cls(argument, data_folder(data_dir))
+
     def fault(self, problem: str) -> UserError:
         """Return an error that names the cure beside the problem."""
         return UserError(f"{problem}; {self.cure}")
