@@ -19,7 +19,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tta.cli import EXIT_INTERRUPTED, Parser, guarded
+from tta.cores import core_count
 from tta.errors import UserError
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell, read_grid
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the grid, and return the exit status."""
     options = _parser().parse_args(arguments)
     cells = read_grid(options.grid)
-    options.workers = min(options.workers or os.cpu_count() or 1, len(cells))
+    options.workers = min(options.workers or core_count(), len(cells))
     if options.dry_run:
         return _dry_run(cells, options.workers)
     outcomes = []

@@ -58,6 +58,12 @@ def test_image_files_are_the_same_for_any_number_of_workers(folder):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_no_more_workers_than_cores_that_may_be_used(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
+    assert default_workers(True, torch.device("cuda")) == 1
+
+
 def test_corruptions_are_the_same_for_any_number_of_workers(tmp_path):
     cifar_binary(tmp_path / "cifar-10-batches-bin", {"test_batch.bin": 10_000}, label_bytes=1)
     data = open_dataset("cifar10-c@gen", tmp_path)

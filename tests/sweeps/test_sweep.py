@@ -13,7 +13,7 @@ import pytest
 from tta.config import RunConfig
 from tta.run import main as run_main
 from tta.sweep import main
-from tta.sweeps.cells import run_cell_apart
+from tta.sweeps.cells import Outcome, run_cell_apart
 
 FOUR = """
 domains: [contrast, pixelate]
@@ -132,6 +132,17 @@ def test_a_cell_run_apart_sends_its_files_whatever_a_probe_says(tmp_path, monkey
     assert summary["precision"] == "fp32"
     assert finished.path.endswith(summary["fingerprint"])
     assert next(picks) == "bf16"
+
+
+def test_workers_share_the_cores_that_they_may_use(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5}, raising=False)
+    threads = []
+    monkeypatch.setattr("tta.sweeps.local._Worker.__init__", lambda _, share: threads.append(share))
+    monkeypatch.setattr("tta.sweeps.local._Worker.run", lambda _, cell: Outcome(cell, None))
+    monkeypatch.setattr("tta.sweeps.local._Worker.close", lambda _: None)
+    assert main([write_grid(tmp_path, FOUR)]) == 1
+    assert threads == [1, 1]
 
 
 def test_bad_grids_end_with_one_line(tmp_path, capsys):

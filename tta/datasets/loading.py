@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from tta.cores import core_count
 from tta.errors import UserError
 
 Item = TypeVar("Item")
@@ -85,5 +85,4 @@ def default_workers(costly: bool, device: torch.device) -> int:
     """
     if not costly or device.type == "cpu":
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(MOST_WORKERS, cores or 1)
+    return min(MOST_WORKERS, core_count())

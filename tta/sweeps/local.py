@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
+from tta.cores import core_count
 from tta.sweeps.cells import Outcome, one_line, run_cell
 from tta.sweeps.grid import Cell
 
@@ -23,7 +24,7 @@ def run_locally(cells: Sequence[Cell], workers: int) -> Iterator[Outcome]:
         cells: what to run.
         workers: processes; the cores are divided among them.
     """
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, core_count() // workers)
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     pool = ThreadPoolExecutor(workers)
     for _ in range(workers):
