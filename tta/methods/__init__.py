@@ -118,9 +118,9 @@ def _imported(path: Path) -> ModuleType:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == spec.origin]
         line = lines[-1] if lines else getattr(error, "lineno", None)
+        place = f" in line {line}" if line else ""
         cure = "install it" if isinstance(error, ModuleNotFoundError) else "mend the file"
         raise UserError(
-            f"method file {str(path)!r} fails in line {line} "
-            f"({type(error).__name__}: {error}); {cure}"
+            f"method file {str(path)!r} fails{place} ({type(error).__name__}: {error}); {cure}"
         ) from error
     return module
