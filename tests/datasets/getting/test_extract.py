@@ -92,3 +92,11 @@ def test_a_damaged_archive_leaves_nothing(name, tmp_path):
     with pytest.raises(UserError, match="is damaged"):
         extract(tmp_path / name, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_python_that_cannot_look_for_unsafe_members_unpacks_nothing(tmp_path, monkeypatch):
+    tar_of(tmp_path / "a.tar", ("x", b"0", ""))
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(UserError, match="use Python 3.10.12"):
+        extract(tmp_path / "a.tar", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

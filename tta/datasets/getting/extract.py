@@ -17,7 +17,7 @@ def extract(archive: Path, folder: Path) -> None:
 
     Raises:
         UserError: the archive is damaged, or has a member that would land outside ``folder``, a
-            link that leads there, or a device.
+            link that leads there, or a device; or this Python is too old to look for them.
     """
     aside = folder / f".{archive.name}.unpacking"
     shutil.rmtree(aside, ignore_errors=True)
@@ -33,6 +33,11 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def _extract_tar(archive: Path, folder: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise UserError(
+            f"this Python cannot unpack {str(archive)!r} safely; use Python 3.10.12, 3.11.4 or "
+            "newer, or unpack it by hand"
+        )
     try:
         with tarfile.open(archive, "r:*") as members:
             members.extractall(folder, filter="data")
