@@ -14,7 +14,6 @@ from tta.corruptions.filters import (
     gaussian_matrix,
     gaussian_weights,
     resample,
-    resampling_matrix,
 )
 from tta.corruptions.pixels import truncate
 from tta.corruptions.random import ImageRandom
@@ -52,9 +51,4 @@ def gaussian_blur(images: Tensor, sigma: float, random: ImageRandom) -> Tensor:
 
 def smooth(images: Tensor, sigma: float) -> Tensor:
     """Filter uint8 images with a Gaussian cut at four sigmas, nearest border, truncated."""
-    return truncate(resample(images, _smoothing_matrix(images.shape[-1], sigma)))
-
-
-@lru_cache(maxsize=32)
-def _smoothing_matrix(side: int, sigma: float) -> Tensor:
-    return resampling_matrix(gaussian_matrix(side, sigma, "nearest", truncate=4.0))
+    return truncate(resample(images, gaussian_matrix(images.shape[-1], sigma)))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
-from tta.corruptions.filters import gaussian_matrix, resample, resampling_matrix
+from tta.corruptions.filters import gaussian_matrix, resample
 from tta.corruptions.pixels import truncate
 from tta.corruptions.random import ImageRandom
 
@@ -28,7 +26,8 @@ def elastic_transform(
     levels = bilinear(images.float(), rows, columns, "mirror")
     if strength:
         noise = random.bits16(2, side, side).double().mul_(2).add_(1 - 2**16).mul_(2.0**-16)
-        shifts = resample(noise, _displacement_matrix(side, smoothing)).mul_(strength)
+        smoother = gaussian_matrix(side, smoothing, "reflect", truncate=3.0)
+        shifts = resample(noise, smoother).mul_(strength)
         shifts = shifts.float()
         grid = torch.arange(side, dtype=torch.float32, device=images.device)
         levels = bilinear(levels, shifts[:, 1] + grid[:, None], shifts[:, 0] + grid, "reflect")
@@ -57,11 +56,6 @@ def _affine_sources(side: int, jitter: float, random: ImageRandom) -> tuple[Tens
         return positions.mul_(_AFFINE_STEPS).round_().div_(_AFFINE_STEPS).float()
 
     return sources(second, -1), sources(first, 1)
-
-
-@lru_cache(maxsize=8)
-def _displacement_matrix(side: int, sigma: float) -> Tensor:
-    return resampling_matrix(gaussian_matrix(side, sigma, "reflect", truncate=3.0))
 
 
 def bilinear(levels: Tensor, rows: Tensor, columns: Tensor, mode: str) -> Tensor:

@@ -8,6 +8,8 @@ the order of summation.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -65,12 +67,16 @@ def gaussian_weights(sigma: float, radius: int) -> Tensor:
     return weights / weights.sum()
 
 
-def gaussian_matrix(side: int, sigma: float, mode: str, truncate: float) -> Tensor:
-    """Return the float64 [side, side] operator of a Gaussian filter cut at ``truncate`` sigmas."""
+@lru_cache(maxsize=64)
+def gaussian_matrix(
+    side: int, sigma: float, mode: str = "nearest", truncate: float = 4.0
+) -> Tensor:
+    """Return a Gaussian filter cut at ``truncate`` sigmas for ``resample``: [side, side]."""
     radius = int(truncate * sigma + 0.5)
     window = gaussian_weights(sigma, radius).repeat(side, 1)
     sources = border_indices(side, radius, mode).unfold(0, 2 * radius + 1, 1)
-    return torch.zeros(side, side, dtype=torch.float64).scatter_add_(1, sources, window)
+    weights = torch.zeros(side, side, dtype=torch.float64).scatter_add_(1, sources, window)
+    return resampling_matrix(weights)
 
 
 def correlate(images: Tensor, kernel: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tta.corruptions.canny import canny
-from tta.corruptions.filters import border_indices, gaussian_matrix, resample, resampling_matrix
+from tta.corruptions.filters import border_indices, gaussian_matrix, resample
 from tta.corruptions.pixels import truncate
 from tta.corruptions.random import ImageRandom
 
@@ -37,16 +37,11 @@ def spatter(images: Tensor, constants: tuple[float, ...], random: ImageRandom) -
     noise = random.normal(side, side).double().mul_(deviation).add_(mean)
     # A grid of 2^-12 keeps the smoothing exact (see ``filters``).
     noise = noise.mul_(4096).round_().div_(4096)
-    liquid = resample(noise, _smoothing_matrix(side, smoothing))
+    liquid = resample(noise, gaussian_matrix(side, smoothing))
     drops = liquid.masked_fill(liquid < threshold, 0)
     if mud:
         return _mud(images, drops > threshold, finish)
     return _water(images, drops.mul_(255).clamp_(max=255).floor_().float(), finish)
-
-
-@lru_cache(maxsize=8)
-def _smoothing_matrix(side: int, sigma: float) -> Tensor:
-    return resampling_matrix(gaussian_matrix(side, sigma, "nearest", truncate=4.0))
 
 
 def _colour(levels: tuple[float, float, float], images: Tensor) -> Tensor:
@@ -54,7 +49,7 @@ def _colour(levels: tuple[float, float, float], images: Tensor) -> Tensor:
 
 
 def _mud(images: Tensor, drops: Tensor, softness: float) -> Tensor:
-    cover = resample(drops, _smoothing_matrix(images.shape[-1], softness)).float()[:, None]
+    cover = resample(drops, gaussian_matrix(images.shape[-1], softness)).float()[:, None]
     cover = cover.masked_fill_(cover < 0.8, 0)
     return truncate(images * (1 - cover) + _colour(_MUD, images) * cover)
 
