@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
@@ -29,19 +29,8 @@ class Registry(Generic[T]):
         self._objects: dict[str, T] = {}
         self._group = entry_point_group
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that registers an object under ``name``."""
-
-        def decorator(item: T) -> T:
-            if name in self._objects or name in self._locations:
-                raise ValueError(f"{self.kind} {name!r} is registered already")
-            self._objects[name] = item
-            return item
-
-        return decorator
-
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._locations, *self._objects, *self._published()}))
+        return iter(sorted({*self._locations, *self._published()}))
 
     def __contains__(self, name: object) -> bool:
         return name in set(self)

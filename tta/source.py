@@ -57,9 +57,9 @@ class SourceData:
         """Return the order in which ``epoch`` visits the images."""
         return np.random.default_rng([self.seed, epoch]).permutation(len(self))
 
-    def one_pass(self, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def one_pass(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once: images ``[B, 3, H, W]`` in [0, 1] and labels ``[B]``."""
-        return self.batches(self.order(epoch))
+        return self.batches(self.order(0))
 
     def first_images(self, count: int) -> Iterator[Tensor]:
         """Yield the images of one pass, in batches, until there have been ``count``."""

@@ -12,7 +12,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tta.backbones import create_backbone, list_backbones
+from tta.backbones import create_backbone
 from tta.errors import UserError
 
 
@@ -34,10 +34,6 @@ def test_a_tag_chooses_the_configuration():
 def test_img_size_sets_the_input_size():
     backbone = create_backbone("test_vit", pretrained=False, model_kwargs={"img_size": 96})
     assert backbone.input_size == (3, 96, 96)
-
-
-def test_list_backbones_names_timms_models_and_ours():
-    assert {"resnet50", "cifar_resnet20", "mobilenetv1_075"} <= set(list_backbones())
 
 
 @pytest.mark.parametrize(

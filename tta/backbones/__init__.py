@@ -64,10 +64,3 @@ def wrap_model(
     from tta.backbones import factory
 
     return factory.wrap_model(model, name, class_subset)
-
-
-def list_backbones() -> list[str]:
-    """Return every architecture name that ``create_backbone`` knows, without tags."""
-    from tta.backbones import factory
-
-    return factory.list_backbones()

@@ -19,11 +19,6 @@ from tta.backbones.domain_heads import load_heads
 from tta.errors import UserError, did_you_mean
 
 
-def list_backbones() -> list[str]:
-    """See ``tta.backbones.list_backbones``."""
-    return timm.list_models()
-
-
 def create_backbone(
     name: str,
     *,

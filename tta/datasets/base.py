@@ -114,7 +114,7 @@ class Dataset(ABC):
 
     def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
         """Return the size in bytes ``[B]`` of the given samples as files: as PNG, if not stored."""
-        parts = np.array_split(indices, max(1, len(indices) // 256))
+        parts = np.array_split(indices, max(1, len(indices) // 64))
         return np.concatenate([png_bytes(self.images(domain, severity, part)) for part in parts])
 
     def gather(

@@ -14,7 +14,6 @@ from tta.corruptions import corrupt, frost_source
 from tta.datasets.base import Dataset
 from tta.datasets.frost import find_frost
 from tta.datasets.image_files import ImageFileDataset
-from tta.datasets.images import png_bytes
 from tta.datasets.stored import StoredDataset
 from tta.errors import UserError
 
@@ -76,9 +75,7 @@ class CorruptedImageFiles(CorruptedOnTheFly, ImageFileDataset):
     def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
         yield from super().faults(domains[:1], severities[:1])
 
-    def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
-        parts = np.array_split(indices, max(1, len(indices) // 64))
-        return np.concatenate([png_bytes(self.images(domain, severity, part)) for part in parts])
+    encoded_bytes = Dataset.encoded_bytes  # of what is made of the files, not of these
 
 
 class GeneratedDataset(CorruptedOnTheFly, StoredDataset):
