@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from tta.datasets.cifar import IMAGES, Cifar10C, Cifar100C
 from tta.datasets.generated import MARKER
 from tta.datasets.loading import load_ahead
 from tta.errors import UserError, did_you_mean
+from tta.files import written_aside
 
 CIFAR = {"cifar10-c": Cifar10C.folder, "cifar100-c": Cifar100C.folder}
 IMAGENET = {"imagenet-c": "ImageNet-C", "imagenet-c-full": "ImageNet-C"}
@@ -115,14 +115,13 @@ def _write_arrays(data: Dataset, folder: Path, chosen: Sequence[str], workers: i
         file = folder / f"{name}.npy"
         if file.exists():
             continue
-        aside = folder / f"{name}.npy.part"
         shape = (len(SEVERITIES) * IMAGES, 32, 32, 3)
-        array = np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
         loaded = load_ahead(partial(_load, data, name), parts, workers, pin=False)
-        for (severity, rows), images in zip(parts, tqdm(loaded, name, len(parts)), strict=True):
-            array[IMAGES * (severity - 1) + rows] = images.permute(0, 2, 3, 1).numpy()
-        array.flush()
-        aside.replace(file)
+        with written_aside(file) as aside:
+            array = np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
+            for (severity, rows), images in zip(parts, tqdm(loaded, name, len(parts)), strict=True):
+                array[IMAGES * (severity - 1) + rows] = images.permute(0, 2, 3, 1).numpy()
+            array.flush()
 
 
 def _load(data: Dataset, name: str, part: tuple[int, np.ndarray]) -> Tensor:
@@ -155,9 +154,8 @@ def _write_files(data: Dataset, folder: Path, chosen: Sequence[str], workers: in
 def _save(images: Tensor, files: list[Path]) -> None:
     for image, file in zip(images.permute(0, 2, 3, 1).contiguous(), files, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_name(f".{file.name}.{os.getpid()}.part")
-        Image.fromarray(image.numpy()).save(aside, "JPEG", quality=QUALITY, optimize=True)
-        aside.replace(file)
+        with written_aside(file, shared=True) as aside:
+            Image.fromarray(image.numpy()).save(aside, "JPEG", quality=QUALITY, optimize=True)
 
 
 if __name__ == "__main__":

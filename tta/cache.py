@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+from tta.files import written_aside
 
 
 def cache_folder() -> Path:
@@ -68,28 +71,20 @@ class PreparationCache:
         text = json.dumps(facts, sort_keys=True, default=str)
         key = hashlib.sha256(text.encode()).hexdigest()
         self.path = cache_folder() / "prepared" / f"{key}.pt"
-        self.hit = False
 
     def load(self) -> dict[str, Any] | None:
         """Return the entry; None where there is none, or a damaged one."""
         if not self.path.is_file():
             return None
         try:
-            entry = torch.load(self.path, map_location="cpu", weights_only=True)
+            return torch.load(self.path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
             return None
-        self.hit = True
-        return entry
 
     def save(self, entry: dict[str, Any]) -> None:
         """Write the entry; a folder that cannot be written costs the cache, not the run."""
-        aside = self.path.with_suffix(f".{os.getpid()}.tmp")
-        try:
+        # torch's writer turns a full disk into a RuntimeError
+        with contextlib.suppress(OSError, RuntimeError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return
-        try:
-            torch.save(entry, aside)
-            aside.replace(self.path)
-        except (OSError, RuntimeError):  # torch's writer turns a full disk into a RuntimeError
-            aside.unlink(missing_ok=True)
+            with written_aside(self.path, shared=True) as aside:
+                torch.save(entry, aside)

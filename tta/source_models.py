@@ -20,6 +20,7 @@ from tta.cache import cache_folder, code_digest
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.subset import split_validation
 from tta.errors import UserError
+from tta.files import written_aside
 from tta.ops.instance_aware import THRESHOLD, instance_aware_layers
 from tta.reporting.lock import FolderLock
 from tta.training import Recipe, initial_backbone, train
@@ -48,9 +49,8 @@ def save_source_model(
         "recipe": json.dumps(dataclasses.asdict(recipe)),
         "tta": tta.__version__,
     }
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file({key: value.contiguous() for key, value in state.items()}, aside, metadata)
-    aside.replace(path)
+    with written_aside(path, shared=True) as aside:
+        save_file({key: value.contiguous() for key, value in state.items()}, aside, metadata)
 
 
 def make_folder(path: Path) -> None:

@@ -37,11 +37,11 @@ def test_written_arrays_are_the_images_made_on_the_fly(cifar, tmp_path, capsys):
     assert written.name == "cifar10-c,generated,frost=procedural"
     assert written.provenance["generated"]
     before = (output / "CIFAR-10-C" / "pixelate.npy").stat().st_mtime_ns
-    (output / "CIFAR-10-C" / "contrast.npy.part").write_bytes(b"interrupted")
+    (output / "CIFAR-10-C" / ".contrast.npy.tmp").write_bytes(b"interrupted")
     assert main([*command[:-1], "pixelate,contrast"]) == 0
     assert (output / "CIFAR-10-C" / "pixelate.npy").stat().st_mtime_ns == before
     written.check(("contrast",), (1,))
-    assert not list(output.rglob("*.part"))
+    assert not list(output.rglob("*.tmp"))
 
 
 def test_published_files_are_not_written_over(cifar, tmp_path, capsys):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tta.errors import UserError
+from tta.files import written_aside
 
 
 def open_cache_folder(path: str) -> Path:
@@ -99,6 +100,5 @@ def _create(file: Path, shape: tuple[int, int]) -> None:
             f"decoded images need {needed / 2**30:.1f} GiB, and {str(file.parent)!r} has "
             f"{free / 2**30:.1f} GiB; make room or leave --decoded-cache out"
         )
-    aside = file.with_suffix(f".{os.getpid()}.tmp")
-    np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
-    aside.replace(file)
+    with written_aside(file, shared=True) as aside:
+        np.lib.format.open_memmap(aside, "w+", np.uint8, shape)

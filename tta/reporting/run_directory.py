@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from tta.errors import UserError
+from tta.files import written_aside
 from tta.reporting.lock import FolderLock
 
 SCHEMA_VERSION = 1
@@ -34,12 +35,10 @@ def _file_name(text: str) -> str:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file, and its folder; a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("wb") as file:
+    with written_aside(path) as aside, aside.open("wb") as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
 
 
 @contextlib.contextmanager

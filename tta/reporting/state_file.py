@@ -13,6 +13,7 @@ from typing import IO, Any
 import torch
 
 from tta.errors import UserError
+from tta.files import written_aside
 
 FORMAT = 1
 TRAILER_BYTES = 1024
@@ -45,18 +46,15 @@ def write_state(path: Path, state: dict[str, Any], fingerprint: str) -> None:
     Raises:
         UserError: the disk is full or cannot be written; the old file is left as it was.
     """
-    aside = path.with_name(f".{path.name}.tmp")
     try:
-        with aside.open("wb") as file:
+        with written_aside(path) as aside, aside.open("wb") as file:
             hashed = _Hashed(file)
             torch.save(state, hashed)
             file.write(_trailer(fingerprint, hashed.sha256.hexdigest()))
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into the latter
-        aside.unlink(missing_ok=True)
         reason = error if isinstance(error, OSError) else error.__context__ or error
         raise UserError(
             f"cannot write {str(path)!r} ({reason}); the run can go on from its latest checkpoint: "
