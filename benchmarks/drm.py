@@ -34,9 +34,9 @@ from tta.datasets import Dataset, leaves_one_out, open_dataset
 from tta.datasets.rotated_digits import ANGLES, RotatedDigits
 from tta.datasets.subset import Subset, split_validation
 from tta.evaluation import evaluate
+from tta.files import write_atomically
 from tta.methods import find_method
 from tta.reporting.recorder import Recorder
-from tta.reporting.run_directory import write_atomically
 from tta.reporting.summary import figures
 from tta.reporting.tables import markdown
 from tta.scenarios import ScenarioOptions, plan_stream

@@ -23,10 +23,10 @@ from typing import Any
 from tqdm import tqdm
 
 from tta.config import RunConfig
+from tta.files import write_atomically
 from tta.reporting.comparison import compare
 from tta.reporting.formats import render_tables, tables
 from tta.reporting.records import Run
-from tta.reporting.run_directory import write_atomically
 from tta.sweeps.grid import Cell
 from tta.sweeps.local import run_locally
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from tta.cache import PreparationCache
-from tta.files import written_aside
-from tta.reporting.run_directory import write_atomically
+from tta.files import write_atomically, written_aside
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -1,6 +1,7 @@
 """What the folder tree says of imports."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -29,3 +30,15 @@ def test_no_modules_import_each_other():
     assert len(files) > 100
     graph = {name: imported(file, files.keys()) - {name} for name, file in files.items()}
     TopologicalSorter(graph).prepare()  # raises where there is a cycle, and names it
+
+
+def test_imports_follow_the_order_that_the_readme_gives():
+    layout = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Layout")[2]
+    lines = re.findall(r"^- (`.*?):", layout, re.MULTILINE)
+    level = {name: i for i, line in enumerate(lines) for name in re.findall(r"`(\w+)`", line)}
+    files = modules()
+    parts = {name: name.split(".")[1] for name in files if "." in name}
+    assert set(parts.values()) == level.keys()
+    for name, part in parts.items():
+        for other in imported(files[name], files.keys()) & parts.keys():
+            assert level[parts[other]] <= level[part], f"{name} imports {other}"

@@ -15,7 +15,7 @@ from tta.backbones import create_backbone
 from tta.datasets import open_dataset
 from tta.datasets.rotated_digits import WEIGHTS
 from tta.errors import UserError
-from tta.reporting.lock import FolderLock
+from tta.lock import FolderLock
 from tta.run import main
 from tta.source_models import own_weights, save_source_model
 from tta.training import Recipe, initial_backbone, train

@@ -28,3 +28,12 @@ def written_aside(path: Path, *, shared: bool = False) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # the error that ended the writing is the one to see
             aside.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file, and its folder; a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as aside, aside.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())

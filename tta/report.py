@@ -22,11 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.window < 1:
         raise UserError(f"--window must be at least 1, but got {options.window}")
+    from tta.files import write_atomically
     from tta.reporting.comparison import compare
     from tta.reporting.page.content import sections
     from tta.reporting.page.page import render_page
     from tta.reporting.records import find_runs
-    from tta.reporting.run_directory import write_atomically
 
     runs, left_out = find_runs(options.runs)
     comparisons = compare(runs, split=True)

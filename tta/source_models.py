@@ -21,8 +21,8 @@ from tta.datasets import Dataset, open_dataset
 from tta.datasets.subset import split_validation
 from tta.errors import UserError
 from tta.files import written_aside
+from tta.lock import FolderLock
 from tta.ops.instance_aware import THRESHOLD, instance_aware_layers
-from tta.reporting.lock import FolderLock
 from tta.training import Recipe, initial_backbone, train
 
 

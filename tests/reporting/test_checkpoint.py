@@ -12,9 +12,9 @@ import torch
 from tta.config import RunConfig
 from tta.errors import UserError
 from tta.experiment import run
+from tta.lock import FolderLock
 from tta.methods import find_method
 from tta.reporting import checkpoint
-from tta.reporting.lock import FolderLock
 from tta.reporting.state_file import read_state, write_state
 
 SHORT = {"domains": ("contrast", "pixelate"), "num_samples": 48, "batch_size": 16}

@@ -15,8 +15,8 @@ import numpy as np
 import yaml
 
 from tta.errors import UserError
-from tta.files import written_aside
-from tta.reporting.lock import FolderLock
+from tta.files import write_atomically
+from tta.lock import FolderLock
 
 SCHEMA_VERSION = 1
 SAMPLES_FILE = "samples.npz"
@@ -30,15 +30,6 @@ def run_path(root: str, parts: list[str], fingerprint: str) -> Path:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text).strip("._") or "_"
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file, and its folder; a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(path) as aside, aside.open("wb") as file:
-        file.write(content.encode("utf-8") if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -177,7 +168,7 @@ class RunDirectory:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``."""
-        self.write("summary.json", json.dumps(summary, indent=2) + "\n")
+        self.write("summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     def mark_done(self) -> None:
         """Mark the run as finished, and remove what it would have gone on from."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tta.errors import UserError
-from tta.reporting.run_directory import RunDirectory, write_atomically
+from tta.files import write_atomically
+from tta.reporting.run_directory import RunDirectory
 from tta.sweeps.cells import Finished, Outcome, finished_below, one_line, run_cell, run_cell_apart
 from tta.sweeps.grid import Cell
 
