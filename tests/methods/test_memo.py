@@ -2,10 +2,33 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
+from tests.fakes import make_backbone
 from tests.methods.selective import IMAGES, make, parameters
+from tta.methods.memo import Memo
+from tta.ops.losses import marginal_entropy
 
 FEW = {"views": 4}
+
+
+class BufferedBatchNorm(nn.Module):
+    """Mixes with the moments that a forward pass has left in a buffer, as published."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.target_weight = layer, layer.target_weight
+
+    def forward(self, x):
+        mean, var = torch.zeros_like(self.layer.running_mean), self.layer.running_var.clone()
+        F.batch_norm(x, mean, var, None, None, True, 1.0)
+        if not self.layer.unbiased:
+            var *= 1 - x.shape[1] / x.numel()
+        mean = self.layer.running_mean.lerp(mean, self.target_weight)
+        var = self.layer.running_var.lerp(var, self.target_weight)
+        affine = self.layer.weight, self.layer.bias
+        return self.layer.act(F.batch_norm(x, mean, var, *affine, False, 0.0, self.layer.eps))
 
 
 @pytest.mark.parametrize("kind", ["layer_norm", "batch_norm"])
@@ -21,6 +44,37 @@ def test_an_episode_is_one_step_on_the_marginal_entropy_and_then_the_image(kind)
     outputs = memo.step(image)
     torch.testing.assert_close(outputs, naive.predict(image), atol=1e-5, rtol=1e-4)
     assert (outputs - source).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("target_weight", "compat"), [(0.3, True), (0.3, False), (1.0, False)])
+def test_mixed_statistics_are_constants_of_the_step(target_weight, compat):
+    params = {"target_weight": target_weight, "compat": compat}
+    memo = make("memo", "fused_batch_norm", **params, **FEW)
+    naive, taken = memo.backbone.clone(), {}
+    for parent in list(naive.modules()):
+        for name, child in list(parent.named_children()):
+            if hasattr(child, "target_weight"):
+                setattr(parent, name, BufferedBatchNorm(child))
+    generator = torch.Generator()
+    generator.set_state(memo.generator.get_state())
+    views = memo.augment(IMAGES[:1].expand(4, -1, -1, -1), generator)
+    marginal_entropy(naive(views)).backward()
+    memo.optimizer.register_step_pre_hook(
+        lambda *_: taken.update((name, p.grad) for name, p in memo.backbone.named_parameters())
+    )
+    memo.step(IMAGES[:1])
+    for name, parameter in naive.named_parameters():
+        gradient = taken[name.replace(".layer.", ".")]
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_the_toolbox_leaves_one_dimensional_layers_to_the_source():
+    for compat, weight in ((False, 0.1), (True, 0.0)):
+        backbone = make_backbone("batch_norm")
+        backbone.model.bottleneck = nn.BatchNorm1d(4)
+        memo = Memo(backbone, Memo.Params(compat=compat))
+        assert memo.backbone.model.bottleneck.target_weight == weight
+        assert memo.backbone.model.bn1.target_weight == 0.1
 
 
 @pytest.mark.parametrize("name", ["memo", "ttaug"])

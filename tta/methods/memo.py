@@ -24,13 +24,17 @@ class Memo(AveragedViews):
     of a batch is an episode of its own, optimiser state included: results do not depend on the
     batch size. Between two steps the model is the source's, which :meth:`predict` uses.
 
-    Batch-norm layers mix source statistics with those of the views, or of the image. The
-    published optimiser is plain SGD; the Nesterov momentum that toolboxes share between methods
-    makes a first step, and there is no other here, 1.9 times as long.
+    Batch-norm layers mix source statistics with those of the views, or of the image. As in the
+    published codes the mixed statistics are constants of the step: no gradient flows through
+    them. The published optimiser is plain SGD; the Nesterov momentum that toolboxes share
+    between methods makes a first step, and there is no other here, 1.9 times as long.
 
     ``compat=True`` follows the code of mariodoebler/test-time-adaptation: the batch variance is
-    unbiased, and what operations move into view is dark red, which is what Pillow makes of the
-    128 in the published code.
+    unbiased, as in the authors' code too, one-dimensional batch-norm layers (a bottleneck's) keep
+    the source statistics alone, and what operations move into view is dark red, which is what
+    Pillow makes of the 128 in the published code. It does not switch what has a parameter of its
+    own: that toolbox's step is ``momentum=0.9 nesterov=true``, and MEMO's own code with prior
+    strength N has ``target_weight`` 1 / (N + 1).
     """
 
     name = "memo"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method
@@ -23,8 +23,9 @@ class AveragedViews(Method):
     for itself, whatever the batch size. Outputs are logarithms of mean probabilities.
 
     ``compat=True`` follows the code of mariodoebler/test-time-adaptation: the mean is that of
-    logits, the batch variance is unbiased, and what operations move into view is dark red, which
-    is what Pillow makes of the 128 in the published code.
+    logits, the batch variance is unbiased, one-dimensional batch-norm layers (a bottleneck's)
+    keep the source statistics alone, and what operations move into view is dark red, which is
+    what Pillow makes of the 128 in the published code.
     """
 
     name = "ttaug"
@@ -55,7 +56,10 @@ class AveragedViews(Method):
         self.augment = AugMix(self.params.crop, fill)
 
     def _layer(self, layer: _BatchNorm) -> AdaptiveBatchNorm:
-        return AdaptiveBatchNorm(layer, self.params.target_weight, self.params.compat)
+        compat = self.params.compat
+        as_source = compat and isinstance(layer, nn.BatchNorm1d)
+        weight = 0.0 if as_source else self.params.target_weight
+        return AdaptiveBatchNorm(layer, weight, unbiased=compat, constant_moments=True)
 
     def views(self, image: Tensor) -> Tensor:
         """Return augmented views ``[views, 3, H, W]`` of an image ``[1, 3, H, W]``."""

@@ -97,6 +97,7 @@ def mixed_batch_norm(
     unbiased: bool = False,
     between_means: bool = False,
     processes: Processes | None = None,
+    constant_moments: bool = False,
 ) -> Tensor:
     """Normalise ``x`` ``[B, C, ...]`` with mixed statistics; gradients flow through the batch's.
 
@@ -111,19 +112,21 @@ def mixed_batch_norm(
             running buffer. The default, n, makes ``target_weight=1`` equal BN-1 exactly.
         between_means: see :func:`mix_moments`.
         processes: take the moments over the batches of these processes together.
+        constant_moments: let no gradient flow through moments that are mixed with a source's, as
+            where they are read from a buffer that a forward pass has filled.
 
     A batch with one value per channel has no variance: the source statistics stand in for it.
     """
-    count = x.numel() // x.shape[1]
+    count, plain = x.numel() // x.shape[1], not (unbiased or constant_moments)
     if source is not None and (target_weight == 0 or count < 2 and processes is None):
         return F.batch_norm(x, *source, weight, bias, False, 0.0, eps)
-    if processes is None and (source is None or target_weight == 1 and not unbiased):
+    if processes is None and (source is None or target_weight == 1 and plain):
         # Not F.batch_norm: it raises on one value per channel, where this gives the shift alone.
         return torch.batch_norm(
             x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled
         )
     weight_of_batch = 1.0 if source is None else target_weight
-    mix = _Mix(weight_of_batch, eps, unbiased, between_means, processes)
+    mix = _Mix(weight_of_batch, eps, unbiased, between_means, processes, constant_moments)
     return _MixedBatchNorm.apply(x, weight, bias, source, mix)
 
 
@@ -133,10 +136,11 @@ class _Mix(NamedTuple):
     unbiased: bool
     between_means: bool
     processes: Processes | None
+    constant: bool
 
 
 class _MixedBatchNorm(torch.autograd.Function):
-    """One pass for the moments, one to normalise; and a gradient that goes through both.
+    """One pass for the moments, one to normalise; and a gradient through both, or the second.
 
     With g the gradient at the output, r = 1 / sqrt(var + eps) of the mixed moments, b the batch
     and n its values per channel, the sums that the evaluation-mode backward makes, sum g and
@@ -175,7 +179,7 @@ class _MixedBatchNorm(torch.autograd.Function):
         dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
             gradient, x, weight, mean, var, None, None, False, ctx.mix.eps, [True, True, True]
         )
-        if ctx.needs_input_grad[0]:
+        if ctx.needs_input_grad[0] and not ctx.mix.constant:
             slope, offset = _through_the_moments(ctx, dweight, dbias)
             shape = [1, -1] + [1] * (x.dim() - 2)
             dx.addcmul_(x, slope.view(shape).to(x.dtype)).add_(offset.view(shape))
@@ -215,6 +219,7 @@ class AdaptiveBatchNorm(_BatchNorm):
         target_weight: weight of the current batch's statistics, between 0 and 1.
         unbiased: see :func:`mixed_batch_norm`.
         between_means: see :func:`mix_moments`.
+        constant_moments: see :func:`mixed_batch_norm`.
     """
 
     instance_aware: ClassVar[bool] = False
@@ -226,6 +231,7 @@ class AdaptiveBatchNorm(_BatchNorm):
         target_weight: float = 1.0,
         unbiased: bool = False,
         between_means: bool = False,
+        constant_moments: bool = False,
     ) -> None:
         super().__init__(
             layer.num_features, layer.eps, layer.momentum, affine=False, track_running_stats=False
@@ -238,6 +244,7 @@ class AdaptiveBatchNorm(_BatchNorm):
         self.target_weight = target_weight
         self.unbiased = unbiased
         self.between_means = between_means
+        self.constant_moments = constant_moments
         self.processes = getattr(layer, "processes", None)
         if isinstance(layer, nn.SyncBatchNorm):
             self.processes = Processes(layer.process_group)
@@ -262,6 +269,7 @@ class AdaptiveBatchNorm(_BatchNorm):
             self.unbiased,
             self.between_means,
             self.processes if self.processes and self.processes.several else None,
+            self.constant_moments,
         )
 
     def forward(self, x: Tensor) -> Tensor:
