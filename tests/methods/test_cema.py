@@ -80,6 +80,14 @@ def test_without_a_warm_up_the_threshold_stays():
         assert cema.worth_uploading(logits_of(0.3)).all()
 
 
+def test_an_image_without_a_finite_entropy_leaves_the_mean_entropy():
+    cema = make_cema(warm_up_samples=8)
+    cema.worth_uploading(logits_of(0.2, 0.6))
+    before = cema.mean_entropy.clone()
+    cema.worth_uploading(torch.full((1, NUM_CLASSES), torch.nan))
+    torch.testing.assert_close(cema.mean_entropy, before)
+
+
 def test_nothing_selected_changes_nothing():
     cema = make_cema()
     with torch.no_grad():

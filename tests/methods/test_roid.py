@@ -17,6 +17,28 @@ def test_outputs_are_the_models_before_the_update_corrected_by_the_prior(name):
 
 
 @pytest.mark.parametrize("name", ["roid", "cmf"])
+@torch.no_grad()
+def test_an_image_without_a_finite_prediction_leaves_no_trace_in_the_mean(name):
+    method = make(name)
+    images = IMAGES.clone()
+    images[0] = torch.nan
+    logits, before = method.backbone(images), method.mean_probabilities.clone()
+    assert not logits[0].isfinite().any()
+    expected = torch.cat([before[None], logits[1:].softmax(1)]).mean(0)
+    assert method._weigh(logits)[0] == 0
+    torch.testing.assert_close(method.mean_probabilities, 0.9 * before + 0.1 * expected)
+
+
+@pytest.mark.parametrize("name", ["roid", "cmf"])
+def test_where_nothing_is_finite_nothing_moves(name):
+    method = make(name)
+    start, mean = parameters(method), method.mean_probabilities.clone()
+    method.step(torch.full_like(IMAGES, torch.nan))
+    assert torch.equal(parameters(method), start)
+    assert torch.equal(method.mean_probabilities, mean)
+
+
+@pytest.mark.parametrize("name", ["roid", "cmf"])
 def test_a_lone_image_adapts_and_stays_finite(name):
     method = make(name)
     start = parameters(method)

@@ -19,6 +19,13 @@ def test_a_uniform_prior_changes_nothing():
     torch.testing.assert_close(correct_prior(balanced), balanced)
 
 
+def test_a_row_that_is_not_finite_does_not_count():
+    holed = torch.cat([LOGITS, torch.tensor([[0.0, torch.nan, 1.0]])])
+    without = smoothed_prior(LOGITS)
+    torch.testing.assert_close(smoothed_prior(holed), without)
+    assert correct_prior(holed)[:3].isfinite().all()
+
+
 def test_a_lone_sample_has_a_prior_nearer_to_uniform_than_its_prediction():
     prior = smoothed_prior(LOGITS[:1])
     assert prior.max() < LOGITS[:1].softmax(1).max()

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 
 from tta.ops.losses import entropy
@@ -49,6 +50,14 @@ def test_nothing_kept_leaves_the_mean():
         assert torch.equal(update_mean_probabilities(mean, P, none), mean)
 
 
+def test_what_is_not_kept_may_hold_nan():
+    holed = P.clone()
+    holed[1] = torch.nan
+    kept = torch.tensor([True, False, True])
+    expected = update_mean_probabilities(P[1], P, kept)
+    assert torch.equal(update_mean_probabilities(P[1], holed, kept), expected)
+
+
 def test_golden_diversity_and_certainty_weights():
     weights = diversity_certainty_weights(LOGITS, torch.full((3,), 1 / 3), 1 / 3)
     torch.testing.assert_close(weights, torch.tensor([20.085537, 0, 0]), atol=1e-5, rtol=0)
@@ -71,6 +80,20 @@ def test_diversity_and_certainty_weights_against_a_loop():
     weights = diversity_certainty_weights(logits, mean, 0.5)
     torch.testing.assert_close(weights, torch.tensor(expected), atol=1e-4, rtol=1e-4)
     assert 0 < (weights > 0).sum() < 7
+
+
+@pytest.mark.parametrize("hole", [torch.nan, torch.inf, -torch.inf])
+def test_a_row_that_is_not_finite_weighs_nothing_and_does_not_count(hole):
+    logits = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+    mean, holed = torch.tensor([0.1, 0.2, 0.3, 0.4]), logits.clone()
+    holed[2, 1] = hole
+    others = torch.tensor([0, 1, 3, 4, 5, 6])
+    weights = diversity_certainty_weights(holed, mean, 0.5)
+    assert weights[2] == 0
+    torch.testing.assert_close(
+        weights[others], diversity_certainty_weights(logits[others], mean, 0.5)
+    )
+    assert not diversity_certainty_weights(torch.full((2, 4), hole), mean, 0.5).any()
 
 
 def test_a_lone_sample_and_equal_samples_weigh_one():

@@ -154,6 +154,7 @@ class CloudEdgeModelAdaptation(Method):
         warm_up = self.params.warm_up_samples
         warm = warm_up is not None and self.seen >= warm_up
         self.seen += len(entropies)
+        entropies = torch.where(entropies.isfinite(), entropies, self.mean_entropy)
         self.mean_entropy += (entropies.mean() - self.mean_entropy) * (len(entropies) / self.seen)
         if warm_up is None or self.seen < warm_up:
             return self.margin

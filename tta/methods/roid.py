@@ -22,7 +22,9 @@ class Roid(Tent):
 
     Loss of a selected sample x with augmented view T(x): the soft likelihood ratio of x and the
     symmetric cross-entropy between T(x) and x, which trains both. Outputs are those before the
-    update, corrected by the smoothed class prior of the batch (Marsden et al., WACV 2024).
+    update, corrected by the smoothed class prior of the batch (Marsden et al., WACV 2024). The
+    corrected logits keep the scale of the model's, a factor C over the published code's: other
+    confidences, the same predictions.
 
     A short batch counts in full: the published code divides its loss by the usual batch size.
     """
@@ -58,18 +60,24 @@ class Roid(Tent):
         weights = self._weigh(logits)
         # Waits for the device: in the augmented view, batch statistics are of what is selected.
         selected = weights.nonzero().squeeze(1)
+        if len(selected):
+            self._adapt(images, logits, weights, selected)
+            self.ensemble()
+        return logits.detach()
+
+    def _adapt(self, images: Tensor, logits: Tensor, weights: Tensor, selected: Tensor) -> None:
         view = self.backbone(ROID_AUGMENT(images[selected], self.generator))
         chosen = logits[selected]
         losses = soft_likelihood_ratio(chosen) + symmetric_cross_entropy(view, chosen)
         descend(self.optimizer, (weights[selected] * losses).sum() / len(images))
-        self.ensemble()
-        return logits.detach()
 
     @torch.no_grad()
     def _weigh(self, logits: Tensor) -> Tensor:
         mean, temperature = self.mean_probabilities, self.params.temperature
         weights = diversity_certainty_weights(logits, mean, temperature)
-        ema_update([mean], [logits.softmax(1).mean(0)], self.params.probability_decay)
+        finite = logits.isfinite().all(1, keepdim=True)
+        p = torch.where(finite, logits.softmax(1), mean)  # the others leave the mean as it is
+        ema_update([mean], [p.mean(0)], self.params.probability_decay)
         return weights
 
     def ensemble(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -10,10 +11,14 @@ def smoothed_prior(logits: Tensor) -> Tensor:
 
     ``(pi + s) / (1 + s C)`` with pi the mean of softmax(logits ``[B, C]``) and
     ``s = max(1/B, 1/C) / max(pi)``: nearly uniform where the batch says little about the
-    classes' frequency. ROID (Marsden et al., WACV 2024).
+    classes' frequency. Rows of logits that are not all finite do not count. ROID (Marsden et al.,
+    WACV 2024).
     """
     batch, classes = logits.shape
-    prior = logits.softmax(1).mean(0)
+    finite = logits.isfinite().all(1, keepdim=True)
+    # A factor of exactly 1 where all count.
+    share = batch / finite.sum().clamp_min(1)
+    prior = torch.where(finite, logits.softmax(1), 0).mean(0) * share
     smoothing = max(1 / batch, 1 / classes) / prior.max()
     return (prior + smoothing) / (1 + smoothing * classes)
 

@@ -46,7 +46,8 @@ def update_mean_probabilities(
 ) -> Tensor:
     """Return ``momentum * mean + (1 - momentum) * m`` with m the mean over the kept samples.
 
-    A zero ``mean`` is replaced by m; where nothing is kept, ``mean`` is returned as it is.
+    A zero ``mean`` is replaced by m; where nothing is kept, ``mean`` is returned as it is. What is
+    not kept may hold NaN.
 
     Args:
         mean: ``[C]``.
@@ -54,6 +55,7 @@ def update_mean_probabilities(
         kept: mask ``[B]``.
         momentum: weight of the past.
     """
+    probabilities = torch.where(kept[:, None], probabilities, 0)
     kept = kept.to(probabilities.dtype)
     batch_mean = kept @ probabilities / kept.sum().clamp_min(1.0)
     moved = torch.where(mean.any(), batch_mean.lerp(mean, momentum), batch_mean)
@@ -70,7 +72,8 @@ def diversity_certainty_weights(logits: Tensor, mean: Tensor, temperature: float
 
     Diversity d is ``1 - cos(p, mean)``, certainty c the negative entropy, each brought to
     [0, 1] over the batch; measures that are all equal, such as a lone sample's, become 0.
-    ROID (Marsden et al., WACV 2024). No gradient.
+    A row of logits that are not all finite weighs 0 and does not count. ROID (Marsden et al.,
+    WACV 2024). No gradient.
 
     Args:
         logits: ``[B, C]``.
@@ -78,12 +81,18 @@ def diversity_certainty_weights(logits: Tensor, mean: Tensor, temperature: float
         temperature: above 0.
     """
     logits = logits.detach()
-    diversity = _min_max(1 - F.cosine_similarity(logits.softmax(1), mean[None], dim=1))
-    certainty = _min_max(-entropy(logits))
+    finite = logits.isfinite().all(1)
+    diversity = 1 - F.cosine_similarity(logits.softmax(1), mean[None], dim=1)
+    diversity, certainty = _min_max(diversity, finite), _min_max(-entropy(logits), finite)
     weights = (diversity * certainty / temperature).exp()
-    return torch.where(diversity < diversity.mean(), 0, weights)
+    # A factor of exactly 1 where all count.
+    mean_diversity = diversity.mean() * (len(logits) / finite.sum())
+    return torch.where(finite & (diversity >= mean_diversity), weights, 0)
 
 
-def _min_max(values: Tensor) -> Tensor:
-    low, high = values.aminmax()
-    return (values - low) / (high - low).clamp_min(torch.finfo(values.dtype).tiny)
+def _min_max(values: Tensor, counted: Tensor) -> Tensor:
+    """Bring the values that count to [0, 1], and the others to 0."""
+    low = torch.where(counted, values, torch.inf).amin()
+    high = torch.where(counted, values, -torch.inf).amax()
+    scaled = (values - low) / (high - low).clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.where(counted, scaled, 0)
