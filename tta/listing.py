@@ -8,7 +8,7 @@ from typing import get_type_hints
 from tta.datasets import DATASETS
 from tta.datasets.facts import DatasetFacts
 from tta.methods import METHODS, Method, find_method
-from tta.presets import load_preset, preset_names
+from tta.presets import columns_of
 from tta.reporting.tables import markdown
 from tta.scenarios import SCENARIOS
 
@@ -71,12 +71,7 @@ def _first_line(text: str | None) -> str:
 def parameter_table(name: str) -> str:
     """Return a method's hyper-parameters: defaults, units, and what each preset says."""
     method = find_method(name)
-    presets = {
-        preset: entry["params"]
-        for preset in preset_names()
-        for entry in [load_preset(preset).get(method.name)]
-        if entry
-    }
+    presets = columns_of(method.name)
     hints = get_type_hints(method.Params)
     rows = []
     for field in dataclasses.fields(method.Params):

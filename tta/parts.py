@@ -18,7 +18,7 @@ from tta.methods import Method
 from tta.methods.cloud import CloudOptions
 from tta.methods.params import build_params
 from tta.methods.window import SlidingWindow
-from tta.presets import load_preset
+from tta.presets import published_params
 from tta.scenarios import ScenarioOptions
 from tta.source import SourceData
 from tta.source_models import own_weights
@@ -30,13 +30,12 @@ def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) ->
     ``--set`` goes over the preset, the preset over the method's defaults.
     """
     name = dataset.preset if config.preset == "auto" else config.preset
-    entry: dict[str, Any] = {}
-    origin = "the method's defaults"
+    published, origin = {}, ""
     if name not in (None, "defaults"):
-        entry = load_preset(name).get(method.name, {})
-        if entry:
-            origin = f"{name} ({entry['source']})"
-    values = {**entry.get("params", {}), **config.set}
+        backbone = config.backbone or dataset.backbone or ""
+        published, origin = published_params(name, method.name, backbone)
+    origin = origin or "the method's defaults"
+    values = {**published, **config.set}
     if config.set:
         origin += ", with " + ", ".join(f"{key}={value}" for key, value in config.set.items())
     return build_params(method.Params, values, method.name), origin

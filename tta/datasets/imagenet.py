@@ -140,6 +140,7 @@ class ImageNetR(ImageNetSubset):
     domains = ("renditions",)
     root = "imagenet-r"
     source = "imagenet:imagenet-r"
+    preset = "imagenet-r"
     facts = DatasetFacts(
         "ImageNet-R",
         200,
@@ -157,6 +158,7 @@ class ImageNetA(ImageNetSubset):
     domains = ("adversarial",)
     root = "imagenet-a"
     source = "imagenet:imagenet-a"
+    preset = "imagenet-natural"
     facts = DatasetFacts(
         "ImageNet-A",
         200,
@@ -173,6 +175,7 @@ class ImageNetV2(ImageNetFolders):
     name = "imagenet-v2"
     domains = ("matched_frequency",)
     root = "imagenetv2-matched-frequency-format-val"
+    preset = "imagenet-natural"
     facts = DatasetFacts(
         "ImageNetV2 (matched frequency)",
         1000,
@@ -193,6 +196,7 @@ class ImageNetSketch(ImageNetFolders):
     name = "imagenet-sketch"
     domains = ("sketch",)
     root = "ImageNet-Sketch/sketch"
+    preset = "imagenet-natural"
     facts = DatasetFacts(
         "ImageNet-Sketch",
         1000,
