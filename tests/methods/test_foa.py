@@ -85,6 +85,19 @@ def test_the_search_finds_the_minimum():
         assert (candidates.mean(0) - goal).abs().max() < 0.05
 
 
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_candidates_are_those_of_the_package(diagonal):
+    pytest.importorskip("cmaes", reason="the optional package cmaes is not installed")
+    search = EvolutionSearch(40, 9, diagonal)
+    for generation in range(4):
+        candidates = search.ask(9, torch.Generator().manual_seed(generation))
+        seed = torch.randint(2**32, (), generator=torch.Generator().manual_seed(generation))
+        search._search.reseed_rng(seed.item())
+        expected = [torch.from_numpy(search._search.ask()) for _ in range(9)]
+        assert torch.equal(candidates, torch.stack(expected))
+        search.tell(candidates, candidates.square().sum(1).tolist())
+
+
 def test_without_the_package_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cmaes", None)
     with pytest.raises(UserError, match="pip install cmaes"):

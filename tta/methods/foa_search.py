@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,24 @@ class EvolutionSearch:
                 "install it with: pip install cmaes"
             ) from error
         kind = SepCMA if diagonal else CMA
+        self._diagonal = diagonal
         self._search = kind(mean=np.zeros(dim), sigma=1.0, population_size=population)
 
     def ask(self, count: int, generator: torch.Generator) -> Tensor:
         """Return ``count`` candidates ``[count, dim]``, float64 on the host."""
         self._search.reseed_rng(torch.randint(2**32, (), generator=generator).item())
-        return torch.from_numpy(np.stack([self._search.ask() for _ in range(count)]))
+        draw = self._search.ask if self._diagonal else self._full_sampler()
+        return torch.from_numpy(np.stack([draw() for _ in range(count)]))
+
+    def _full_sampler(self) -> Callable[[], np.ndarray]:
+        """Return what draws as the package's ``ask``: that scales the axes for every candidate.
+
+        Which is a product of ``dim ** 3``; here once per generation, by ``dim ** 2``.
+        """
+        search = self._search
+        axes, lengths = search._eigen_decomposition()
+        scaled = axes * lengths
+        return lambda: search._mean + search._sigma * scaled.dot(search._rng.randn(len(scaled)))
 
     def tell(self, candidates: Tensor, losses: list[float]) -> None:
         """Learn from the losses of a whole generation ``[population, dim]``."""
