@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.methods.selective import IMAGES, make, parameters
+from tta.methods.base import Need
+from tta.ops.parameters import norm_affine_parameters
 
 SGD = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "nesterov": False}
 
@@ -37,6 +39,17 @@ def test_rpl_pulls_less_on_doubtful_labels_than_pl():
     robust = logits.grad[:, 0] * 2
     p = logits.detach().softmax(1)[:, 0]
     torch.testing.assert_close(robust, -(p**0.8) * (1 - p))
+
+
+def test_shot_trains_norm_layers_alone_where_it_is_told_to():
+    shot = make("shot_im", "batch_norm", trained="norm", lr=0.1)
+    assert type(shot).needs(shot.params) == {Need.NORM_AFFINE}
+    trained = {id(parameter) for parameter in norm_affine_parameters(shot.backbone)}
+    for parameter in shot.backbone.parameters():
+        assert parameter.requires_grad == (id(parameter) in trained)
+    start = parameters(shot)
+    shot.step(IMAGES)
+    assert not torch.equal(parameters(shot), start)
 
 
 @pytest.mark.parametrize("kind", ["batch_norm", "layer_norm"])

@@ -17,7 +17,12 @@ class ShotInformationMaximization(Tent):
     """Makes single predictions certain and their batch mean diverse.
 
     The whole feature extractor is trained and the classifier is not: source and target shall
-    share the hypothesis (Liang et al., ICML 2020; online in Boudiaf et al., CVPR 2022).
+    share the hypothesis (Liang et al., ICML 2020, there offline).
+
+    The online baseline of Boudiaf et al. (CVPR 2022; fiveai/LAME) trains the affine parameters
+    of norm layers alone, without momentum: ``trained=norm momentum=0``. It still differs: its
+    batch-norm layers keep the source statistics where these take the test batch's, and it
+    predicts after the update, in a second forward pass.
     """
 
     name = "shot_im"
@@ -25,16 +30,23 @@ class ShotInformationMaximization(Tent):
 
     @dataclass(frozen=True)
     class Params(OptimizerParams):
-        """Hyper-parameters; the defaults are LAME's for its baselines."""
+        """Hyper-parameters; learning rate and weight decay are those of LAME's baseline."""
 
+        trained: str = param(
+            "features",
+            "all parameters but the classifier's, or the affine parameters of norm layers",
+            choices=("features", "norm"),
+        )
         optimizer: str = param("sgd", "optimiser", choices=("adam", "sgd"))
         weight_decay: float = param(1e-4, "weight decay", minimum=0.0)
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
-        return frozenset()
+        return super().needs(params) if params.trained == "norm" else frozenset()
 
     def adapted_parameters(self) -> list[nn.Parameter]:
+        if self.params.trained == "norm":
+            return super().adapted_parameters()
         head = set(self.backbone.classifier.parameters())
         return [parameter for parameter in self.backbone.parameters() if parameter not in head]
 
