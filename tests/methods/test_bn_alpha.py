@@ -34,8 +34,14 @@ def test_layer_weights():
     assert torch.equal(outputs(AlphaBatchNorm, layer_weights=(0.25, 0.25)), expected)
     assert not torch.equal(outputs(AlphaBatchNorm, layer_weights=(0.0, 0.5)), expected)
     assert spread((0.0, 1.0), 5) == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert spread((0.2, 1.0), 1) == [0.2]
     with pytest.raises(UserError, match="holds 3 weights"):
         spread((0.1, 0.2, 0.3), 5)
+
+
+def test_one_weight_for_all_layers_and_one_for_each_are_refused_together():
+    with pytest.raises(UserError, match="set one of them"):
+        outputs(AlphaBatchNorm, prior=16.0, layer_weights=(0.1, 0.2))
 
 
 def test_lists_are_read_and_checked():

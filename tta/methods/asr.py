@@ -101,7 +101,7 @@ class AdaptiveSelectiveReset(Method):
         torch._foreach_add_(self.parameter_sums, [p.detach() for p in self.parameters])
         roid = self.params.adapter == "roid"
         logits = self.adapter.adapt(images) if roid else self.adapter.step(images)
-        # The one wait for the device: both figures decide what the host does next.
+        # Waits for the device, as the adapter has: both figures decide what the host does next.
         concentration, differing = self._judge(images, logits).tolist()
         self.strength = self.params.penalty * differing**2
         if concentration < self.threshold:

@@ -58,6 +58,11 @@ class AlphaBatchNorm(Method):
         return frozenset({Need.BATCH_NORM})
 
     def configure(self) -> None:
+        if self.params.prior is not None and self.params.layer_weights is not None:
+            raise UserError(
+                "bn_alpha.prior gives all layers one target weight and bn_alpha.layer_weights each "
+                "its own; set one of them"
+            )
         require_source_statistics(self.backbone)
         self.layers = replace_batch_norm(self.backbone, self._layer)
         if self.params.layer_weights is not None:
@@ -82,6 +87,8 @@ class AlphaBatchNorm(Method):
 def spread(weights: tuple[float, ...], count: int) -> list[float]:
     """Return one weight per layer: as given, or two interpolated over ``count`` layers.
 
+    A lone layer takes the first of two.
+
     Raises:
         UserError: neither ``count`` weights nor two.
     """
@@ -93,4 +100,4 @@ def spread(weights: tuple[float, ...], count: int) -> list[float]:
             f"batch-norm layers; give {count} weights, or the first layer's and the last's"
         )
     first, last = weights
-    return [first + (last - first) * number / (count - 1) for number in range(count)]
+    return [first + (last - first) * number / max(count - 1, 1) for number in range(count)]

@@ -24,8 +24,9 @@ class Core(Method):
     (see :func:`~tta.ops.losses.class_correlation`), the optimiser is Tent's, and tables mark the
     method ``core*``. Figures are not the paper's.
 
-    Affine parameters of batch-norm layers are trained; gradients flow through the batch's share
-    of the statistics, and the source's share is constant.
+    The affine parameters of norm layers are trained, in a backbone that mixes kinds those of layer
+    and group norm too; gradients flow through the batch's share of the batch-norm statistics, and
+    the source's share is constant.
     """
 
     name = "core"

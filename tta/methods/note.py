@@ -25,7 +25,8 @@ class Note(Method):
     running statistics, each image by itself; after every ``update_interval``-th image, also amid
     a batch, the affine parameters take one step on the reservoir and the running statistics
     follow it. What is predicted therefore does not depend on the size of batches (Gong et al.,
-    NeurIPS 2022).
+    NeurIPS 2022): exactly on a CPU; on another device the reservoir draws anew for every batch,
+    from the same distribution.
 
     ``convert_batch_norm`` puts instance-aware layers into any model with batch norm. Figures are
     then not the paper's: a model that was not trained with them loses accuracy by it.

@@ -31,8 +31,9 @@ class Petta(Rotta):
     NeurIPS 2024).
 
     Means and variances of the source's features are by predicted class, so labels are not
-    needed. The batch-norm statistics of the source model follow the bank too, as in the authors'
-    code; its weights stay.
+    needed. They are of the source images, which a model was trained on; the authors' are of a
+    validation set, which a source here need not have. The batch-norm statistics of the source
+    model follow the bank too, as in the authors' code; its weights stay.
     """
 
     name = "petta"
