@@ -7,7 +7,7 @@ from tests.fakes import NUM_CLASSES, make_backbone, make_images
 from tests.methods.selective import make
 from tta.methods.t3a import T3a
 
-BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 9))]
+BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 9, 3, 4))]
 
 
 class NaiveSupports:
@@ -44,6 +44,32 @@ def test_equals_a_list_of_supports(kind, size):
     naive = NaiveSupports(t3a.backbone, size)
     for images in BATCHES:
         torch.testing.assert_close(t3a.step(images), naive.step(images))
+
+
+@pytest.mark.parametrize("size", [3, None])
+@torch.no_grad()
+def test_a_small_batch_touches_the_rows_of_its_classes_alone(size):
+    t3a = make("t3a", support_size=size)
+    for images in BATCHES:
+        bank, supports, prototypes = t3a.supports, t3a.supports.clone(), t3a.prototypes.clone()
+        absent = torch.ones(NUM_CLASSES, dtype=torch.bool)
+        absent[t3a.backbone(images).argmax(1)] = False
+        t3a.step(images)
+        assert t3a.supports is bank
+        assert torch.equal(t3a.supports[absent], supports[absent])
+        assert torch.equal(t3a.prototypes[absent], prototypes[absent])
+        expected = torch.nn.functional.normalize(t3a.supports.sum(1), dim=1)
+        torch.testing.assert_close(t3a.prototypes, expected)
+
+
+@torch.no_grad()
+def test_reset_and_state_hold_the_prototypes():
+    t3a, other = (make("t3a", support_size=3) for _ in range(2))
+    first = t3a.step(BATCHES[3])
+    other.load_state_dict(t3a.state_dict())
+    assert torch.equal(other.step(BATCHES[4]), t3a.step(BATCHES[4]))
+    t3a.reset()
+    assert torch.equal(t3a.step(BATCHES[3]), first)
 
 
 def test_starts_as_the_classifier_without_bias_and_norm():

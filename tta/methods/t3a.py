@@ -31,7 +31,7 @@ class T3a(Method):
     name = "t3a"
     paper = "Iwasawa and Matsuo, Test-time classifier adjustment module, NeurIPS 2021"
     predicts = "after"
-    state = ("supports", "entropies")
+    state = ("supports", "entropies", "prototypes")
 
     @dataclass(frozen=True)
     class Params:
@@ -48,6 +48,7 @@ class T3a(Method):
         slots = self.params.support_size or 1
         self.supports = rows.new_zeros(classes, slots, dim)
         self.entropies = rows.new_full((classes, slots), torch.inf)
+        self.prototypes = rows.new_zeros(classes, dim)
         self._join(rows, self.backbone.head(rows))
 
     def _classifier_rows(self) -> Tensor:
@@ -58,13 +59,25 @@ class T3a(Method):
     def _join(self, features: Tensor, logits: Tensor) -> None:
         """Add features ``[B, D]`` to the supports of the classes that ``logits`` predict."""
         labels, unit = logits.argmax(1), F.normalize(features, dim=1)
+        # No more classes change than features join; a class named twice is written twice.
+        changed = labels if len(labels) < len(self.supports) else slice(None)
         if self.params.support_size is None:
             self.supports[:, 0].index_add_(0, labels, unit.nan_to_num(0.0))
-            return
-        entropies = entropy(logits)
+        else:
+            self._keep_surest(unit, entropy(logits), labels, changed)
+        self.prototypes[changed] = F.normalize(self.supports[changed].sum(1), dim=1)
+
+    def _keep_surest(
+        self, unit: Tensor, entropies: Tensor, labels: Tensor, changed: Tensor | slice
+    ) -> None:
+        """Let unit features ``[B, D]`` take the places of less certain ones in their classes."""
+        held = self.entropies.numel()
         kept = least_per_class(self.entropies, entropies, labels)
         self.entropies = torch.cat([self.entropies.flatten(), entropies])[kept]
-        self.supports = torch.cat([self.supports.flatten(0, 1), unit])[kept]
+        kept = kept[changed]
+        old = self.supports.flatten(0, 1)[kept.clamp_max(held - 1)]
+        new = unit[(kept - held).clamp_min(0)]
+        self.supports[changed] = torch.where((kept < held)[..., None], old, new)
 
     @torch.no_grad()
     def step(self, images: Tensor) -> Tensor:
@@ -77,4 +90,4 @@ class T3a(Method):
         return self._classify(self.backbone.features(images))
 
     def _classify(self, features: Tensor) -> Tensor:
-        return features @ F.normalize(self.supports.sum(1), dim=1).T
+        return features @ self.prototypes.T
