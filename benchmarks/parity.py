@@ -213,3 +213,7 @@ def config(subject: Subject, seed: int, assets: str) -> RunConfig:
         memory_format="channels_last",
         resume=True,
     )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
