@@ -20,6 +20,7 @@ from tta.datasets import Dataset
 from tta.datasets.subset import Subset
 from tta.errors import UserError
 from tta.ops.batch_norm import batch_norm_layers, following, replace_batch_norm
+from tta.ops.generators import seeded_layers
 from tta.ops.instance_aware import InstanceAwareBatchNorm, instance_aware_layers
 from tta.source import SourceBatches, SourceData, class_prototypes
 
@@ -76,7 +77,7 @@ def initial_backbone(
             into features and a linear head.
     """
     model = create_backbone(name, weights=weights, pretrained=False).model
-    with _seeded(seed):
+    with seeded_layers(seed):
         if weights is None:
             model = timm.create_model(name, num_classes=num_classes)
         else:
@@ -102,7 +103,7 @@ def train(backbone: Backbone, dataset: Dataset, recipe: Recipe, progress: bool =
     """
     _check_domains(dataset, recipe)
     sources = _sources(backbone, dataset, recipe)
-    with _seeded(recipe.seed):
+    with seeded_layers(recipe.seed):
         if recipe.drm:
             heads = DomainHeads(len(sources), backbone.feature_dim, backbone.num_classes)
             backbone.attach(heads)
@@ -184,14 +185,6 @@ def _mean_features(backbone: Backbone, sources: list[SourceData]) -> Tensor:
                 yield backbone.features(images), torch.full_like(labels, number)
 
     return class_prototypes(of_domains(), len(sources), limit=sum(map(len, sources)))
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Initialise layers and drop units from a seed; the global CPU generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        yield
 
 
 @contextlib.contextmanager

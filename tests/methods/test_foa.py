@@ -74,6 +74,14 @@ def test_source_statistics_are_of_the_network_without_prompts(foa):
     torch.testing.assert_close(foa.source_std[-width:], features.std(0), atol=1e-5, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_a_pass_that_fails_leaves_no_prompts(foa):
+    before = foa.backbone.features(IMAGES)
+    with pytest.raises(RuntimeError):
+        foa.transformer.activations(IMAGES[:, :2], torch.ones(2, foa.backbone.feature_dim))
+    assert torch.equal(foa.backbone.features(IMAGES), before)
+
+
 def test_the_search_finds_the_minimum():
     pytest.importorskip("cmaes", reason="the optional package cmaes is not installed")
     goal = torch.linspace(-1, 1, 5, dtype=torch.float64)

@@ -236,3 +236,12 @@ def test_robust_batch_norm_follows_as_defined_and_keeps_its_statistics_otherwise
     torch.testing.assert_close(robust.running_var, 0.95 * source[1] + 0.05 * biased)
     torch.testing.assert_close(robust(x), naive(x, source, weight, bias, 0.05, 1e-5))
     assert torch.equal(plain.running_mean, source[0])
+
+
+def test_robust_batch_norm_takes_the_moments_of_a_batch_once(monkeypatch):
+    robust, calls = RobustBatchNorm(nn.BatchNorm2d(3)), []
+    moments = batch_norm.batch_moments
+    monkeypatch.setattr(batch_norm, "batch_moments", lambda x: calls.append(x) or moments(x))
+    with following([robust]):
+        robust(torch.rand(4, 3, 2, 2))
+    assert len(calls) == 1

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from tta.ops.contrastive import (
+    contrast_with_prototypes,
+    make_projector,
     nearest_prototype,
     prototype_contrastive_loss,
     queue_contrastive_loss,
@@ -36,6 +38,8 @@ def test_golden_vector():
     nearest = prototypes[nearest_prototype(features, prototypes)]
     loss = prototype_contrastive_loss([nearest, features, augmented], temperature=0.1)
     assert loss.item() == pytest.approx(0.745437, abs=2e-6)
+    whole = contrast_with_prototypes(features, augmented, prototypes, make_projector(2, 0, 0))
+    assert whole.item() == loss.item()
 
 
 @pytest.mark.parametrize(("batch", "views"), [(1, 3), (2, 3), (7, 3), (4, 2)])

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.data import resolve_data_config
 from torch import nn
 
@@ -17,6 +16,7 @@ from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import load_checkpoint
 from tta.backbones.domain_heads import load_heads
 from tta.errors import UserError, did_you_mean
+from tta.ops.generators import seeded_layers
 
 
 def create_backbone(
@@ -108,9 +108,7 @@ def _check_pretrained_classes(name: str, num_classes: int | None) -> None:
 
 
 def _create_model(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would also seed the generators of every GPU.
-        torch.random.default_generator.manual_seed(0)
+    with seeded_layers(0):
         try:
             return timm.create_model(name, pretrained=pretrained, **kwargs)
         except TypeError as error:

@@ -49,7 +49,8 @@ class PromptedTransformer:
             prompts: ``[P, D]``, or None for the network as it is.
         """
         self._prompts, self._activations = prompts, []
-        features = self.backbone.features(images)
-        activations = torch.cat([*self._activations, features], 1)
-        self._prompts, self._activations = None, []
-        return activations
+        try:
+            features = self.backbone.features(images)
+            return torch.cat([*self._activations, features], 1)
+        finally:
+            self._prompts, self._activations = None, []

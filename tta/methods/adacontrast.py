@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
-from tta.ops.batch_norm import EmaBatchNorm, replace_batch_norm, require_source_statistics
+from tta.ops.batch_norm import (
+    EmaBatchNorm,
+    following,
+    replace_batch_norm,
+    require_source_statistics,
+)
 from tta.ops.contrastive import queue_contrastive_loss
 from tta.ops.ema import ema_update
 from tta.ops.losses import entropy
@@ -88,7 +92,7 @@ class AdaContrast(Method):
 
     def configure(self) -> None:
         require_source_statistics(self.backbone)
-        self.teacher = copy.deepcopy(self.backbone)
+        self.teacher = self.backbone.clone()
         replace_batch_norm(self.teacher)
         self.layers = replace_batch_norm(self.backbone, self._layer)
         self.statistics = [tensor for layer in self.layers for tensor in layer.source_moments]
@@ -126,7 +130,11 @@ class AdaContrast(Method):
         self.seen = 0
 
     def step(self, images: Tensor) -> Tensor:
-        self._follow(True)
+        with following(self.layers):
+            self._adapt(images)
+        return self.predict(images)
+
+    def _adapt(self, images: Tensor) -> None:
         weak = flip_at_random(images, self.generator)
         labels = self._pseudo_labels(weak)
         ema_update(self.teacher_parameters, self.parameters, self.params.teacher_decay)
@@ -135,12 +143,6 @@ class AdaContrast(Method):
             ring_write(self.queue_labels, labels, self.seen)
         descend(self.optimizer, self._loss(self.strong(images, self.generator), keys, labels))
         self._remember(keys, labels, *self._teach(weak))
-        self._follow(False)
-        return self.predict(images)
-
-    def _follow(self, follow: bool) -> None:
-        for layer in self.layers:
-            layer.follow = follow
 
     @torch.no_grad()
     def _pseudo_labels(self, weak: Tensor) -> Tensor:

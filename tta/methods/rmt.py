@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +21,7 @@ from tta.methods.base import (
 from tta.methods.params import OptimizerParams, param
 from tta.ops.augment import CottaAugment
 from tta.ops.batch_norm import replace_batch_norm
-from tta.ops.contrastive import (
-    make_projector,
-    nearest_prototype,
-    prototype_contrastive_loss,
-)
+from tta.ops.contrastive import contrast_with_prototypes, make_projector
 from tta.ops.ema import ema_update
 from tta.ops.losses import symmetric_cross_entropy
 from tta.ops.parameters import all_parameters
@@ -73,7 +68,7 @@ class RobustMeanTeacher(Method):
 
     def configure(self) -> None:
         replace_batch_norm(self.backbone)
-        self.teacher = copy.deepcopy(self.backbone)
+        self.teacher = self.backbone.clone()
         self.projector = make_projector(
             self.backbone.feature_dim, self.params.projection_dim, self.generator.initial_seed()
         ).to(next(self.backbone.parameters()).device)
@@ -127,9 +122,9 @@ class RobustMeanTeacher(Method):
         return (0.5 * plain + 0.5 * augmented).mean()
 
     def _contrastive(self, features: Tensor, view: Tensor) -> Tensor:
-        nearest = self.prototypes[nearest_prototype(features.detach(), self.prototypes)]
-        views = [self.projector(group.float()) for group in (nearest, features, view)]
-        return prototype_contrastive_loss(views, self.params.temperature)
+        return contrast_with_prototypes(
+            features, view, self.prototypes, self.projector, self.params.temperature
+        )
 
     def _replay_source(self) -> None:
         images, labels = next(self.source_batches)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +12,7 @@ from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.ops.augment import CottaAugment
 from tta.ops.batch_norm import replace_batch_norm
-from tta.ops.contrastive import (
-    make_projector,
-    nearest_prototype,
-    prototype_contrastive_loss,
-)
+from tta.ops.contrastive import contrast_with_prototypes, make_projector
 from tta.ops.losses import soft_cross_entropy
 from tta.ops.parameters import all_parameters, norm_affine_parameters
 from tta.source import SourceData, source_prototypes
@@ -56,7 +51,7 @@ class Santa(Method):
 
     def configure(self) -> None:
         replace_batch_norm(self.backbone)
-        self.anchor = copy.deepcopy(self.backbone)
+        self.anchor = self.backbone.clone()
         self.projector = make_projector(
             self.backbone.feature_dim, self.params.projection_dim, self.generator.initial_seed()
         ).to(next(self.backbone.parameters()).device)
@@ -88,6 +83,6 @@ class Santa(Method):
         return (0.5 * plain + 0.5 * augmented).mean()
 
     def _contrastive(self, features: Tensor, view: Tensor) -> Tensor:
-        nearest = self.prototypes[nearest_prototype(features.detach(), self.prototypes)]
-        views = [self.projector(group.float()) for group in (nearest, features, view)]
-        return prototype_contrastive_loss(views, self.params.temperature)
+        return contrast_with_prototypes(
+            features, view, self.prototypes, self.projector, self.params.temperature
+        )

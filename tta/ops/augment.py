@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tta.ops.generators import generator_on
+from tta.ops.layout import memory_format_of
 
 Range = tuple[float, float]
 
@@ -174,14 +175,6 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 def _uniform(generator: torch.Generator, bounds: Range) -> float:
     low, high = bounds
     return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
-
-
-def memory_format_of(images: Tensor) -> torch.memory_format:
-    """Return the layout that ``images`` ``[B, C, H, W]`` have."""
-    if images.is_contiguous():
-        return torch.contiguous_format
-    channels_last = images.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _affine_grid(images: Tensor, drawn: AugmentDraw, halo: int) -> Tensor:

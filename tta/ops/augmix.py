@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tta.ops.augment import memory_format_of
 from tta.ops.generators import generator_on
+from tta.ops.layout import memory_format_of
 
 OPERATIONS = (
     "autocontrast",

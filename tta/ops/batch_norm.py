@@ -133,10 +133,11 @@ def mixed_batch_norm(
 class _Mix(NamedTuple):
     target_weight: float
     eps: float
-    unbiased: bool
-    between_means: bool
-    processes: Processes | None
-    constant: bool
+    unbiased: bool = False
+    between_means: bool = False
+    processes: Processes | None = None
+    constant: bool = False
+    moments: tuple[Tensor, Tensor] | None = None  # of the batch, where they are known already
 
 
 class _MixedBatchNorm(torch.autograd.Function):
@@ -160,7 +161,7 @@ class _MixedBatchNorm(torch.autograd.Function):
         source: tuple[Tensor, Tensor] | None,
         mix: _Mix,
     ) -> Tensor:
-        batch, count = batch_moments(x), x.numel() // x.shape[1]
+        batch, count = mix.moments or batch_moments(x), x.numel() // x.shape[1]
         if mix.processes is not None:
             batch, count = mix.processes.moments(batch, count)
         correction = count / (count - 1) if mix.unbiased else 1.0
@@ -315,10 +316,12 @@ class RobustBatchNorm(EmaBatchNorm):
             return super().normalize(x)
         # A copy, which the backward pass finds unchanged.
         before = tuple(moment.clone() for moment in self.source_moments)
-        mean, var = mix_moments(batch_moments(x.detach()), before, self.momentum)
+        moments = batch_moments(x.detach())
+        mean, var = mix_moments(moments, before, self.momentum)
         self.running_mean.copy_(mean)
         self.running_var.copy_(var)
-        return mixed_batch_norm(x, before, self.weight, self.bias, self.momentum, self.eps)
+        mix = _Mix(self.momentum, self.eps, moments=moments)
+        return _MixedBatchNorm.apply(x, self.weight, self.bias, before, mix)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tta.ops.generators import seeded_layers
+
 
 def make_projector(feature_dim: int, width: int, seed: int) -> nn.Module:
     """Return Linear-ReLU-Linear from features to ``width`` columns; the identity where it is 0.
@@ -20,9 +22,7 @@ def make_projector(feature_dim: int, width: int, seed: int) -> nn.Module:
     """
     if width == 0:
         return nn.Identity()
-    with torch.random.fork_rng(devices=[]):  # layer initialisation draws from the global RNG
-        # Not torch.manual_seed: that would also seed the generators of every GPU.
-        torch.random.default_generator.manual_seed(seed)
+    with seeded_layers(seed):
         layers = nn.Linear(feature_dim, width), nn.ReLU(), nn.Linear(width, width)
     return nn.Sequential(*layers)
 
@@ -61,6 +61,32 @@ def prototype_contrastive_loss(views: Sequence[Tensor], temperature: float = 0.1
     other_views = (unit.sum(dim=0) - unit) / (len(unit) - 1)
     positive = (unit * other_views).sum(dim=-1).flatten() / temperature
     return (similarity.logsumexp(dim=1) - positive).mean()
+
+
+def contrast_with_prototypes(
+    features: Tensor,
+    view: Tensor,
+    prototypes: Tensor,
+    projector: nn.Module,
+    temperature: float = 0.1,
+) -> Tensor:
+    """Contrast {nearest source prototype, features, features of a view} of every image, projected.
+
+    The term of RMT and SANTA; see :func:`prototype_contrastive_loss`.
+
+    Args:
+        features: of the images ``[B, D]``.
+        view: of an augmented view of each ``[B, D]``.
+        prototypes: ``[C, D]``.
+        projector: from D features to any number; see :func:`make_projector`.
+        temperature: divides the cosine similarities.
+
+    Returns:
+        A scalar.
+    """
+    nearest = prototypes[nearest_prototype(features, prototypes)]
+    views = [projector(group.float()) for group in (nearest, features, view)]
+    return prototype_contrastive_loss(views, temperature)
 
 
 def queue_contrastive_loss(

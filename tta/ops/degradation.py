@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tta.ops.augment import memory_format_of
 from tta.ops.generators import generator_on
+from tta.ops.layout import memory_format_of
 
 BAND = 0.2
 """Share of the spectrum's height and width, about its centre, that counts as low."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 
@@ -14,3 +17,15 @@ def generator_on(device: torch.device, generator: torch.Generator) -> torch.Gene
         return generator
     seed = torch.randint(2**63 - 1, (), generator=generator).item()
     return torch.Generator(device).manual_seed(seed)
+
+
+@contextlib.contextmanager
+def seeded_layers(seed: int) -> Iterator[None]:
+    """Let layers that are made within draw their weights, and drop units, from ``seed`` alone.
+
+    PyTorch draws those from its global CPU generator, which is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would also seed the generators of every GPU.
+        torch.random.default_generator.manual_seed(seed)
+        yield

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tta.ops.augment import Range, memory_format_of
+from tta.ops.augment import Range
 from tta.ops.generators import generator_on
+from tta.ops.layout import memory_format_of
 
 _BLUR_RADIUS = 6
 _NO_BLUR = 1e-3
