@@ -152,8 +152,8 @@ NOT_NOTE = {"note": {"set": {"convert_batch_norm": True}}}
 ON_CIFAR = COME | NOT_NOTE | {"rmt": {"set": {"warm_up_samples": 4000}}}
 ON_DIGITS = COME | NOT_NOTE
 SHARED = (
-    "Several runs at a time shared the machine, so that times and memory are left out: those of "
-    "every method's step, measured side by side, are in results/speed.md."
+    "Times and memory are left out, since several runs may share the machine: those of every "
+    "method's step, measured side by side, are in results/speed.md."
 )
 RESOURCES = ["ms", "time / source", "memory MiB", "over source MiB"]
 COST_NOTE = (
@@ -164,8 +164,7 @@ ABOUT_NOTE = (
     "Row `note`: batch norm was made instance-aware without training it so, which its paper warns "
     "of. Row `core*`: its loss is a reconstruction, its figures are not the paper's."
 )
-ON_ALL = f"{ABOUT_NOTE} {SHARED}"
-ON_ALL_CIFAR = f"RMT's warm-up is one pass over the 4,000 source images at hand. {ON_ALL}"
+ON_CIFAR_NOTE = f"RMT's warm-up is one pass over the 4,000 source images at hand. {ABOUT_NOTE}"
 CONTINUAL = {"scenario": "continual"}
 CORRELATED = {"scenario": "correlated", "dirichlet": 0.1}
 SINGLE = {"scenario": "continual", "batch_size": 1, "num_samples": 100}
@@ -174,6 +173,14 @@ CIFAR10_CONTINUAL = {**CIFAR10_GENERATED, **CONTINUAL, "num_samples": 1000}
 CIFAR10_CORRELATED = {**CIFAR10_GENERATED, **CORRELATED, "num_samples": 1000}
 CIFAR10_SINGLE = {**CIFAR10_GENERATED, **SINGLE}
 CIFAR10_FEW = {**CIFAR10_GENERATED, **CONTINUAL, **FEW}
+HEADINGS = {
+    "seed_systems": "Seed systems",
+    "cifar100_generated": "CIFAR-100-C, generated",
+    "digits_all": "All methods on digits-c",
+    "digits_vit": "A vision transformer on digits-c",
+    "cifar10_generated": "All methods on CIFAR-10-C, generated",
+    "imagenet_sample": "1,000 ImageNet images, corruptions generated",
+}
 TABLES = {
     "seed_systems": [
         Table("digits-c, continual", SEED_SYSTEMS, {"scenario": "continual"}),
@@ -195,10 +202,10 @@ TABLES = {
         ),
     ],
     "digits_all": [
-        Table("Continual", ALL, {"scenario": "continual"}, ON_DIGITS, (1, 2, 3), ON_ALL),
-        Table("Correlated", ALL, CORRELATED, ON_DIGITS, note=ON_ALL),
-        Table("Batch size 1", ALL + COSTLY, SINGLE, ON_DIGITS, note=ON_ALL),
-        Table("Costly methods", FEW_ROWS, {**CONTINUAL, **FEW}, note=SHARED),
+        Table("Continual", ALL, {"scenario": "continual"}, ON_DIGITS, (1, 2, 3), ABOUT_NOTE),
+        Table("Correlated", ALL, CORRELATED, ON_DIGITS, note=ABOUT_NOTE),
+        Table("Batch size 1", ALL + COSTLY, SINGLE, ON_DIGITS, note=ABOUT_NOTE),
+        Table("Costly methods", FEW_ROWS, {**CONTINUAL, **FEW}),
     ],
     "digits_vit": [
         Table(
@@ -209,10 +216,10 @@ TABLES = {
         ),
     ],
     "cifar10_generated": [
-        Table("Continual", ALL, CIFAR10_CONTINUAL, ON_CIFAR, (1, 2, 3), ON_ALL_CIFAR),
-        Table("Correlated", ALL, CIFAR10_CORRELATED, ON_CIFAR, note=ON_ALL_CIFAR),
-        Table("Batch size 1", ALL + COSTLY, CIFAR10_SINGLE, ON_CIFAR, note=ON_ALL_CIFAR),
-        Table("Costly methods", FEW_ROWS, CIFAR10_FEW, ON_CIFAR, note=SHARED),
+        Table("Continual", ALL, CIFAR10_CONTINUAL, ON_CIFAR, (1, 2, 3), ON_CIFAR_NOTE),
+        Table("Correlated", ALL, CIFAR10_CORRELATED, ON_CIFAR, note=ON_CIFAR_NOTE),
+        Table("Batch size 1", ALL + COSTLY, CIFAR10_SINGLE, ON_CIFAR, note=ON_CIFAR_NOTE),
+        Table("Costly methods", FEW_ROWS, CIFAR10_FEW, ON_CIFAR),
     ],
     "imagenet_sample": [
         Table(
@@ -268,7 +275,7 @@ def make(name: str, chosen: list[Table], assets: str, workers: int) -> int:
         print(f"{outcome.cell.name}: {outcome.error}", file=sys.stderr)
     if failed:
         return len(failed)
-    head = f"# {name.replace('_', ' ').capitalize()}\n\n`python benchmarks/tables.py {name}`"
+    head = f"# {HEADINGS[name]}\n\n`python benchmarks/tables.py {name}`\n\n{SHARED}"
     sections = []
     for table in chosen:
         finished = [outcomes[cell.name].finished for cell in table.cells(assets)]
