@@ -13,7 +13,6 @@ import contextlib
 import multiprocessing
 import os
 import random
-import sys
 import tempfile
 import time
 from multiprocessing.process import BaseProcess
@@ -115,4 +114,4 @@ def records(output: Path) -> list[bytes]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
