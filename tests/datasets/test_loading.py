@@ -2,6 +2,8 @@
 
 import errno
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ from PIL import Image
 
 from tests.datasets.layouts import cifar_binary
 from tta.config import RunConfig
-from tta.datasets import open_dataset
-from tta.datasets.decoded_cache import open_cache_folder
+from tta.datasets import decoded_cache, open_dataset
+from tta.datasets.decoded_cache import DecodedImages, open_cache_folder
 from tta.datasets.loading import default_workers, load_ahead
 from tta.errors import UserError
 from tta.experiment import build
@@ -114,6 +116,23 @@ def test_decoded_images_are_the_same_and_not_decoded_again(folder, tmp_path, wor
     filled = open_folder(folder, cache)
     filled._decode = _die
     equal(plain, stream(filled, workers))
+
+
+def test_who_open_the_cache_at_once_share_one_file(tmp_path, monkeypatch):
+    create, others = decoded_cache._create, []
+
+    def slow(file, shape):
+        if not others:
+            others.append(pool.submit(DecodedImages, tmp_path, "key", 2, (1, 1)))
+            time.sleep(0.3)
+        create(file, shape)
+
+    monkeypatch.setattr(decoded_cache, "_create", slow)
+    with ThreadPoolExecutor() as pool:
+        first = DecodedImages(tmp_path, "key", 2, (1, 1))
+    first.take(np.arange(2), lambda rows: torch.full((2, 3, 1, 1), 7, dtype=torch.uint8))
+    assert (others[0].result().take(np.arange(2), pytest.fail) == 7).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["key.npy"]
 
 
 def test_decoded_images_follow_their_files(folder, tmp_path):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tta.errors import UserError
 from tta.files import written_aside
+from tta.lock import FolderLock
 
 
 def open_cache_folder(path: str) -> Path:
@@ -61,7 +62,7 @@ class DecodedImages:
         shape = (count, int(np.prod(self.shape)) + 1)
         try:
             if not file.exists():
-                _create(file, shape)
+                _create_once(file, shape)
             self._rows = np.lib.format.open_memmap(file, "r+")
         except (OSError, ValueError) as error:
             problem = error if isinstance(error, OSError) else OSError(0, str(error))
@@ -93,6 +94,16 @@ class DecodedImages:
                 raise _unwritable(file.parent, error) from error
 
 
+def _create_once(file: Path, shape: tuple[int, int]) -> None:
+    """Create the file, unless another process does: a second would take the place of its rows."""
+    lock = FolderLock(file.parent, wait=True)
+    try:
+        if not file.exists():
+            _create(file, shape)
+    finally:
+        lock.release()
+
+
 def _create(file: Path, shape: tuple[int, int]) -> None:
     needed, free = shape[0] * shape[1], shutil.disk_usage(file.parent).free
     if needed > free:
@@ -100,5 +111,5 @@ def _create(file: Path, shape: tuple[int, int]) -> None:
             f"decoded images need {needed / 2**30:.1f} GiB, and {str(file.parent)!r} has "
             f"{free / 2**30:.1f} GiB; make room or leave --decoded-cache out"
         )
-    with written_aside(file, shared=True) as aside:
+    with written_aside(file) as aside:
         np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
