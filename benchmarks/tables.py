@@ -23,7 +23,9 @@ from typing import Any
 from tqdm import tqdm
 
 from tta.config import RunConfig
+from tta.cores import core_count
 from tta.files import write_atomically
+from tta.methods import METHODS
 from tta.reporting.comparison import compare
 from tta.reporting.formats import render_tables, tables
 from tta.reporting.records import Run
@@ -79,11 +81,8 @@ class Table:
     def render(self, runs: Sequence[Run], assets: str) -> str:
         """Return the section's text."""
         (compared,) = compare(runs)
-        errors, cost, tests = tables(compared, ("errors", "cost", "tests"), "error")
-        cells = cost.cells.drop(columns=RESOURCES)
-        cost = dataclasses.replace(cost, cells=cells, notes=[COST_NOTE])
-        shown = render_tables([errors, cost, tests], "markdown")
-        parts = [f"## {self.title}", f"`{self.command()}`", self.note, shown]
+        shown = render_tables(tables(compared, ("errors", "cost", "tests"), "error"), "markdown")
+        parts = [f"## {self.title}", f"`{self.command()}`", self.note, _defaulted(runs), shown]
         text = "\n\n".join(filter(None, parts)) + "\n"
         return text.replace(assets, ASSETS) if assets else text
 
@@ -91,6 +90,16 @@ class Table:
         """Return the command that each row was made with, METHOD standing for its name."""
         flags = [f"--{name.replace('_', '-')} {value}" for name, value in self.options.items()]
         return " ".join(["python -m tta.run --method METHOD", *flags])
+
+
+def _defaulted(runs: Sequence[Run]) -> str:
+    """Return which methods ran with their defaults, the preset of the data having no values."""
+    summaries = [run.summary for run in runs]
+    names = {s["method"] for s in summaries if s["preset"].startswith("the method's defaults")}
+    tunable = sorted(name for name in names if dataclasses.fields(METHODS[name].Params))
+    if not tunable:
+        return ""
+    return f"With the methods' defaults, for want of a preset: {', '.join(tunable)}."
 
 
 def _resolved(value: Any, assets: str) -> Any:
@@ -151,20 +160,16 @@ COME = {
 NOT_NOTE = {"note": {"set": {"convert_batch_norm": True}}}
 ON_CIFAR = COME | NOT_NOTE | {"rmt": {"set": {"warm_up_samples": 4000}}}
 ON_DIGITS = COME | NOT_NOTE
-SHARED = (
-    "Times and memory are left out, since several runs may share the machine: those of every "
-    "method's step, measured side by side, are in results/speed.md."
-)
-RESOURCES = ["ms", "time / source", "memory MiB", "over source MiB"]
-COST_NOTE = (
-    "forwards, backwards: images through the model and its copies per image of the stream, "
-    "preparation apart; ECE over 15 bins, NLL in nats and Brier score (0 to 2): means over domains"
-)
 ABOUT_NOTE = (
     "Row `note`: batch norm was made instance-aware without training it so, which its paper warns "
     "of. Row `core*`: its loss is a reconstruction, its figures are not the paper's."
 )
 ON_CIFAR_NOTE = f"RMT's warm-up is one pass over the 4,000 source images at hand. {ABOUT_NOTE}"
+TIMES = (
+    "Times are of {workers} run(s) at a time on {cores} cores, and of whole streams: where "
+    "corruptions are made as the stream goes, making them is a part. Every method's step by "
+    "itself, on three networks, is in results/speed.md."
+)
 CONTINUAL = {"scenario": "continual"}
 CORRELATED = {"scenario": "correlated", "dirichlet": 0.1}
 SINGLE = {"scenario": "continual", "batch_size": 1, "num_samples": 100}
@@ -275,7 +280,8 @@ def make(name: str, chosen: list[Table], assets: str, workers: int) -> int:
         print(f"{outcome.cell.name}: {outcome.error}", file=sys.stderr)
     if failed:
         return len(failed)
-    head = f"# {HEADINGS[name]}\n\n`python benchmarks/tables.py {name}`\n\n{SHARED}"
+    head = f"# {HEADINGS[name]}\n\n`python benchmarks/tables.py {name} --workers {workers}`\n\n"
+    head += TIMES.format(workers=workers, cores=core_count())
     sections = []
     for table in chosen:
         finished = [outcomes[cell.name].finished for cell in table.cells(assets)]
