@@ -81,6 +81,7 @@ def execute(
         progress: show a progress bar.
         saved: the checkpoint to go on from.
     """
+    experiment.stream.warm_up()
     memory = PeakMemory(experiment.device)
     started = time.perf_counter()
     experiment.method.start(experiment.source, _preparation(experiment, saved))

@@ -79,6 +79,16 @@ class Stream:
             images = to_unit_range(levels, self.device, self.memory_format)
             yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
 
+    def warm_up(self) -> None:
+        """Make an image of every kind, and with it what a process needs once to make them.
+
+        Frost's textures, say: time and memory of the first run in a process would else hold them,
+        and each worker process its own.
+        """
+        positions = np.arange(len(self.plan))
+        for _, _, rows in by_place(self.plan.domain, self.plan.severity):
+            self._gather(positions[rows][:1])
+
     def images(self, rows: np.ndarray) -> Tensor:
         """Return the images at some positions, as batches hold them."""
         return to_unit_range(self._gather(rows), self.device, self.memory_format)

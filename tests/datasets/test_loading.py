@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.datasets.layouts import cifar_binary
 from tta.config import RunConfig
+from tta.corruptions import frost_textures
+from tta.corruptions.noise import poisson_levels
 from tta.datasets import decoded_cache, open_dataset
 from tta.datasets.decoded_cache import DecodedImages, open_cache_folder
 from tta.datasets.loading import default_workers, load_ahead
@@ -183,3 +185,16 @@ def test_the_options_reach_the_stream_and_leave_the_fingerprint_alone(tmp_path):
     assert (plain.stream.workers, other.stream.workers, other.source.workers) == (0, 2, 2)
     assert other.dataset.decoded_cache == tmp_path
     assert plain.fingerprint() == other.fingerprint()
+
+
+def test_what_is_made_once_is_made_before_the_stream():
+    data = open_dataset("digits-c")
+    options = ScenarioOptions(domains=("shot_noise", "frost"), num_samples=8)
+    batches = Stream(data, plan_stream("continual", data, options), 4)
+    once = poisson_levels, frost_textures._load
+    for made in once:
+        made.cache_clear()
+    batches.warm_up()
+    assert [made.cache_info().currsize for made in once] == [1, 1]
+    list(batches)
+    assert [made.cache_info().misses for made in once] == [1, 1]
