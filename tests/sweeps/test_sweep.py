@@ -4,6 +4,8 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -21,6 +23,17 @@ num_samples: 20
 batch_size: 10
 output: {output}
 grid: {{method: [source, bn], seed: [1, 2]}}
+"""
+LOADS_TORCH = """
+import torch
+from tta.config import RunConfig
+from tta.cores import core_count
+from tta.sweeps.grid import Cell
+from tta.sweeps.local import run_locally
+
+if __name__ == "__main__":
+    config = RunConfig(method="source", domains=("fog",), num_samples=4, output=".")
+    list(run_locally([Cell("alone", config)], core_count()))
 """
 TWELVE = """
 domains: [contrast, pixelate]
@@ -143,6 +156,14 @@ def test_workers_share_the_cores_that_they_may_use(tmp_path, capsys, monkeypatch
     monkeypatch.setattr("tta.sweeps.local._Worker.close", lambda _: None)
     assert main([write_grid(tmp_path, FOUR)]) == 1
     assert threads == [1, 1]
+
+
+def test_a_script_that_has_loaded_torch_does_not_undo_the_sharing(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(LOADS_TORCH)
+    subprocess.run([sys.executable, str(script)], check=True, cwd=tmp_path)
+    (summary,) = (json.loads(file.read_text()) for file in tmp_path.rglob("summary.json"))
+    assert summary["environment"]["threads"] == 1
 
 
 def test_bad_grids_end_with_one_line(tmp_path, capsys):

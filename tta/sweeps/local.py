@@ -80,3 +80,6 @@ class _Worker:
 
 def _use_threads(threads: int) -> None:
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    import torch  # reads the variables now, unless the caller's main module has loaded it before
+
+    torch.set_num_threads(threads)
