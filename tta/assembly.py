@@ -22,6 +22,7 @@ from tta.datasets.ccc import ContinuallyChanging
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.methods.window import SlidingWindow
+from tta.notes import in_order
 from tta.parts import (
     batch_size_of,
     check_classes,
@@ -74,6 +75,11 @@ class Experiment:
     preset: str
     source: SourceData | None
     precision_reason: str | None
+
+    @property
+    def understood(self) -> dict[str, str]:
+        """What was understood of the user's data and model, in words."""
+        return in_order(self.dataset.understood(), self.backbone.understood)
 
     @property
     def device(self) -> torch.device:

@@ -194,6 +194,7 @@ def _summary(
         "stream_digest": experiment.plan.digest,
         "data_digest": experiment.dataset.digest(),
         "data": dict(experiment.dataset.provenance),
+        "understood": experiment.understood,
         "weights_sha256": experiment.backbone.weights_sha256,
         "cloud_weights_sha256": experiment.cloud and experiment.cloud.weights_sha256,
         "fingerprint": experiment.fingerprint(),

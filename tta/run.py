@@ -66,11 +66,16 @@ def _config(options: dict[str, Any], file: Path | None) -> RunConfig:
 
 
 def _run(config: RunConfig, as_json: bool) -> int:
-    from tta.experiment import run
+    from tta.assembly import build
+    from tta.experiment import run_experiment
+    from tta.notes import lines
     from tta.reporting.tables import run_report
 
     try:
-        summary = run(config, progress=not as_json and sys.stderr.isatty())
+        experiment = build(config)
+        for line in lines(experiment.understood):
+            print(line, file=sys.stderr)
+        summary = run_experiment(experiment, progress=not as_json and sys.stderr.isatty())
     except KeyboardInterrupt:
         print(
             f"\ninterrupted; what was seen is recorded under {config.output}; "

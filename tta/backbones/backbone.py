@@ -33,6 +33,7 @@ class Backbone(nn.Module):
         feature_dim: columns of the features, measured.
         weights_sha256: digest of the source weights, see ``tta.backbones.checkpoint``.
         domain_heads: heads of single source domains, for a model trained on several; else None.
+        understood: in words how the user's model was taken, by key of :data:`tta.notes.ORDER`.
         passes: counts images through :meth:`features`, those of clones included.
         precision: type in which :meth:`features` multiplies matrices; the head, and all that is
             computed from features and logits, keep float32.
@@ -73,6 +74,7 @@ class Backbone(nn.Module):
         self.register_buffer("class_subset", subset, persistent=False)
         self.feature_dim = self._probe()
         self.domain_heads: DomainHeads | None = None
+        self.understood: dict[str, str] = {}
         self.update_digest()
 
     @property

@@ -154,6 +154,10 @@ class Dataset(ABC):
         for fault in self.faults(domains, severities):
             raise fault
 
+    def understood(self) -> dict[str, str]:
+        """Return in words how the user's data was taken, by key of :data:`tta.notes.ORDER`."""
+        return {}
+
     def digest(self) -> str:
         """Return a SHA-256 that differs where the data differs."""
         return hashlib.sha256(self.name.encode()).hexdigest()

@@ -1,0 +1,19 @@
+"""What a run understood of the user's own things, said before it streams and kept in its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ORDER = ("files", "images", "classes", "normalisation", "weights")
+"""What may be said, in the order in which it is shown: one line each."""
+
+
+def in_order(*notes: Mapping[str, str]) -> dict[str, str]:
+    """Return all notes as one mapping, in the order of :data:`ORDER`."""
+    found = {name: text for part in notes for name, text in part.items()}
+    return {name: found[name] for name in ORDER if name in found}
+
+
+def lines(notes: Mapping[str, str]) -> list[str]:
+    """Return the lines that a run prints of its notes."""
+    return [f"{name}: {text}" for name, text in notes.items()]
