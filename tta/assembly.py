@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from tta.backbones.backbone import Backbone
-from tta.cache import code_digest
 from tta.calibration import calibrate
+from tta.code_digest import code_digest
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
@@ -29,6 +29,7 @@ from tta.parts import (
     choose_device,
     choose_memory_format,
     choose_workers,
+    cloud_choices,
     fit_images,
     make_backbone,
     make_cloud,
@@ -37,6 +38,7 @@ from tta.parts import (
     open_test_data,
     resolve_params,
     scenario_options,
+    stream_choices,
 )
 from tta.precision import PRECISIONS, choose_precision
 from tta.reporting.run_directory import run_path
@@ -44,6 +46,9 @@ from tta.reporting.trackers import require_tracker
 from tta.scenarios import StreamPlan, plan_stream
 from tta.source import SourceData
 from tta.stream import Stream
+
+LOCATIONS = ("dataset", "weights", "num_classes", "source", "cloud_weights")
+"""Options that say where something is; fingerprints hold digests of what is there."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +113,24 @@ class Experiment:
         return code_digest(self.method_file)
 
     def resolved(self) -> dict[str, Any]:
-        """Return the configuration with its choices made explicit; it runs again as it is."""
+        """Return the configuration with its choices made explicit; it runs again as it is.
+
+        Whatever is typed for a default, or for a choice without effect here, is the same as
+        nothing: equal runs have equal mappings.
+        """
         config = self.config.to_mapping()
         config.update(
+            stream_choices(self.config, self.dataset, self.plan),
             batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
             preset="defaults",
+            backbone=self.backbone.name,
+            source=self.source and (self.config.source or self.dataset.source),
             device=self.device.type,
-            domains=list(self.plan.domains),
+            memory_format=str(self.stream.memory_format)
+            .removeprefix("torch.")
+            .removesuffix("_format"),
+            **cloud_choices(self.config, self.cloud),
             force=False,
             resume=False,
         )
@@ -123,7 +138,8 @@ class Experiment:
 
     def fingerprint(self) -> str:
         """Return twelve hexadecimal digits that differ where figures may differ."""
-        facts = {k: v for k, v in self.resolved().items() if k not in RunConfig.UNRECORDED}
+        passed_over = (*RunConfig.UNRECORDED, *LOCATIONS)
+        facts = {k: v for k, v in self.resolved().items() if k not in passed_over}
         facts["stream"] = self.plan.digest
         facts["data"] = self.dataset.digest()
         facts["weights_sha256"] = self.backbone.weights_sha256

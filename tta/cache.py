@@ -22,18 +22,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TTA_CACHE_DIR") or Path(home, "tta"))
 
 
-def code_digest(*files: str | Path) -> str:
-    """Return a SHA-256 over the code of this package and the given files.
-
-    Whoever edits a method gets a new key: no result of older code is taken for one of newer.
-    """
-    package = sorted(Path(__file__).parent.rglob("*.py"))
-    sha = hashlib.sha256()
-    for file in (*package, *map(Path, files)):
-        sha.update(file.read_bytes())
-    return sha.hexdigest()
-
-
 class Preparation(Protocol):
     """Where a method finds what it computes from source images, or leaves it."""
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import PIL
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from tta.backbones.backbone import Backbone
-from tta.cache import PreparationCache, code_digest
+from tta.cache import PreparationCache
+from tta.code_digest import code_digest
 from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.ccc_path import GRID, STEPS_PER_SEVERITY, Step
 from tta.datasets.images import to_unit_range
+from tta.precision import arithmetic
 
 SEVERITIES = tuple(range(6))
 """Where accuracy is measured; between them it is interpolated bilinearly."""
@@ -68,12 +71,8 @@ class PairAccuracy:
             "dataset": [type(self.dataset).name, self.dataset.provenance["frost"]],
             "seed": self.dataset.options.seed,
             "weights": self.backbone.weights_sha256,
-            "preprocessing": [
-                self.backbone.input_size,
-                self.backbone.mean.tolist(),
-                self.backbone.std.tolist(),
-            ],
-            "arithmetic": [self.device.type, torch.__version__],
+            "preprocessing": [self.dataset.image_size, *self.backbone.preprocessing],
+            "arithmetic": [*arithmetic(self.device), PIL.__version__],
             "code": code_digest(),
         }
 
@@ -92,10 +91,11 @@ class PairAccuracy:
             self._clean = self.dataset.clean(self._rows)
         ids = torch.from_numpy(self._rows)
         parts = (tensor.split(_BATCH) for tensor in (self._clean, ids, self._labels))
-        correct = [
-            self.backbone(self._images(clean, step, numbers)).argmax(1) == labels
-            for clean, numbers, labels in zip(*parts, strict=True)
-        ]
+        with self.backbone.in_precision(torch.float32):  # whatever the run's: one path for all
+            correct = [
+                self.backbone(self._images(clean, step, numbers)).argmax(1) == labels
+                for clean, numbers, labels in zip(*parts, strict=True)
+            ]
         return 100 * torch.cat(correct).float().mean().item()
 
     def _images(self, clean: Tensor, step: Step, ids: Tensor) -> Tensor:

@@ -221,8 +221,11 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
+            value = _declared(getattr(self, field.name), hints[field.name])
+            object.__setattr__(self, field.name, value)
+            _check(field, value)
         if self.window > 1 and self.batch_size != 1:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
         if self.resume and self.force:
@@ -304,6 +307,14 @@ def with_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
     if not isinstance(before, Mapping):  # left for the check of types to refuse
         return dict(values)
     return {**values, "set": {**before, **settings}}
+
+
+def _declared(value: Any, hint: Any) -> Any:
+    """Return a value in the type that its option declares: equal options are equal to the byte."""
+    kinds = get_args(hint) or (hint,)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:

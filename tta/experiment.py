@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from tta.assembly import Experiment, build
 from tta.cache import KnownPreparation, Preparation, PreparationCache
@@ -16,6 +15,7 @@ from tta.config import RunConfig
 from tta.errors import UserError
 from tta.evaluation import evaluate
 from tta.parts import batch_size_of
+from tta.precision import arithmetic
 from tta.recording import make_checkpoints, make_recorder
 from tta.reporting.checkpoint import Checkpoints, SavedRun, load_run
 from tta.reporting.memory import PeakMemory
@@ -130,16 +130,11 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "seed": experiment.config.seed,
         "weights": experiment.backbone.weights_sha256,
         "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
-        "preprocessing": [
-            source.dataset.image_size,
-            experiment.backbone.mean.tolist(),
-            experiment.backbone.std.tolist(),
-        ],
+        "preprocessing": [source.dataset.image_size, *experiment.backbone.preprocessing],
         "arithmetic": [
             experiment.config.precision,
             str(source.memory_format),
-            experiment.device.type,
-            torch.__version__,
+            *arithmetic(experiment.device),
         ],
         "code": experiment.code,
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import nn
 
-from tta.backbones import create_backbone
+from tta.backbones import create_backbone, is_same_backbone
 from tta.backbones.backbone import Backbone
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
@@ -19,7 +20,7 @@ from tta.methods.cloud import CloudOptions
 from tta.methods.params import build_params
 from tta.methods.window import SlidingWindow
 from tta.presets import published_params
-from tta.scenarios import ScenarioOptions
+from tta.scenarios import SCENARIOS, ScenarioOptions, StreamPlan
 from tta.source import SourceData
 from tta.source_models import own_weights
 
@@ -51,6 +52,31 @@ def scenario_options(config: RunConfig) -> ScenarioOptions:
         dirichlet=config.dirichlet,
         zipf=config.zipf,
     )
+
+
+def stream_choices(config: RunConfig, dataset: Dataset, plan: StreamPlan) -> dict[str, Any]:
+    """Return the options of the stream in the one form that all ways to write them share."""
+    scenario = SCENARIOS[config.scenario]
+    severity = config.severity
+    if severity is None:
+        severity = dataset.default_severity
+    sizes = [len(dataset.labels(domain, severity)) for domain in plan.domains]
+    takes_all = config.num_samples is None or config.num_samples >= max(sizes)
+    return {
+        "domains": list(plan.domains),
+        "severity": None if scenario.gradual else severity,
+        "num_samples": None if takes_all and dataset.length is None else config.num_samples,
+        "dirichlet": config.dirichlet if scenario.correlated else RunConfig.dirichlet,
+        "zipf": config.zipf if scenario.imbalanced else RunConfig.zipf,
+    }
+
+
+def cloud_choices(config: RunConfig, cloud: Backbone | None) -> dict[str, Any]:
+    """Return the options of the cloud; where a method has none, they are at their defaults."""
+    names = [field.name for field in fields(RunConfig) if field.metadata["group"] == "cloud"]
+    if cloud is None:
+        return {name: getattr(RunConfig, name) for name in names}
+    return {name: getattr(config, name) for name in names} | {"cloud_backbone": cloud.name}
 
 
 def open_test_data(config: RunConfig) -> Dataset:
@@ -86,7 +112,7 @@ def make_backbone(config: RunConfig, dataset: Dataset) -> Backbone:
             f"dataset {dataset.name!r} has no backbone of its own; pass --backbone NAME "
             "(any timm model) and, unless timm can download its weights, --weights FILE"
         )
-    if config.backbone is None:
+    if config.backbone is None or is_same_backbone(config.backbone, dataset.backbone):
         return create_backbone(
             dataset.backbone,
             weights=config.weights or own_weights(dataset),
@@ -106,7 +132,7 @@ def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
     name = config.cloud_backbone or dataset.cloud_backbone
     if name is None:
         return None
-    own = name == dataset.cloud_backbone
+    own = is_same_backbone(name, dataset.cloud_backbone)
     return create_backbone(
         name,
         weights=config.cloud_weights or (dataset.cloud_weights if own else None),

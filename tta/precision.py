@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -14,6 +16,12 @@ PROBE_SECONDS = 1.0
 PROBE_IMAGES = 8
 WORTH_IT = 0.8
 """Share of float32's time below which fewer digits are worth it."""
+
+
+def arithmetic(device: torch.device) -> list[Any]:
+    """Return what sums on this machine are rounded by: what is kept must not outlive it."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return [device.type, name, torch.get_num_threads(), torch.__version__]
 
 
 def choose_precision(
@@ -42,19 +50,18 @@ def _relative_time(backbone: Backbone, count: int, memory_format: torch.memory_f
     device = backbone.mean.device
     images = torch.zeros(count, *backbone.input_size, device=device)
     images = images.contiguous(memory_format=memory_format)
-    before, seconds = backbone.precision, {torch.float32: [], torch.bfloat16: []}
+    seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     started = time.perf_counter()
     while True:
         for precision, taken in seconds.items():
-            backbone.precision = precision
             start = time.perf_counter()
-            backbone(images)
+            with backbone.in_precision(precision):
+                backbone(images)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             taken.append(time.perf_counter() - start)
         # The first round warms up and does not count.
         if len(taken) > 1 and time.perf_counter() - started > PROBE_SECONDS:
             break
-    backbone.precision = before
     full, half = (median(taken[1:]) for taken in seconds.values())
     return half / full

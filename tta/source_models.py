@@ -16,7 +16,8 @@ import tta
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import INSTANCE_AWARE
 from tta.backbones.domain_heads import PREFIX
-from tta.cache import cache_folder, code_digest
+from tta.cache import cache_folder
+from tta.code_digest import code_digest
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.subset import split_validation
 from tta.errors import UserError

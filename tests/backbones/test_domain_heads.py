@@ -44,7 +44,7 @@ def test_the_header_tells_domains_and_architecture(file):
         metadata = opened.metadata()
     assert json.loads(metadata["domains"]) == ["a", "b", "c"]
     assert json.loads(metadata["recipe"])["drm"] is True
-    assert metadata["architecture"] == "test_resnet"
+    assert metadata["architecture"] == "test_resnet.r160_in1k"
     assert metadata["num_classes"] == str(NUM_CLASSES)
 
 

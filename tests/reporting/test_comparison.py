@@ -79,8 +79,11 @@ def test_unlike_protocols_are_refused_and_named(tmp_path, compared):
     write_run(tmp_path, "bn")
     write_run(tmp_path, "tent", batch_size=20)
     write_run(tmp_path, "source", weights_sha256="v" * 64)
-    with pytest.raises(UserError, match="differ in weights sha256, batch size"):
+    with pytest.raises(UserError, match="differ in ") as refusal:
         compared()
+    assert "weights sha256 (wwwwwwwwwwww or vvvvvvvvvvvv), batch size (10 or 20);" in str(
+        refusal.value
+    )
     assert len(compared(split=True)) == 3
 
 

@@ -53,6 +53,15 @@ def create_backbone(
     )
 
 
+def is_same_backbone(name: str, other: str | None) -> bool:
+    """Return whether two names mean one thing: timm's default tag may be left out."""
+    if name == other or other is None:
+        return name == other
+    from tta.backbones import factory
+
+    return factory.full_name(name) == factory.full_name(other)
+
+
 def wrap_model(
     model: nn.Module, name: str | None = None, class_subset: Sequence[int] | None = None
 ) -> Backbone:

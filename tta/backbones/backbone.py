@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -117,6 +117,21 @@ class Backbone(nn.Module):
         if self.domain_heads is not None:
             digested = nn.ModuleDict({"network": self.model, "domain_heads": self.domain_heads})
         self.weights_sha256 = weights_sha256(digested)
+
+    @property
+    def preprocessing(self) -> list[Any]:
+        """What decides its outputs beside weights and architecture, as plain values."""
+        kept = None if self.class_subset is None else self.class_subset.tolist()
+        return [self.name, list(self.input_size), self.mean.tolist(), self.std.tolist(), kept]
+
+    @contextlib.contextmanager
+    def in_precision(self, precision: torch.dtype) -> Iterator[None]:
+        """Multiply matrices in ``precision`` for a while."""
+        before, self.precision = self.precision, precision
+        try:
+            yield
+        finally:
+            self.precision = before
 
     def clone(self) -> Backbone:
         """Return an independent copy, also where a forward has left tensors with a graph."""

@@ -30,6 +30,7 @@ def create_backbone(
 ) -> Backbone:
     """See ``tta.backbones.create_backbone``."""
     _check_name(name)
+    name = full_name(name)
     pretrained = _use_pretrained(name, weights, pretrained)
     if pretrained:
         _check_pretrained_classes(name, num_classes)
@@ -67,6 +68,12 @@ def wrap_model(
         std=config["std"],
         class_subset=class_subset,
     )
+
+
+def full_name(name: str) -> str:
+    """Return a name with the tag of the configuration that timm takes where none is given."""
+    known = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return f"{known.architecture}.{known.tag}" if known is not None and known.tag else name
 
 
 def _check_name(name: str) -> None:

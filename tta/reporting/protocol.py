@@ -26,7 +26,8 @@ STREAM_OPTIONS = (
     "zipf",
     "contiguous_batches",
 )
-"""Options that decide the stream, beside the seed; read from ``config.yaml``."""
+"""Options that decide the stream, beside the seed; ``config.yaml`` has them resolved."""
+_LONGEST = 60
 
 
 def by_protocol(runs: Sequence[Run], split: bool) -> list[list[Run]]:
@@ -47,14 +48,13 @@ def by_protocol(runs: Sequence[Run], split: bool) -> list[list[Run]]:
     return protocols
 
 
-def _facts(run: Run) -> dict[str, str]:
+def _facts(run: Run) -> dict[str, Any]:
     facts = {name: run.summary[name] for name in SUMMARY_FACTS}
-    options = {name: run.config.get(name) for name in STREAM_OPTIONS}
-    return {name: json.dumps(value, default=str) for name, value in (facts | options).items()}
+    return facts | {name: run.config.get(name) for name in STREAM_OPTIONS}
 
 
-def _key(run: Run) -> tuple[str, ...]:
-    return tuple(_facts(run).values())
+def _key(run: Run) -> str:
+    return json.dumps(_facts(run), default=str)
 
 
 def _by_stream(runs: list[Run]) -> list[list[Run]]:
@@ -71,10 +71,26 @@ def _by_stream(runs: list[Run]) -> list[list[Run]]:
 
 
 def differences(protocols: Sequence[Sequence[Run]]) -> str:
-    """Return the names of the facts in which protocols differ."""
+    """Return the facts in which protocols differ, each with its values."""
     facts = [_facts(runs[0]) for runs in protocols]
-    names = [name for name in facts[0] if len({fact[name] for fact in facts}) > 1]
-    return ", ".join(names or ["stream_digest"]).replace("_", " ")
+    found = [_difference(name, [fact[name] for fact in facts]) for name in facts[0]]
+    streams = [runs[0].summary["stream_digest"] for runs in protocols]
+    return ", ".join(filter(None, found)) or _difference("stream_digest", streams)
+
+
+def _difference(name: str, values: Sequence[Any]) -> str:
+    """Return a name and its values, in order of their appearance; empty where all are equal."""
+    unlike = {json.dumps(value, default=str): _shown(name, value) for value in values}
+    return f"{name.replace('_', ' ')} ({' or '.join(unlike.values())})" if len(unlike) > 1 else ""
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    text = f"{len(value)}: {','.join(map(str, value))}" if isinstance(value, list) else str(value)
+    if name.endswith(("digest", "sha256")):
+        return text[:12]
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def describe(runs: Sequence[Run]) -> dict[str, str]:

@@ -1,0 +1,85 @@
+"""What counts as code that decides figures."""
+
+import shutil
+
+import pytest
+
+import tta.code_digest
+from tests.test_layout import imported, modules
+from tta.code_digest import PACKAGE, bare, code_digest, deciding_modules
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Return a copy of the package whose code is digested in place of this one."""
+    copy = tmp_path / "tta"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(tta.code_digest, "PACKAGE", copy)
+    return copy
+
+
+def edit(file, old, new):
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("plot.py", "import argparse", "import argparse\n\nUNUSED = 1"),
+        ("reporting/pictures/style.py", "import", "# why\nimport"),
+        ("reporting/tables.py", "import re", "import re  # for numbers"),
+        ("methods/tent.py", '"""', '"""Edited. '),
+        ("methods/tent.py", "class Tent", "# a word\n\n\nclass Tent"),
+        ("sweeps/local.py", "import", "import json\nimport"),
+        ("datasets/getting/download.py", "import", "import json\nimport"),
+    ],
+)
+def test_what_only_shows_or_explains_leaves_runs_where_they_are(package, name, old, new):
+    before = code_digest()
+    edit(package / name, old, new)
+    assert code_digest() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("methods/tent.py", ".mean()", ".sum()"),
+        ("reporting/recorder.py", "1.0 - ", "2.0 - "),
+        ("reporting/metrics.py", "def ", "def _"),
+        ("scenarios.py", '"gradual"', '"slow"'),
+        ("datasets/images.py", "255.0", "256.0"),
+    ],
+)
+def test_what_decides_figures_counts(package, name, old, new):
+    before = code_digest()
+    edit(package / name, old, new)
+    assert code_digest() != before
+
+
+def test_nothing_that_decides_figures_rests_on_what_does_not_count():
+    files = modules()
+    names = {file: name for name, file in files.items()}
+    deciding = {names[file] for file in deciding_modules()}
+    known_apart = {"tta.reporting.trackers"}  # is sent figures, gives none back
+    for name in deciding:
+        outside = imported(files[name], files.keys()) - deciding - known_apart
+        assert not outside, f"{name} imports {outside}"
+
+
+def test_bare_code_keeps_what_runs():
+    source = (
+        '"""Doc."""\n\nimport re  # noqa\n\nX = "# kept"\n"""About X."""\n\n\n'
+        'def f(a):\n    """Doc\n\n    more.\n    """\n    # why\n    text = """one\n\n  two"""\n'
+        '    "no docstring"\n    return a  # é\n'
+    )
+    kept = '    "no docstring"\n    return a'
+    assert bare(source) == (
+        'import re\nX = "# kept"\ndef f(a):\n    text = """one\n\n  two"""\n' + kept
+    )
+
+
+def test_code_that_cannot_be_parsed_is_digested_as_it_is():
+    assert bare("def f(:\n") == "def f(:\n"
+    assert bare('x = """never closed') == 'x = """never closed'

@@ -1,0 +1,107 @@
+"""What of this package's code can change a figure, and its digest."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+SHOWING = ("compare.py", "plot.py", "report.py", "sweep.py", "run.py", "cli.py", "listing.py")
+"""Commands: they say what is done, or show it."""
+APART = ("sweeps", "datasets/getting", "reporting/page", "reporting/pictures")
+"""Packages that no figure passes through."""
+READING = (
+    "comparison",
+    "comparison_tables",
+    "formats",
+    "paired",
+    "protocol",
+    "published",
+    "records",
+    "rows",
+    "statistics",
+    "tables",
+    "trackers",
+)
+"""Modules of ``reporting`` that read what runs have left."""
+
+
+def code_digest(*files: str | Path) -> str:
+    """Return a SHA-256 over the code of this package that decides figures, and the given files.
+
+    Whoever edits a method gets a new key: no result of older code is taken for one of newer.
+    Comments, docstrings and blank lines do not count, nor does what only shows figures.
+    """
+    sha = hashlib.sha256()
+    for file in (*deciding_modules(), *map(Path, files)):
+        sha.update(_bare_digest(file, file.stat().st_mtime_ns))
+    return sha.hexdigest()
+
+
+def deciding_modules() -> list[Path]:
+    """Return this package's modules that can change a figure, sorted."""
+    return sorted(file for file in PACKAGE.rglob("*.py") if _decides(file))
+
+
+def _decides(file: Path) -> bool:
+    path = file.relative_to(PACKAGE).as_posix()
+    reading = path in {f"reporting/{name}.py" for name in READING}
+    return not (path in SHOWING or reading or path.startswith(tuple(f"{a}/" for a in APART)))
+
+
+@cache
+def _bare_digest(file: Path, changed: int) -> bytes:
+    return hashlib.sha256(bare(file.read_text(encoding="utf-8")).encode()).digest()
+
+
+def bare(source: str) -> str:
+    """Return Python code without comments, docstrings and blank lines.
+
+    Code that cannot be parsed comes back as it is: running it will say what is wrong.
+    """
+    try:
+        blank, comments = _blank_and_comments(source)
+        spans = [*comments, *_docstrings(source)]
+    except (SyntaxError, tokenize.TokenError, ValueError):
+        return source
+    lines: list[str | None] = list(source.splitlines())
+    for row in blank:
+        lines[row - 1] = None
+    for (row, start), (last, end) in sorted(spans, reverse=True):
+        kept = lines[row - 1].encode()[:start] + lines[last - 1].encode()[end:]
+        lines[row - 1 : last] = [kept.decode().rstrip() or None]
+    return "\n".join(line for line in lines if line is not None)
+
+
+Span = tuple[tuple[int, int], tuple[int, int]]
+"""Start and end as (line from 1, byte in it)."""
+
+
+def _blank_and_comments(source: str) -> tuple[list[int], list[Span]]:
+    """Return the numbers of lines outside strings that hold nothing, and where comments are."""
+    blank, comments = [], []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            start = len(token.line[: token.start[1]].encode())
+            end = start + len(token.string.encode())
+            comments.append(((token.start[0], start), (token.end[0], end)))
+        elif token.type == tokenize.NL and not token.line.strip():
+            blank.append(token.start[0])
+    return blank, comments
+
+
+def _docstrings(source: str) -> Iterator[Span]:
+    """Yield where docstrings are, those of attributes included."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        attributes = isinstance(node, (ast.Module, ast.ClassDef))
+        for line in node.body if attributes else node.body[:1]:
+            text = line.value if isinstance(line, ast.Expr) else None
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                yield (line.lineno, line.col_offset), (line.end_lineno, line.end_col_offset)
