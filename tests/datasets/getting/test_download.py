@@ -104,14 +104,14 @@ def test_a_server_that_announces_too_much(server, tmp_path):
 
 def test_a_server_that_announces_too_little(server, tmp_path):
     server.extra_length = -500
-    with pytest.raises(UserError, match="md5 .* is published by its authors, and was deleted"):
+    with pytest.raises(UserError, match="md5 .* is published by its authors; it was deleted"):
         fetch(download(server, size=None), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_checksum_is_never_given_the_name(server, tmp_path):
     server.content = CONTENT[:-1] + b"x"
-    with pytest.raises(UserError, match="and was deleted; run this again"):
+    with pytest.raises(UserError, match="it was deleted, run this again"):
         fetch(download(server), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -147,3 +147,12 @@ def test_a_part_that_is_something_else_is_deleted(tmp_path, server):
     with pytest.raises(UserError, match="sends a web page"):
         fetch(download(server), tmp_path)
     assert fetch(download(server), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("content", [CONTENT[:-1] + b"x", CONTENT[:-1]])
+def test_a_file_that_lay_there_is_checked_and_left(content, server, tmp_path):
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(UserError, match="a.tar.* published.*; delete it, then run this again"):
+        fetch(download(server), tmp_path)
+    assert (tmp_path / "a.tar").read_bytes() == content
+    assert server.asked == []

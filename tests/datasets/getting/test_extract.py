@@ -2,6 +2,7 @@ import io
 import stat
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,27 +44,64 @@ def test_a_tar_under_the_name_of_a_gzip_file(tmp_path):
 
 
 UNSAFE = {
-    "parent": ("../x", b"0", ""),
-    "link out": ("x", b"2", "../../secret"),
-    "absolute link": ("x", b"2", "/etc/passwd"),
-    "hard link out": ("x", b"1", "../secret"),
-    "device": ("x", b"3", ""),
+    "parent": [("../x", b"0", "")],
+    "absolute": [("/tmp/x", b"0", "")],
+    "backslashes": [("a\\..\\..\\x", b"0", "")],
+    "link": [("x", b"2", "first")],
+    "link out": [("x", b"2", "../../secret")],
+    "absolute link": [("x", b"2", "/etc/passwd")],
+    "hard link": [("x", b"1", "first")],
+    "hard link out": [("x", b"1", "../secret")],
+    "device": [("x", b"3", "")],
+    "pipe": [("x", b"6", "")],
+    "file through a link": [("out", b"2", "../.."), ("out/x", b"0", "")],
 }
 
 
 @pytest.mark.parametrize("kind", UNSAFE)
-def test_a_tar_that_leads_out_is_refused(kind, tmp_path):
-    tar_of(tmp_path / "a.tar", ("first", b"0", ""), UNSAFE[kind])
-    with pytest.raises(UserError, match="leads out of its folder"):
+def test_a_tar_that_leads_out_or_links_is_refused(kind, tmp_path):
+    tar_of(tmp_path / "a.tar", ("first", b"0", ""), *UNSAFE[kind])
+    with pytest.raises(UserError, match="leads out of its folder|is a link or a device"):
         extract(tmp_path / "a.tar", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
     assert not (tmp_path / "x").exists()
 
 
-def test_an_absolute_path_lands_inside(tmp_path):
-    tar_of(tmp_path / "a.tar", (f"{tmp_path}/escaped", b"0", ""))
+def test_a_chain_of_links_that_python_s_own_filter_let_out(tmp_path):
+    """CVE-2025-4517: beyond PATH_MAX, real paths are not resolved, and links lead out."""
+    step = "d" * 247
+    members, path = [], ""
+    for letter in "abcdefghijklmnop":
+        members.append((f"{path}{step}", b"5", ""))
+        members.append((f"{path}{letter}", b"2", step))
+        path += f"{step}/"
+    long = "/".join("abcdefghijklmnop")
+    members.append((f"{long}/{'l' * 254}", b"2", "../" * 16))
+    members.append(("escape", b"2", f"{long}/{'l' * 254}/../../secret"))
+    members.append(("flaglink", b"1", "escape"))
+    members.append(("flaglink", b"0", ""))
+    (tmp_path / "secret").write_text("before")
+    tar_of(tmp_path / "a.tar", *members)
+    with pytest.raises(UserError, match="is a link or a device"):
+        extract(tmp_path / "a.tar", tmp_path / "deep" / "out")
+    assert (tmp_path / "secret").read_text() == "before"
+
+
+def test_no_python_s_own_filter_is_needed(tmp_path, monkeypatch):
+    tar_of(tmp_path / "a.tar", ("x", b"0", ""))
+    monkeypatch.delattr(tarfile, "data_filter")
     extract(tmp_path / "a.tar", tmp_path / "out")
-    assert not (tmp_path / "escaped").exists()
+    assert (tmp_path / "out" / "x").read_text() == "data"
+
+
+def test_a_planted_link_is_not_unpacked_through(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".a.tar.unpacking").symlink_to(tmp_path / "elsewhere")
+    tar_of(tmp_path / "a.tar", ("x", b"0", ""))
+    extract(tmp_path / "a.tar", tmp_path / "out")
+    assert (tmp_path / "out" / "x").read_text() == "data"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a\\..\\..\\x"])
@@ -76,7 +114,7 @@ def test_a_zip_that_leads_out_is_refused(name, tmp_path):
 
 def test_links_in_a_zip_are_refused(tmp_path):
     zip_of(tmp_path / "a.zip", "link", mode=stat.S_IFLNK)
-    with pytest.raises(UserError, match="leads out of its folder"):
+    with pytest.raises(UserError, match="is a link or a device"):
         extract(tmp_path / "a.zip", tmp_path / "out")
 
 
@@ -94,9 +132,58 @@ def test_a_damaged_archive_leaves_nothing(name, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_python_that_cannot_look_for_unsafe_members_unpacks_nothing(tmp_path, monkeypatch):
-    tar_of(tmp_path / "a.tar", ("x", b"0", ""))
-    monkeypatch.delattr(tarfile, "data_filter")
-    with pytest.raises(UserError, match="use Python 3.10.12"):
+def test_a_file_where_a_folder_belongs(tmp_path):
+    tar_of(tmp_path / "a.tar", ("x", b"0", ""), ("x/y", b"0", ""))
+    with pytest.raises(UserError, match="is damaged"):
         extract(tmp_path / "a.tar", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_damaged_bytes_of_every_compression(tmp_path):
+    methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    for method in methods:
+        file = tmp_path / f"{method}.zip"
+        with zipfile.ZipFile(file, "w", method) as archive:
+            archive.writestr("x", bytes(range(256)) * 20)
+        content = bytearray(file.read_bytes())
+        content[36:60] = bytes(24)
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="is damaged|cannot be unpacked"):
+            extract(file, tmp_path / "out")
+    for kind in ("gz", "bz2", "xz"):
+        file = tmp_path / f"a.tar.{kind}"
+        tar_of(file, *((str(k), b"0", "") for k in range(40)), mode=f"w:{kind}")
+        content = bytearray(file.read_bytes())
+        content[-12:-4] = bytes(8)  # where checksums are, behind the last member
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="is damaged"):
+            extract(file, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(("offset", "value"), [(6, 1), (8, 99)], ids=["encrypted", "odd method"])
+def test_a_zip_that_python_cannot_read(offset, value, tmp_path):
+    file = tmp_path / "a.zip"
+    zip_of(file, "x")
+    content = bytearray(file.read_bytes())
+    content[offset] = value
+    content[content.index(b"PK\x01\x02") + offset + 2] = value
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        extract(file, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_more_than_the_disk_holds(tmp_path):
+    file = tmp_path / "a.zip"
+    zip_of(file, "x")
+    content = bytearray(file.read_bytes())
+    place = content.index(b"PK\x01\x02") + 24
+    content[place : place + 4] = b"\xfe\xff\xff\xff"
+    file.write_bytes(content)
+    small = SimpleNamespace(free=10**6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: small)
+        with pytest.raises(UserError, match="unpacks to 4.0 GiB, and .* has 0.0 GiB; make room"):
+            extract(file, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

@@ -55,6 +55,7 @@ def fetch(download: Download, folder: Path, pause: float = 2.0) -> Path:
     What has arrived is kept as ``NAME.part`` and continued by the next attempt, in this run or a
     later one. The file gets its name once its size and checksum are right, or, where none is
     published, once its length is what the server announced and its first bytes are of its kind.
+    A file that has its name already is checked in the same way, and stays where it is.
 
     Args:
         download: what to fetch.
@@ -66,6 +67,7 @@ def fetch(download: Download, folder: Path, pause: float = 2.0) -> Path:
     """
     path, part = folder / download.name, folder / f"{download.name}.part"
     if path.is_file():
+        _check(download, path, "delete it, then run this again")
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,11 @@ def fetch(download: Download, folder: Path, pause: float = 2.0) -> Path:
                     "again to continue where it stopped"
                 ) from error
             time.sleep(pause)
-    _check(download, part)
+    try:
+        _check(download, part, "it was deleted, run this again")
+    except UserError:
+        part.unlink()
+        raise
     return part.replace(path)
 
 
@@ -200,28 +206,26 @@ def _check_head(download: Download, head: bytes) -> None:
         )
 
 
-def _check(download: Download, part: Path) -> None:
-    try:
-        with part.open("rb") as file:
-            _check_head(download, file.read(_HEAD))
-    except UserError:
-        part.unlink()
-        raise
-    found = _size(part)
+def _check(download: Download, file: Path, cure: str) -> None:
+    """Compare a file with what is published of it.
+
+    Raises:
+        UserError: it is another file, or came in part.
+    """
+    with file.open("rb") as opened:
+        _check_head(download, opened.read(_HEAD))
+    found = _size(file)
     if download.size is not None and found != download.size:
-        part.unlink()
         raise UserError(
-            f"{download.name} came with {found} bytes where {download.size} are published, and "
-            "was deleted; run this again"
+            f"{str(file)!r} has {found} bytes where {download.size} are published; {cure}"
         )
     if download.checksum:
         algorithm, _, expected = download.checksum.partition(":")
-        digest = file_digest(part, algorithm)
+        digest = file_digest(file, algorithm)
         if digest != expected:
-            part.unlink()
             raise UserError(
-                f"{download.name} has {algorithm} {digest} where {expected} is published by "
-                f"{download.checksum_by}, and was deleted; run this again"
+                f"{str(file)!r} has {algorithm} {digest} where {expected} is published by "
+                f"{download.checksum_by}; {cure}"
             )
 
 

@@ -2,73 +2,158 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from tta.errors import UserError
+
+Member = tarfile.TarInfo | zipfile.ZipInfo
+
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+# An encrypted member, or one packed by a method that Python lacks.
+_UNREADABLE = (RuntimeError, NotImplementedError)
 
 
 def extract(archive: Path, folder: Path) -> None:
     """Unpack a tar or zip file into ``folder``; nothing is seen there before all is unpacked.
 
+    Files and folders are all that is unpacked, whatever this Python's own filters let through:
+    every name is looked at before the first is written, and there are no links to follow.
+
     Raises:
-        UserError: the archive is damaged, or has a member that would land outside ``folder``, a
-            link that leads there, or a device; or this Python is too old to look for them.
+        UserError: the archive is damaged, encrypted or larger than the disk, or has a member that
+            would land outside ``folder``, a link, or a device.
     """
     aside = folder / f".{archive.name}.unpacking"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    with _explained(archive):
+        _clear(aside)
+        aside.mkdir(parents=True)
+        try:
+            _unpack(archive, aside)
+            _merge(aside, folder)
+        finally:
+            _clear(aside)
+
+
+@contextmanager
+def _explained(archive: Path) -> Iterator[None]:
     try:
-        if archive.suffix == ".zip":
-            _extract_zip(archive, aside)
-        else:
-            _extract_tar(archive, aside)
-        _merge(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _extract_tar(archive: Path, folder: Path) -> None:
-    if not hasattr(tarfile, "data_filter"):
+        yield
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from error
+    except _UNREADABLE as error:
         raise UserError(
-            f"this Python cannot unpack {str(archive)!r} safely; use Python 3.10.12, 3.11.4 or "
-            "newer, or unpack it by hand"
-        )
-    try:
-        with tarfile.open(archive, "r:*") as members:
-            members.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise _unsafe(archive, error.tarinfo.name) from error
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise _damaged(archive, error) from error
-
-
-def _extract_zip(archive: Path, folder: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as members:
-            for member in members.infolist():
-                path = PurePosixPath(member.filename.replace("\\", "/"))
-                link = stat.S_ISLNK(member.external_attr >> 16)
-                if link or path.is_absolute() or ".." in path.parts:
-                    raise _unsafe(archive, member.filename)
-            members.extractall(folder)  # noqa: S202 - every member has been looked at
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise _damaged(archive, error) from error
-
-
-def _unsafe(archive: Path, member: str) -> UserError:
-    return UserError(
-        f"{str(archive)!r} has a member {member!r} that leads out of its folder; nothing was "
-        "unpacked, get the archive from its authors"
-    )
+            f"{str(archive)!r} cannot be unpacked ({error}); unpack it by hand, or get it again "
+            "from its authors"
+        ) from error
+    except OSError as error:
+        if error.errno is None or isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise _damaged(archive, error) from error  # not gzip; a file where a folder belongs
+        cure = "make room" if error.errno == errno.ENOSPC else "look at the folder it goes to"
+        raise UserError(
+            f"{str(archive)!r} cannot be unpacked ({error.strerror}); {cure} and run this again"
+        ) from error
 
 
 def _damaged(archive: Path, error: Exception) -> UserError:
     return UserError(f"{str(archive)!r} is damaged ({error}); delete it and get it again")
+
+
+def _clear(aside: Path) -> None:
+    if aside.is_symlink():
+        aside.unlink()
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as opened:
+            _write_all(archive, opened, opened.infolist(), folder)
+    else:
+        with tarfile.open(archive, "r:*") as opened:
+            members = opened.getmembers()
+            while opened.fileobj.read(1 << 20):  # to the end: there is the checksum of gzip and xz
+                pass
+            _write_all(archive, opened, members, folder)
+
+
+def _write_all(
+    archive: Path,
+    opened: tarfile.TarFile | zipfile.ZipFile,
+    members: list[tarfile.TarInfo] | list[zipfile.ZipInfo],
+    folder: Path,
+) -> None:
+    places = [folder / _checked_name(archive, member) for member in members]
+    needed, free = sum(map(_size, members)), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{str(archive)!r} unpacks to {needed / 2**30:.1f} GiB, and {str(folder.parent)!r} has "
+            f"{free / 2**30:.1f} GiB; make room or choose another --data-dir"
+        )
+    for member, place in zip(members, places, strict=True):
+        if _is_folder(member):
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _content(opened, member) as content, place.open("wb") as file:
+            shutil.copyfileobj(content, file, 1 << 20)
+
+
+def _checked_name(archive: Path, member: Member) -> PurePosixPath:
+    """Return the path of a member below the folder.
+
+    Raises:
+        UserError: it leads out of the folder, or is neither a file nor a folder.
+    """
+    name = _name(member)
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise _unsafe(archive, name, "leads out of its folder")
+    if not (_is_folder(member) or _is_file(member)):
+        raise _unsafe(archive, name, "is a link or a device")
+    return path
+
+
+def _unsafe(archive: Path, member: str, fault: str) -> UserError:
+    return UserError(
+        f"{str(archive)!r} has a member {member!r} that {fault}; nothing was unpacked, get the "
+        "archive from its authors"
+    )
+
+
+def _name(member: Member) -> str:
+    return member.name if isinstance(member, tarfile.TarInfo) else member.filename
+
+
+def _size(member: Member) -> int:
+    return member.size if isinstance(member, tarfile.TarInfo) else member.file_size
+
+
+def _is_folder(member: Member) -> bool:
+    return member.isdir() if isinstance(member, tarfile.TarInfo) else member.is_dir()
+
+
+def _is_file(member: Member) -> bool:
+    if isinstance(member, tarfile.TarInfo):
+        return member.isreg()
+    return stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG)
+
+
+def _content(opened: tarfile.TarFile | zipfile.ZipFile, member: Member) -> IO[bytes]:
+    if isinstance(opened, zipfile.ZipFile):
+        return opened.open(member)  # type: ignore[arg-type]
+    content = opened.extractfile(member)  # type: ignore[arg-type]
+    assert content is not None  # noqa: S101 - of a regular file, as has been checked
+    return content
 
 
 def _merge(source: Path, target: Path) -> None:
