@@ -32,6 +32,8 @@ WAITING_OPERATORS = {
 }
 INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 COPIES_TO_HOST = ("cpu", "numpy", "tolist", "__array__")
+COPIES_OF_LISTS = ("tensor", "as_tensor")
+"""Calls that copy what the host holds to the device, from memory that is not pinned."""
 HOST_TENSORS = {
     ("ops/augment.py", "draw"),
     ("ops/augment.py", "_uniform"),
@@ -130,7 +132,9 @@ class _HostCopies(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(function, "__name__", "")
-        if name in COPIES_TO_HOST or name == "to" and _is_host((*args[1:], *kwargs.values())):
+        to_host = name in COPIES_TO_HOST or name == "to" and _is_host((*args[1:], *kwargs.values()))
+        of_list = name == "new_tensor" or name in COPIES_OF_LISTS and "device" in kwargs
+        if to_host or of_list:
             self._counter.note()
         return function(*args, **kwargs)
 

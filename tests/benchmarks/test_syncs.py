@@ -24,6 +24,8 @@ from tta.methods import METHODS
         lambda x: x.detach().numpy(),
         lambda x: torch.where(x > 0),
         lambda x: x.masked_select(x > 0),
+        lambda x: x.new_tensor([1, 2]),
+        lambda x: torch.tensor([1, 2], device=x.device),
         lambda x: x.clone().__setitem__(x > 0, torch.ones(3)[: int((x > 0).sum())]),
     ],
 )

@@ -205,7 +205,8 @@ class CloudEdgeModelAdaptation(Method):
         rest = [0, spent[1] - spent[0] * image_bytes, *spent[2:]]
         self.counted = kept.new_zeros(len(self.counters), len(kept), dtype=torch.float32)
         self.counted[:2] = torch.stack([kept, kept * image_bytes])
-        self.counted[:, -1] += self.counted.new_tensor(rest)
+        for counter, number in zip(self.counted, rest, strict=True):
+            counter[-1] += number  # a number goes along with the call; a list would be waited for
 
     def count(self) -> Tensor:
         return self.counted

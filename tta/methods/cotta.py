@@ -81,11 +81,12 @@ class Cotta(Method):
     @torch.no_grad()
     def prepare(self, source: SourceData | None) -> None:
         threshold = self.params.confidence_threshold
-        if threshold is None:
-            batches = islice(source.one_pass(), math.ceil(SOURCE_LIMIT / source.batch_size))
-            confidences = torch.cat([self._confidence(images) for images, _ in batches])
-            threshold = confidences.quantile(QUANTILE) - SLACK
-        self.threshold = torch.as_tensor(threshold, device=self.parameters[0].device)
+        if threshold is not None:
+            self.threshold = self.parameters[0].new_full((), threshold)
+            return
+        batches = islice(source.one_pass(), math.ceil(SOURCE_LIMIT / source.batch_size))
+        confidences = torch.cat([self._confidence(images) for images, _ in batches])
+        self.threshold = confidences.quantile(QUANTILE) - SLACK
 
     def _confidence(self, images: Tensor) -> Tensor:
         return self.anchor(images).softmax(1).amax(1)

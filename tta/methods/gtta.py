@@ -62,7 +62,7 @@ class GradualTestTimeAdaptation(Method):
         replace_batch_norm(self.backbone)
         self.parameters = trainable(all_parameters(self.backbone))
         self.optimizer = make_optimizer(self.parameters, self.params)
-        self.mean_confidence = self.parameters[0].new_tensor(self.params.initial_confidence)
+        self.mean_confidence = self.parameters[0].new_full((), self.params.initial_confidence)
 
     def attach_source(self, source: SourceData) -> None:
         self.source_batches = SourceBatches(source)

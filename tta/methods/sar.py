@@ -48,7 +48,7 @@ class Sar(Tent):
     def configure(self) -> None:
         super().configure()
         self.margin = entropy_margin(self.params.margin, self.backbone.num_classes)
-        self.mean_loss = self.parameters[0].new_tensor(math.inf)  # no loss has been seen
+        self.mean_loss = self.parameters[0].new_full((), math.inf)  # no loss has been seen
 
     def adapted_parameters(self) -> list[nn.Parameter]:
         return early_norm_parameters(self.backbone, self.params.frozen_share)
