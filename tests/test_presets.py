@@ -79,3 +79,51 @@ def test_every_entry_is_a_column_of_the_listing():
     }
     assert "imagenet-c, vit_*" in parameter_table("spa")
     assert list(columns_of("foa")) == ["imagenet-c", "imagenet-r"]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "values"),
+    [
+        ("resnet50.tv_in1k", (0.00025, 0.3, True)),
+        ("resnet50_gn", (0.00025, 0.2, False)),
+        ("resnet50_gn.a1h_in1k", (0.00025, 0.2, False)),
+        ("vit_base_patch16_224", (0.001, 0.2, False)),
+    ],
+)
+def test_deyo_has_the_values_of_its_script_for_each_of_its_networks(backbone, values):
+    params, origin = resolve("deyo", "imagenet-c", backbone)
+    assert (params.lr, params.plpd_margin, params.nesterov) == values
+    assert "batch" in origin  # and says for which size of batches
+
+
+@pytest.mark.parametrize(
+    ("preset", "backbone", "values"),
+    [
+        ("auto", "resnet50", ("eta", 0.15, 0.5, 20.0)),
+        ("auto", "vit_base_patch16_224", ("eta", 0.99, 0.005, 50.0)),
+        ("asr-roid", "resnet50", ("roid", 0.15, 0.5, 20.0)),
+        ("asr-roid", "vit_base_patch16_224", ("roid", 0.9, 0.0005, 0.1)),
+    ],
+)
+def test_asr_has_the_constants_of_its_scripts_and_resets_as_published(preset, backbone, values):
+    params, _ = resolve("asr", "imagenet-c", backbone, preset=preset)
+    found = (params.adapter, params.threshold_rate, params.initial_share, params.kept_slope)
+    assert found == values
+    assert params.compat
+    assert (params.penalty, params.kept_share, params.lr) == (5.0, 0.5, 0.00025)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10-c", "cifar100-c", "imagenet-c", "domainnet126"])
+def test_what_cites_the_toolbox_trains_what_it_does(dataset):
+    for method in ("rmt", "cotta", "gtta"):
+        assert load_preset(dataset)[method]["params"]["trained"] == "weights_and_biases"
+    own_groups = dataset == "domainnet126"  # there the toolbox's AdaContrast trains all of it
+    trained = load_preset(dataset)["adacontrast"]["params"].get("trained", "all")
+    assert trained == ("all" if own_groups else "weights_and_biases")
+
+
+@pytest.mark.parametrize("method", ["sar", "deyo"])
+@pytest.mark.parametrize("dataset", ["cifar10-c", "cifar100-c", "imagenet-c", "domainnet126"])
+def test_where_scripts_scale_the_learning_rate_the_preset_says_so(method, dataset):
+    assert "batch" in published_params(dataset, method, "resnet50")[1]
+    assert "scaled" in published_params(dataset, method, "resnet50")[1] or dataset == "imagenet-c"

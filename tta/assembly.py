@@ -179,7 +179,9 @@ def build(config: RunConfig) -> Experiment:
         stream=stream,
         backbone=backbone,
         cloud=cloud,
-        method=make_method(method_class, backbone, cloud, params, config),
+        method=make_method(
+            method_class, backbone, cloud, params, config, batch_size_of(config, dataset)
+        ),
         params=params,
         preset=preset,
         source=source,

@@ -207,10 +207,12 @@ def make_method(
     cloud: Backbone | None,
     params: Any,
     config: RunConfig,
+    batch_size: int,
 ) -> Method | SlidingWindow:
     """Return the method around copies of the models, with its window if there is one."""
     # The backbones go on as the run's record of what was loaded; the method changes copies.
     made = method(backbone.clone(), params, seed=config.seed)
+    made.usual_batch = batch_size
     if cloud is not None:
         made.attach_cloud(cloud.clone(), _cloud_options(config))
     return SlidingWindow(made, config.window) if config.window > 1 else made

@@ -106,3 +106,16 @@ def test_compat_resets_the_model_that_roid_averages_with():
         assert torch.equal(averaged[row], expected)
     asr.reset()
     assert all(map(torch.equal, averaged, plain.source_parameters))
+
+
+def test_compat_divides_roids_loss_by_the_usual_batch():
+    options = {**SGD, **NEVER, "lr": 0.01, "compat": True}
+    asr, plain = make("asr", adapter="roid", **options), make("roid", **SGD | {"lr": 0.01})
+    asr.usual_batch = 4
+    plain.usual_batch, plain.params = 4, plain.Params(**SGD | {"lr": 0.01}, compat=True)
+    asr.step(IMAGES)
+    plain.step(IMAGES)
+    assert torch.equal(parameters(asr), parameters(plain))
+    whole = make("roid", **SGD | {"lr": 0.01})
+    whole.step(IMAGES)
+    assert not torch.equal(parameters(asr), parameters(whole))

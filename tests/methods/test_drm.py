@@ -163,6 +163,15 @@ def test_the_output_is_the_prediction_before_the_first_of_several_steps():
 
 
 @pytest.mark.parametrize("adapt", ["heads", "all"])
+def test_compat_returns_the_pass_before_the_last_of_several_steps(adapt):
+    options = {"adapt": adapt, "alpha": 10.0, "confidence": 0.0, "compat": True}
+    singly, thrice = make(**options), make(**options, steps=3)
+    passes = [singly.step(IMAGES) for _ in range(3)]
+    torch.testing.assert_close(thrice.step(IMAGES), passes[2])
+    assert (passes[2] - passes[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("adapt", ["heads", "all"])
 def test_nothing_above_the_threshold_leaves_everything(adapt):
     method = make(adapt=adapt, confidence=1.1, steps=2)
     before = method.state_dict()

@@ -1,13 +1,16 @@
 """MEMO's episodes and TTAug's average, written out."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from tests.fakes import make_backbone
 from tests.methods.selective import IMAGES, make, parameters
 from tta.methods.memo import Memo
+from tta.ops.augmix import OPERATIONS, apply_operation
 from tta.ops.losses import marginal_entropy
 
 FEW = {"views": 4}
@@ -92,7 +95,9 @@ def test_the_model_is_the_sources_again_but_views_are_new_ones():
     assert not torch.equal(first, second)
 
 
-def test_all_parameters_are_trained():
+def test_all_parameters_are_trained_unless_weights_and_biases_are_asked_for():
+    named = make("memo", trained="weights_and_biases", **FEW)
+    assert len(named.parameters) == len(list(named.backbone.parameters())) - 2  # of the test ViT
     memo = make("memo", **FEW)
     assert sum(p.numel() for p in memo.parameters) == sum(
         p.numel() for p in memo.backbone.parameters()
@@ -109,3 +114,17 @@ def test_the_average_over_the_image_and_its_views(compat):
         torch.testing.assert_close(output, logits.mean(0, keepdim=True))
     else:
         torch.testing.assert_close(output.softmax(1), logits.softmax(1).mean(0, keepdim=True))
+
+
+@pytest.mark.parametrize("name", ["memo", "ttaug"])
+def test_the_toolbox_moves_black_into_view_as_pillow_does_unasked(name):
+    levels = torch.full((1, 3, 32, 32), 200.0)
+    picture = Image.new("RGB", (32, 32), (200, 200, 200))
+    shift, how = (1, 0, 1, 0, 1, 0), Image.Resampling.BILINEAR
+    moved = np.asarray(picture.transform((32, 32), Image.Transform.AFFINE, shift, resample=how))
+    options = torch.tensor([OPERATIONS.index("translate_x")]), torch.ones(1), torch.ones(1)
+    ours = apply_operation(levels, *options, make(name, compat=True, **FEW).augment.fill)
+    assert (moved == 0).mean() == 1 / 32
+    assert np.array_equal(ours[0].permute(1, 2, 0).numpy(), moved)
+    grey = apply_operation(levels, *options, make(name, **FEW).augment.fill)
+    assert grey.min() == 128

@@ -41,6 +41,26 @@ def test_one_update():
     assert gradient.norm() > 1e-3
 
 
+def test_the_released_weight_decay_is_as_many_times_as_much_as_there_are_classes():
+    options = {"memory_size": 20, "update_interval": 8, "convert_batch_norm": True, "lr": 0.01}
+    note = make("note", "batch_norm", **options, weight_decay=NUM_CLASSES * 0.05)
+    plain, naive = (make("note", "batch_norm", **options) for _ in range(2))
+    for layer in naive.layers:
+        layer.follow = True
+    p = naive.backbone(IMAGES).softmax(1)
+    loss = -(p * p.log()).mean()  # over images and classes, as released
+    gradients = torch.autograd.grad(loss, naive.parameters)
+    start = parameters(naive)
+    gradient = torch.cat([part.flatten() for part in gradients]) + 0.05 * start
+    clear = gradient.abs() > 1e-5  # below, rounding decides the sign that Adam steps by
+    note.step(IMAGES)
+    plain.step(IMAGES)
+    expected = start - 0.01 * gradient.sign()  # Adam's first step
+    assert clear.float().mean() > 0.4
+    torch.testing.assert_close(parameters(note)[clear], expected[clear], atol=1e-4, rtol=1e-3)
+    assert (parameters(plain) - parameters(note))[clear].abs().max() > 1e-2
+
+
 def test_a_model_that_was_not_trained_for_it_is_refused_unless_converted():
     note = METHODS["note"]
     backbone = make_backbone("batch_norm")

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from tests.methods.selective import IMAGES, make, parameters
+from tta.assembly import build
+from tta.config import RunConfig
 from tta.ops.prior_correction import correct_prior
 
 
@@ -63,6 +65,37 @@ def test_a_short_batch_counts_in_full():
     two.step(IMAGES[:4].repeat(2, 1, 1, 1))
     first, second = parameters(one) - start, parameters(two) - start
     torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["roid", "cmf"])
+@pytest.mark.parametrize(("usual", "factor"), [(1, 8.0), (32, 0.25), (8, 1.0), (None, 1.0)])
+def test_compat_divides_the_loss_by_the_usual_batch(name, usual, factor):
+    sgd = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.0, "nesterov": False}
+    plain, compat = make(name, **sgd), make(name, **sgd, compat=True)
+    plain.usual_batch = compat.usual_batch = usual
+    start = parameters(plain)
+    for method in (plain, compat):
+        method.ensemble = lambda: None
+        method.step(IMAGES)
+    moved = parameters(plain) - start
+    assert moved.abs().max() > 1e-4
+    torch.testing.assert_close(parameters(compat) - start, factor * moved, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["roid", "cmf"])
+def test_compat_does_not_correct_between_the_updates_of_a_window(name):
+    compat = make(name, compat=True)
+    assert torch.equal(compat.predict(IMAGES), compat.backbone(IMAGES))
+    raw = compat.backbone(IMAGES).detach()
+    torch.testing.assert_close(compat.step(IMAGES), correct_prior(raw))
+
+
+@pytest.mark.parametrize(("options", "usual"), [({"window": 4, "batch_size": 1}, 1), ({}, 64)])
+def test_a_run_tells_the_method_its_usual_batch(options, usual):
+    assert (
+        build(RunConfig(method="roid", device="cpu", **options)).adapting_method.usual_batch
+        == usual
+    )
 
 
 def test_the_filter_on_a_single_number():

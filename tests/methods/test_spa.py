@@ -12,9 +12,10 @@ def naive_losses(spa):
     """Return the two losses, image by image, and how many images count in each."""
     target = spa.backbone(IMAGES).detach().softmax(1)
     shares = spa.amplitudes.square()
-    masked = mask_low_frequencies(IMAGES, spa.generator, 0.2)
+    mean, std = spa.backbone.mean, spa.backbone.std
+    masked = mask_low_frequencies(IMAGES, spa.generator, 0.2, mean)
     losses, counts = [], []
-    for view in (masked, blend_noise(IMAGES, shares, spa.generator)):
+    for view in (masked, blend_noise(IMAGES, shares, spa.generator, mean, std)):
         predicted = spa.backbone.head(spa.backbone.features(view) @ spa.predictor.T).softmax(1)
         kept = [i for i in range(len(IMAGES)) if target[i].max() > predicted[i].max()]
         divergences = [(target[i] * (target[i] / predicted[i]).log()).sum() for i in kept]
@@ -67,3 +68,14 @@ def test_without_noise_the_shares_stay_at_nothing():
     spa = make("spa", noise=0.0)
     spa.step(IMAGES)
     assert (spa.amplitudes == 0).all()
+
+
+def test_the_network_is_shown_views_within_one_standard_deviation_of_its_mean():
+    spa = make("spa", noise=0.5)
+    spa.backbone.mean.copy_(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+    spa.backbone.std.copy_(torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
+    masked, noisy = spa._degrade(IMAGES)
+    shown = spa.backbone._normalise(noisy)
+    assert shown.abs().max() <= 1 + 1e-5
+    assert (shown.abs() > 1 - 1e-5).float().mean() > 0.2
+    assert spa.backbone._normalise(masked).abs().max() > 1.5  # nothing is clipped there

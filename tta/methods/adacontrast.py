@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
+from tta.methods.trained import trained_param, trained_parameters
 from tta.ops.batch_norm import (
     EmaBatchNorm,
     following,
@@ -22,7 +23,6 @@ from tta.ops.contrastive import queue_contrastive_loss
 from tta.ops.ema import ema_update
 from tta.ops.losses import entropy
 from tta.ops.moco_augment import MocoAugment, flip_at_random
-from tta.ops.parameters import all_parameters
 from tta.ops.support import ring_write
 
 RUNNING_MOMENTUM = 0.1
@@ -88,6 +88,7 @@ class AdaContrast(Method):
         neighbors: int = param(10, "neighbours that a pseudo-label is the mean of", minimum=1)
         refine_after: int = param(1024, "refine labels after so many", unit="images", minimum=1)
         crop: bool = param(False, "crop the strong views at random, by 20 to 100 % of the area")
+        trained: str = trained_param()
         compat: bool = param(False, "leave out of the queue as the released code does")
 
     def configure(self) -> None:
@@ -96,8 +97,9 @@ class AdaContrast(Method):
         replace_batch_norm(self.teacher)
         self.layers = replace_batch_norm(self.backbone, self._layer)
         self.statistics = [tensor for layer in self.layers for tensor in layer.source_moments]
-        self.parameters = trainable(all_parameters(self.backbone))
-        self.teacher_parameters = all_parameters(self.teacher)
+        trained = self.params.trained
+        self.parameters = trainable(trained_parameters(self.backbone, trained))
+        self.teacher_parameters = trained_parameters(self.teacher, trained)
         self.optimizer = self._optimizer()
         self.strong = MocoAugment(crop=(0.2, 1.0) if self.params.crop else None)
         self._make_memories()
@@ -107,7 +109,9 @@ class AdaContrast(Method):
 
     def _optimizer(self) -> torch.optim.Optimizer:
         bottleneck = getattr(self.backbone.model, "bottleneck", nn.Identity())
-        head = [*self.backbone.classifier.parameters(), *bottleneck.parameters()]
+        last = [*self.backbone.classifier.parameters(), *bottleneck.parameters()]
+        trained = set(self.parameters)
+        head = [parameter for parameter in last if parameter in trained]
         rest = [parameter for parameter in self.parameters if parameter not in set(head)]
         optimizer = make_optimizer(rest, self.params)
         optimizer.add_param_group(

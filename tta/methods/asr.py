@@ -35,7 +35,7 @@ class AdaptiveSelectiveReset(Method):
 
     ROID's outputs are corrected by their prior, and judged before that. In the published code a
     reset with ROID changes the model that weights are averaged with and leaves the adapted one as
-    it is; ``compat=True`` does the same.
+    it is; ``compat=True`` does the same, and is ROID's ``compat`` too. With ETA it changes nothing.
     """
 
     name = "asr"
@@ -73,7 +73,9 @@ class AdaptiveSelectiveReset(Method):
         kept_slope: float = param(
             20.0, "R1: how much less for each nat below the threshold", unit="1/nat", minimum=0.0
         )
-        compat: bool = param(False, "with ROID, reset the model that weights are averaged with")
+        compat: bool = param(
+            False, "with ROID, reset the model that weights are averaged with; ROID's compat too"
+        )
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
@@ -100,6 +102,7 @@ class AdaptiveSelectiveReset(Method):
         self.steps += 1
         torch._foreach_add_(self.parameter_sums, [p.detach() for p in self.parameters])
         roid = self.params.adapter == "roid"
+        self.adapter.usual_batch = self.usual_batch
         logits = self.adapter.adapt(images) if roid else self.adapter.step(images)
         # Waits for the device, as the adapter has: both figures decide what the host does next.
         concentration, differing = self._judge(images, logits).tolist()

@@ -65,6 +65,8 @@ class Method:
     """Names of the tensors that :meth:`prepare` makes and nothing changes afterwards."""
     counters: ClassVar[tuple[str, ...]] = ()
     """Names of what :meth:`count` counts, such as ``uploads``: columns of the records."""
+    usual_batch: int | None = None
+    """Images in a full batch of the stream, 1 where they come one by one; None: not known."""
 
     @dataclass(frozen=True)
     class Params:

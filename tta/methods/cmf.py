@@ -17,7 +17,7 @@ class ContinualMomentumFiltering(Roid):
 
     A hidden model drifts back to the source and takes the adapted parameters for noisy
     observations of itself; the adapted parameters then move a little towards it (Lee and Chang,
-    ICLR 2024).
+    ICLR 2024). ``compat=True`` is as for ROID: in a window the sum of losses, not their mean.
     """
 
     name = "cmf"

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
+from tta.methods.trained import trained_param, trained_parameters
 from tta.ops.augment import CottaAugment
 from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.ema import ema_update
 from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
-from tta.ops.parameters import all_parameters
 from tta.ops.restore import stochastic_restore
 from tta.source import SourceData
 
@@ -62,6 +62,7 @@ class Cotta(Method):
         symmetric: bool = param(
             False, "symmetric cross-entropy, as published for ImageNet, not the teacher's alone"
         )
+        trained: str = trained_param()
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
@@ -71,9 +72,10 @@ class Cotta(Method):
     def configure(self) -> None:
         replace_batch_norm(self.backbone)
         self.teacher, self.anchor = self.backbone.clone(), self.backbone.clone()
-        self.parameters = trainable(all_parameters(self.backbone))
-        self.teacher_parameters = all_parameters(self.teacher)
-        self.source_parameters = all_parameters(self.anchor)
+        trained = self.params.trained
+        self.parameters = trainable(trained_parameters(self.backbone, trained))
+        self.teacher_parameters = trained_parameters(self.teacher, trained)
+        self.source_parameters = trained_parameters(self.anchor, trained)
         self.optimizer = make_optimizer(self.parameters, self.params)
         self.loss = symmetric_cross_entropy if self.params.symmetric else soft_cross_entropy
         self.augment = CottaAugment()

@@ -23,6 +23,9 @@ class DestroyYourObject(Tent):
     probability is lost when the image's patches are shuffled. Samples of low entropy and high
     PLPD are adapted to, and weighted by both. The last stages are not trained (Lee et al.,
     ICLR 2024). A batch from which nothing is selected changes nothing.
+
+    The learning rate is what is set, whatever the batch size; the authors' script scales it as
+    SAR's does.
     """
 
     name = "deyo"

@@ -44,10 +44,11 @@ class DomainSpecificRiskMinimization(Method):
     (DRM) or all parameters (DRMFull; batch norm keeps source statistics). Outputs are the
     prediction before the first step.
 
-    ``compat`` repeats three slips of the released code: ``cosine`` takes the least similar
-    domain; the ensemble normalises its weights over all heads but sums the domain heads only
-    (outputs are scaled to sum to one afterwards); the confidence of ``uniform`` and ``drm``
-    pseudo-labels comes from a softmax over probabilities.
+    ``compat`` does as the released code: ``cosine`` takes the least similar domain; the ensemble
+    normalises its weights over all heads but sums the domain heads only (outputs are scaled to
+    sum to one afterwards); the confidence of ``uniform`` and ``drm`` pseudo-labels comes from a
+    softmax over probabilities; with several ``steps`` the outputs are those of the last pass, from
+    before the last step and after the others.
     """
 
     name = "drm"
@@ -77,7 +78,7 @@ class DomainSpecificRiskMinimization(Method):
         steps: int = param(1, "steps per batch", minimum=1)
         alpha: float = param(0.1, "learning rate (Adam), as a multiple of lr_train", minimum=0.0)
         lr_train: float = param(1e-3, "learning rate of the source training", minimum=0.0)
-        compat: bool = param(False, "repeat the slips of the released code")
+        compat: bool = param(False, "do as the released code, slips included")
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
@@ -102,10 +103,10 @@ class DomainSpecificRiskMinimization(Method):
         if self.optimizer is None:
             return self.predict(images)
         features = self._features(images)
-        outputs = self._adapt(features)
+        first = last = self._adapt(features)
         for _ in range(self.params.steps - 1):
-            self._adapt(self._features(images) if self.params.adapt == "all" else features)
-        return _normalised(outputs)
+            last = self._adapt(self._features(images) if self.params.adapt == "all" else features)
+        return _normalised(last if self.params.compat else first)
 
     def _features(self, images: Tensor) -> Tensor:
         with torch.set_grad_enabled(self.params.adapt == "all"):

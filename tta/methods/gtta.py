@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
+from tta.methods.trained import trained_param, trained_parameters
 from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.ema import ema_update
-from tta.ops.parameters import all_parameters
 from tta.ops.selection import selected_mean
 from tta.source import SourceBatches, SourceData
 
@@ -53,6 +53,7 @@ class GradualTestTimeAdaptation(Method):
         confidence_decay: float = param(
             0.9, "EMA decay of the mean confidence", minimum=0.0, maximum=1.0
         )
+        trained: str = trained_param()
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
@@ -60,7 +61,7 @@ class GradualTestTimeAdaptation(Method):
 
     def configure(self) -> None:
         replace_batch_norm(self.backbone)
-        self.parameters = trainable(all_parameters(self.backbone))
+        self.parameters = trainable(trained_parameters(self.backbone, self.params.trained))
         self.optimizer = make_optimizer(self.parameters, self.params)
         self.mean_confidence = self.parameters[0].new_full((), self.params.initial_confidence)
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from tta.methods.base import descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.methods.state import restore
+from tta.methods.trained import trained_param, trained_parameters
 from tta.methods.ttaug import AveragedViews
 from tta.ops.loss_scaling import scale_state
 from tta.ops.losses import marginal_entropy
-from tta.ops.parameters import all_parameters
 
 
 class Memo(AveragedViews):
@@ -31,10 +31,10 @@ class Memo(AveragedViews):
 
     ``compat=True`` follows the code of mariodoebler/test-time-adaptation: the batch variance is
     unbiased, as in the authors' code too, one-dimensional batch-norm layers (a bottleneck's) keep
-    the source statistics alone, and what operations move into view is dark red, which is what
-    Pillow makes of the 128 in the published code. It does not switch what has a parameter of its
-    own: that toolbox's step is ``momentum=0.9 nesterov=true``, and MEMO's own code with prior
-    strength N has ``target_weight`` 1 / (N + 1).
+    the source statistics alone, and what operations move into view is black (in the authors' own
+    code it is dark red, which is what Pillow makes of the 128 that is written there). It does not
+    switch what has a parameter of its own: that toolbox's step is ``momentum=0.9 nesterov=true``,
+    and MEMO's own code with prior strength N has ``target_weight`` 1 / (N + 1).
     """
 
     name = "memo"
@@ -50,10 +50,11 @@ class Memo(AveragedViews):
         lr: float = param(5e-3, "learning rate", minimum=0.0)
         momentum: float = param(0.0, "momentum (SGD) or beta1 (Adam)", minimum=0.0, below=1.0)
         nesterov: bool = param(False, "Nesterov momentum (SGD)")
+        trained: str = trained_param()
 
     def configure(self) -> None:
         super().configure()
-        self.parameters = trainable(all_parameters(self.backbone))
+        self.parameters = trainable(trained_parameters(self.backbone, self.params.trained))
         self.optimizer = make_optimizer(self.parameters, self.params)
 
     def step(self, images: Tensor) -> Tensor:

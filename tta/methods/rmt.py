@@ -19,12 +19,12 @@ from tta.methods.base import (
     update,
 )
 from tta.methods.params import OptimizerParams, param
+from tta.methods.trained import trained_param, trained_parameters
 from tta.ops.augment import CottaAugment
 from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.contrastive import contrast_with_prototypes, make_projector
 from tta.ops.ema import ema_update
 from tta.ops.losses import symmetric_cross_entropy
-from tta.ops.parameters import all_parameters
 from tta.source import SourceBatches, SourceData, source_prototypes
 
 
@@ -60,6 +60,7 @@ class RobustMeanTeacher(Method):
         warm_up_samples: int = param(
             50_000, "source images seen before the stream", unit="images", minimum=0
         )
+        trained: str = trained_param()
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
@@ -72,11 +73,12 @@ class RobustMeanTeacher(Method):
         self.projector = make_projector(
             self.backbone.feature_dim, self.params.projection_dim, self.generator.initial_seed()
         ).to(next(self.backbone.parameters()).device)
+        trained = self.params.trained
+        self.averaged_parameters = trained_parameters(self.backbone, trained)
         self.student_parameters = trainable(
-            [*all_parameters(self.backbone), *all_parameters(self.projector)]
+            [*self.averaged_parameters, *self.projector.parameters()]
         )
-        self.teacher_parameters = all_parameters(self.teacher)
-        self.averaged_parameters = all_parameters(self.backbone)
+        self.teacher_parameters = trained_parameters(self.teacher, trained)
         self.optimizer = make_optimizer(self.student_parameters, self.params)
         self.augment = CottaAugment()
 

@@ -26,7 +26,11 @@ class Roid(Tent):
     corrected logits keep the scale of the model's, a factor C over the published code's: other
     confidences, the same predictions.
 
-    A short batch counts in full: the published code divides its loss by the usual batch size.
+    A short batch counts in full, and in a window of a stream of single images the loss is the
+    window's mean. ``compat=True`` follows the code of mariodoebler/test-time-adaptation, which
+    divides by the usual batch size: a short batch counts less, and with batch size 1 the loss of a
+    window is its sum, a window's length as much (with SGD; Adam hardly minds). Between two updates
+    it predicts without the correction by the prior.
     """
 
     name = "roid"
@@ -44,6 +48,7 @@ class Roid(Tent):
         probability_decay: float = param(
             0.9, "EMA decay of the mean prediction", minimum=0.0, maximum=1.0
         )
+        compat: bool = param(False, "follow a toolbox, see the method's documentation")
 
     def configure(self) -> None:
         super().configure()
@@ -69,7 +74,8 @@ class Roid(Tent):
         view = self.backbone(ROID_AUGMENT(images[selected], self.generator))
         chosen = logits[selected]
         losses = soft_likelihood_ratio(chosen) + symmetric_cross_entropy(view, chosen)
-        descend(self.optimizer, (weights[selected] * losses).sum() / len(images))
+        count = (self.params.compat and self.usual_batch) or len(images)
+        descend(self.optimizer, (weights[selected] * losses).sum() / count)
 
     @torch.no_grad()
     def _weigh(self, logits: Tensor) -> Tensor:
@@ -85,4 +91,5 @@ class Roid(Tent):
         ema_update(self.parameters, self.source_parameters, self.params.source_decay)
 
     def predict(self, images: Tensor) -> Tensor:
-        return correct_prior(super().predict(images))
+        logits = super().predict(images)
+        return logits if self.params.compat else correct_prior(logits)

@@ -22,6 +22,9 @@ class Sar(Tent):
     A first gradient leads uphill, a second, taken there, is applied where the model was. The
     last stages are not trained. When the moving average of the loss falls below a threshold the
     model has collapsed to a constant prediction, and is reset (Niu et al., ICLR 2023).
+
+    The learning rate is what is set, whatever the batch size. The authors' script scales it: for
+    ResNets 2.5e-4, times B / 32 below 32; for ViT-B 1e-3, times B / 64; twice that for B = 1.
     """
 
     name = "sar"

@@ -22,7 +22,8 @@ from tta.ops.selection import selected_mean
 class SelfBootstrapping(Method):
     """Trains on two degraded views to predict what the image itself is predicted to be.
 
-    One view lacks some low frequencies, the other is blended with noise. Features of a view pass
+    One view lacks some low frequencies, the other is blended with noise, both in the units that
+    the network is shown: about its mean, clipped at its standard deviation. Features of a view pass
     through a linear predictor, the identity at first, before the head; the loss is the KL
     divergence from the prediction of the image, a constant, over the images of which that
     prediction is the more confident one. Affine parameters of norm layers and the predictor are
@@ -89,8 +90,10 @@ class SelfBootstrapping(Method):
 
     def _degrade(self, images: Tensor) -> Iterator[Tensor]:
         params = self.params
-        yield mask_low_frequencies(images, self.generator, params.masked)
-        yield blend_noise(images, self.amplitudes.square(), self.generator, params.compat)
+        mean, std = self.backbone.mean, self.backbone.std
+        yield mask_low_frequencies(images, self.generator, params.masked, mean)
+        shares = self.amplitudes.square()
+        yield blend_noise(images, shares, self.generator, mean, std, params.compat)
 
     def _backward(self, view: Tensor, logits: Tensor) -> Tensor:
         """Add a view's gradients and return which images it was trained on, ``[B]``."""

@@ -24,8 +24,8 @@ class AveragedViews(Method):
 
     ``compat=True`` follows the code of mariodoebler/test-time-adaptation: the mean is that of
     logits, the batch variance is unbiased, one-dimensional batch-norm layers (a bottleneck's)
-    keep the source statistics alone, and what operations move into view is dark red, which is
-    what Pillow makes of the 128 in the published code.
+    keep the source statistics alone, and what operations move into view is black (in MEMO's own
+    code it is dark red, which is what Pillow makes of the 128 that is written there).
     """
 
     name = "ttaug"
@@ -52,7 +52,7 @@ class AveragedViews(Method):
     def configure(self) -> None:
         require_source_statistics(self.backbone)
         replace_batch_norm(self.backbone, self._layer)
-        fill = (128, 0, 0) if self.params.compat else (128, 128, 128)
+        fill = (0, 0, 0) if self.params.compat else (128, 128, 128)
         self.augment = AugMix(self.params.crop, fill)
 
     def _layer(self, layer: _BatchNorm) -> AdaptiveBatchNorm:

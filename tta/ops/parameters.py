@@ -1,4 +1,7 @@
-"""Which parameters a method trains, by module type and never by name; how far they point apart."""
+"""Which parameters a method trains; how far they point apart.
+
+By module type and never by name, but for :func:`weights_and_biases`.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,19 @@ def norm_affine_parameters(model: nn.Module) -> list[nn.Parameter]:
 def all_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return every parameter of the model, class tokens and position embeddings included."""
     return list(model.parameters())
+
+
+def weights_and_biases(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that their module calls ``weight`` or ``bias``, in the model's order.
+
+    That is what mariodoebler/test-time-adaptation and CoTTA's own code train as all parameters.
+    Left out are class tokens, position embeddings, layer scales, and pairs of weight norm.
+    """
+    return [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name.rpartition(".")[2] in ("weight", "bias")
+    ]
 
 
 def mean_cosine(parameters: Sequence[Tensor], references: Sequence[Tensor]) -> Tensor:
