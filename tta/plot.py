@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tta.cli import Parser, guarded
+from tta.cli import Parser, given_path, guarded
 from tta.errors import UserError, did_you_mean
 from tta.reporting.pictures.style import WIDTHS, check_format, paper_style, save
 
@@ -112,7 +112,7 @@ def _parser() -> Parser:
         "inputs", nargs="+", help="run directories or folders of them; a data set for 'samples'"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help=".pdf, .svg or .png"
+        "-o", "--output", type=given_path, required=True, metavar="FILE", help=".pdf, .svg or .png"
     )
     parser.add_argument(
         "--width", choices=WIDTHS, default="page", help="of the paper's column or page"
