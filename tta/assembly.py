@@ -79,7 +79,11 @@ class Experiment:
     @property
     def understood(self) -> dict[str, str]:
         """What was understood of the user's data and model, in words."""
-        return in_order(self.dataset.understood(), self.backbone.understood)
+        cloud = self.cloud.understood if self.cloud else {}
+        both = dict(self.backbone.understood)
+        for name, text in cloud.items():
+            both[name] = "; ".join(filter(None, (both.get(name), f"cloud: {text}")))
+        return in_order(self.dataset.understood(), both)
 
     @property
     def device(self) -> torch.device:
@@ -116,6 +120,7 @@ class Experiment:
             preset="defaults",
             device=self.device.type,
             domains=list(self.plan.domains),
+            **dict(zip(("mean", "std"), map(list, self.backbone.normalisation), strict=True)),
             force=False,
             resume=False,
         )
