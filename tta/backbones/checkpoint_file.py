@@ -84,8 +84,9 @@ def _read_torch(path: Path) -> Any:
             "safetensors where you trust it"
         )
     try:
-        # What training scripts keep their arguments in; it runs nothing.
-        return load_pickle(path, "cpu", [argparse.Namespace])
+        with path.open("rb") as file:  # by its path, torch would go by its suffix
+            # Training scripts keep their arguments in a Namespace; it runs nothing.
+            return load_pickle(file, "cpu", [argparse.Namespace])
     except pickle.UnpicklingError as error:
         if "magic number" in str(error):
             raise _damaged(path, error) from error

@@ -119,15 +119,19 @@ def _pair_up(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[s
     """Return their name by ours: the k-th of a shape goes with the k-th, sides of 1 left out."""
     waiting: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
     for key, value in reversed(theirs.items()):
-        if value.is_floating_point():
+        if _is_weight(key, value):
             waiting[_shape(value)].append(key)
     names = {}
     for key, value in ours.items():
-        if value.is_floating_point():
+        if _is_weight(key, value):
             if not waiting[_shape(value)]:
                 return None
             names[key] = waiting[_shape(value)].pop()
     return None if any(waiting.values()) else names
+
+
+def _is_weight(key: str, value: Tensor) -> bool:
+    return value.is_floating_point() and not key.endswith("num_batches_tracked")
 
 
 def _shape(value: Tensor) -> tuple[int, ...]:
