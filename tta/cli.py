@@ -34,11 +34,16 @@ def guarded(command: Callable[[Sequence[str] | None], int]) -> Callable[..., int
     return main
 
 
-def given_path(text: str) -> Path:
-    """Return the path that an argument names; the empty text, which would be ``.``, is refused."""
+def given_text(text: str) -> str:
+    """Return what an argument names; the empty text is refused."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty, as where a shell variable is unset")
-    return Path(text)
+    return text
+
+
+def given_path(text: str) -> Path:
+    """Return the path that an argument names; the empty text, which would be ``.``, is refused."""
+    return Path(given_text(text))
 
 
 class Parser(argparse.ArgumentParser):
