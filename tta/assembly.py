@@ -84,7 +84,11 @@ class Experiment:
     @property
     def understood(self) -> dict[str, str]:
         """What was understood of the user's data and model, in words."""
-        return in_order(self.dataset.understood(), self.backbone.understood)
+        cloud = self.cloud.understood if self.cloud else {}
+        both = dict(self.backbone.understood)
+        for name, text in cloud.items():
+            both[name] = "; ".join(filter(None, (both.get(name), f"cloud: {text}")))
+        return in_order(self.dataset.understood(), both)
 
     @property
     def device(self) -> torch.device:
@@ -131,6 +135,7 @@ class Experiment:
             .removeprefix("torch.")
             .removesuffix("_format"),
             **cloud_choices(self.config, self.cloud),
+            **dict(zip(("mean", "std"), map(list, self.backbone.normalisation), strict=True)),
             force=False,
             resume=False,
         )

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from tta.files import written_aside
+from tta.pickles import DAMAGE, load_pickle, pickles_are_safe
 
 
 def cache_folder() -> Path:
@@ -61,12 +61,15 @@ class PreparationCache:
         self.path = cache_folder() / "prepared" / f"{key}.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """Return the entry; None where there is none, or a damaged one."""
-        if not self.path.is_file():
+        """Return the entry; None where there is none, or a damaged one.
+
+        A torch whose unpickler can be misled computes it again: the folder may be shared.
+        """
+        if not pickles_are_safe() or not self.path.is_file():
             return None
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            return load_pickle(self.path, map_location="cpu")
+        except DAMAGE:
             return None
 
     def save(self, entry: dict[str, Any]) -> None:

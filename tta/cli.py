@@ -6,11 +6,12 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from tta.config import RunConfig
+from tta.config import NUMBERS, RunConfig
 from tta.errors import UserError
 
 EXIT_BAD_INPUT = 2
@@ -31,6 +32,18 @@ def guarded(command: Callable[[Sequence[str] | None], int]) -> Callable[..., int
             return 0
 
     return main
+
+
+def given_text(text: str) -> str:
+    """Return what an argument names; the empty text is refused."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty, as where a shell variable is unset")
+    return text
+
+
+def given_path(text: str) -> Path:
+    """Return the path that an argument names; the empty text, which would be ``.``, is refused."""
+    return Path(given_text(text))
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,11 +81,24 @@ def _argument(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
     if field.name == "domains":
         return {**common, "type": _names}
+    if hint == NUMBERS:
+        return {**common, "type": _numbers}
     return {**common, "type": kinds[0]}
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    if not text.strip():
+        return ()  # refused as empty, in the same words as other options
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers with commas between, but got {text!r}"
+        ) from error
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tta.cli import Parser, guarded
+from tta.cli import Parser, given_path, guarded
 from tta.errors import UserError, did_you_mean
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
@@ -64,7 +64,9 @@ def _parser() -> Parser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
+    parser.add_argument(
+        "runs", nargs="+", type=given_path, help="run directories, or folders of them"
+    )
     parser.add_argument(
         "--metric", choices=("error", "accuracy"), default="error", help="figure to show"
     )
@@ -85,7 +87,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--published",
         nargs="?",
-        type=Path,
+        type=given_path,
         const=PUBLISHED,
         metavar="FILE",
         help="put published figures beside ours (default: benchmarks/published.csv)",

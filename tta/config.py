@@ -15,6 +15,10 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from tta.errors import UserError, did_you_mean
+from tta.normalisation import check_normalisation, spread
+
+NUMBERS = tuple[float, ...] | None
+"""Type of an option that is a list of numbers."""
 
 
 def option(
@@ -103,6 +107,23 @@ class RunConfig:
         "backbone",
         minimum=1,
         metavar="C",
+    )
+    weights_kind: str = option(
+        "auto",
+        "which weights of a checkpoint that holds averaged ones (EMA, a teacher) beside the "
+        "trained ones; auto is raw where there are both",
+        "backbone",
+        choices=("auto", "raw", "ema"),
+    )
+    mean: tuple[float, ...] | None = option(
+        None,
+        "mean per channel that the backbone's images are normalised with, in [0, 1]; default: the "
+        "checkpoint's, else timm's for the architecture",
+        "backbone",
+        metavar="R,G,B",
+    )
+    std: tuple[float, ...] | None = option(
+        None, "standard deviation, likewise", "backbone", metavar="R,G,B"
     )
     cloud_backbone: str | None = option(
         None,
@@ -230,6 +251,10 @@ class RunConfig:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
         if self.resume and self.force:
             raise UserError("--resume goes on with a run and --force starts it over: pass one")
+        if (self.mean is None) != (self.std is None):
+            raise UserError("--mean and --std belong together: pass both")
+        if self.mean is not None:
+            check_normalisation(spread(self.mean), spread(self.std), "--mean and --std")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> RunConfig:
@@ -249,10 +274,7 @@ class RunConfig:
                     f"{origin} has an unknown option {name!r}; {did_you_mean(name, names)}"
                 )
         hints = get_type_hints(cls)
-        converted = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
+        converted = {name: _declared(value, hints[name]) for name, value in values.items()}
         for name, value in converted.items():
             _check_type(name, value, hints[name], origin)
         return cls(**converted)
@@ -310,15 +332,27 @@ def with_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
 
 
 def _declared(value: Any, hint: Any) -> Any:
-    """Return a value in the type that its option declares: equal options are equal to the byte."""
+    """Return a value as its option declares it: equal options are equal to the byte.
+
+    A tuple for a list, or for a single number where several may be given; a float for an int.
+    """
     kinds = get_args(hint) or (hint,)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint == NUMBERS:
+        several = value if isinstance(value, list | tuple) else (value,) if is_number else None
+        return value if several is None else tuple(_declared(one, float) for one in several)
+    if float in kinds and is_number:
         return float(value)
     return tuple(value) if isinstance(value, list) else value
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
     flag = "--" + field.name.replace("_", "-")
+    if _is_empty(value):
+        raise UserError(
+            f"{flag} {'is empty' if not value or isinstance(value, str) else 'has an empty name'}"
+            ", as where a shell variable is unset; leave it out for the default"
+        )
     choices, minimum = field.metadata["choices"], field.metadata["minimum"]
     if choices and value not in choices:
         raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {value!r}")
@@ -326,6 +360,12 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         raise UserError(f"{flag} must be finite, but got {value}")
     if minimum is not None and value is not None and not value >= minimum:
         raise UserError(f"{flag} must be at least {minimum}, but got {value}")
+
+
+def _is_empty(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return not value or any(_is_empty(item) for item in value)
+    return isinstance(value, str) and not value.strip()
 
 
 def _check_type(name: str, value: Any, hint: Any, origin: str) -> None:
@@ -338,5 +378,8 @@ def _check_type(name: str, value: Any, hint: Any, origin: str) -> None:
     if isinstance(value, bool) and bool not in kinds or not isinstance(value, accepted):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise UserError(f"{origin}: {name} must be {expected}, but got {value!r}")
-    if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
+    if isinstance(value, tuple) and hint == NUMBERS:
+        if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
+            raise UserError(f"{origin}: {name} must list numbers, but got {list(value)!r}")
+    elif isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
         raise UserError(f"{origin}: {name} must list names, but got {list(value)!r}; quote numbers")

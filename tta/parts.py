@@ -19,6 +19,7 @@ from tta.methods import Method
 from tta.methods.cloud import CloudOptions
 from tta.methods.params import build_params
 from tta.methods.window import SlidingWindow
+from tta.normalisation import spread
 from tta.presets import published_params
 from tta.scenarios import SCENARIOS, ScenarioOptions, StreamPlan
 from tta.source import SourceData
@@ -112,19 +113,29 @@ def make_backbone(config: RunConfig, dataset: Dataset) -> Backbone:
             f"dataset {dataset.name!r} has no backbone of its own; pass --backbone NAME "
             "(any timm model) and, unless timm can download its weights, --weights FILE"
         )
-    if config.backbone is None or is_same_backbone(config.backbone, dataset.backbone):
-        return create_backbone(
-            dataset.backbone,
-            weights=config.weights or own_weights(dataset),
-            num_classes=config.num_classes or _outputs(dataset),
-            class_subset=dataset.class_subset,
-        )
-    return create_backbone(
-        config.backbone,
-        weights=config.weights or dataset.other_weights.get(config.backbone),
-        num_classes=config.num_classes,
+    own = config.backbone is None or is_same_backbone(config.backbone, dataset.backbone)
+    name = dataset.backbone if own else config.backbone
+    weights = config.weights
+    if weights is None:
+        weights = own_weights(dataset) if own else dataset.other_weights.get(name)
+    backbone = create_backbone(
+        name,
+        weights=weights,
+        num_classes=config.num_classes or (_outputs(dataset) if own else None),
         class_subset=dataset.class_subset,
+        weights_kind=config.weights_kind,
+        normalisation=None if config.mean is None else (spread(config.mean), spread(config.std)),
     )
+    if weights != config.weights:
+        _say_of_own_file(backbone, config.mean is not None)
+    return backbone
+
+
+def _say_of_own_file(backbone: Backbone, normalised_by_user: bool) -> None:
+    """Leave out what was understood of a file that comes with the data set."""
+    backbone.understood.pop("weights")
+    if not normalised_by_user:
+        backbone.understood.pop("normalisation")
 
 
 def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
@@ -133,12 +144,17 @@ def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
     if name is None:
         return None
     own = is_same_backbone(name, dataset.cloud_backbone)
-    return create_backbone(
+    weights = config.cloud_weights or (dataset.cloud_weights if own else None)
+    cloud = create_backbone(
         name,
-        weights=config.cloud_weights or (dataset.cloud_weights if own else None),
+        weights=weights,
         num_classes=config.num_classes or (_outputs(dataset) if own else None),
         class_subset=dataset.class_subset,
+        weights_kind=config.weights_kind,
     )
+    if weights != config.cloud_weights:
+        _say_of_own_file(cloud, False)
+    return cloud
 
 
 def _outputs(dataset: Dataset) -> int | None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tta.cli import Parser, guarded
+from tta.cli import Parser, given_path, given_text, guarded
 from tta.errors import UserError, did_you_mean
 from tta.reporting.pictures.style import WIDTHS, check_format, paper_style, save
 
@@ -109,10 +109,13 @@ def _parser() -> Parser:
     kinds = "; ".join(f"{name}: {meaning}" for name, meaning in KINDS.items())
     parser.add_argument("kind", choices=KINDS, help=kinds)
     parser.add_argument(
-        "inputs", nargs="+", help="run directories or folders of them; a data set for 'samples'"
+        "inputs",
+        nargs="+",
+        type=given_text,
+        help="run directories or folders of them; a data set for 'samples'",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help=".pdf, .svg or .png"
+        "-o", "--output", type=given_path, required=True, metavar="FILE", help=".pdf, .svg or .png"
     )
     parser.add_argument(
         "--width", choices=WIDTHS, default="page", help="of the paper's column or page"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tta.cli import Parser, guarded
+from tta.cli import Parser, given_path, guarded
 from tta.errors import UserError
 
 
@@ -51,9 +51,16 @@ def _parser() -> Parser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", type=Path, help="run directories, or folders of them")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the page"
+        "runs", nargs="+", type=given_path, help="run directories, or folders of them"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=given_path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="the page",
     )
     parser.add_argument("--title", default="Test-time adaptation results", help="of the page")
     parser.add_argument("--metric", choices=("error", "accuracy"), default="error")

@@ -16,7 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tta.cli import EXIT_INTERRUPTED, Parser, add_config_options, guarded, parse_settings
+from tta.cli import (
+    EXIT_INTERRUPTED,
+    Parser,
+    add_config_options,
+    given_path,
+    guarded,
+    parse_settings,
+)
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
 
@@ -53,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--params", action="store_true", help="show the hyper-parameters of --method"
     )
     shows.add_argument("--json", action="store_true", help="print the summary as JSON")
-    parser.add_argument("--config", type=Path, help="YAML file of options; flags go over it")
+    parser.add_argument("--config", type=given_path, help="YAML file of options; flags go over it")
     add_config_options(parser)
     return parser
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tta.cli import EXIT_INTERRUPTED, Parser, guarded
+from tta.cli import EXIT_INTERRUPTED, Parser, given_path, guarded
 from tta.cores import core_count
 from tta.errors import UserError
 from tta.sweeps.cells import Outcome
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("grid", type=Path, help="YAML file of the grid")
+    parser.add_argument("grid", type=given_path, help="YAML file of the grid")
     parser.add_argument("--dry-run", action="store_true", help="list the cells, and estimate")
     parser.add_argument("--executor", choices=("local", "ray"), default="local")
     parser.add_argument(

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 from tta.backbones import create_backbone, nets
 from tta.backbones.nets.cifar_wide_resnet import PreActBlock
-from tta.errors import UserError
 
 PARAMETERS = {  # of the published networks
     "cifar_resnet20": 269_722,
@@ -137,17 +136,16 @@ def test_a_published_file_loads_as_it_is(tmp_path):
     assert torch.equal(backbone.classifier.weight, model.linear.weight)
 
 
-@pytest.mark.parametrize(("sigma", "refused"), [(0.5, False), (0.25, True)])
-def test_normalisation_kept_in_a_checkpoint_must_agree(tmp_path, sigma, refused):
+@pytest.mark.parametrize(("sigma", "used"), [(0.5, 0.5), (0.5004, 0.5), (0.25, 0.25)])
+def test_normalisation_kept_in_a_checkpoint_is_used(tmp_path, sigma, used):
     state = timm.create_model("resnext29_4x32d").state_dict()
     state["mu"] = torch.full((1, 3, 1, 1), 0.5)
     state["sigma"] = torch.full((1, 3, 1, 1), sigma)
     torch.save(state, tmp_path / "c.pt")
-    if refused:
-        with pytest.raises(UserError, match="normalises with std"):
-            create_backbone("resnext29_4x32d", weights=tmp_path / "c.pt")
-    else:
-        create_backbone("resnext29_4x32d", weights=tmp_path / "c.pt")
+    backbone = create_backbone("resnext29_4x32d", weights=tmp_path / "c.pt")
+    assert backbone.std.flatten().tolist() == [used] * 3
+    said = f"mean 0.5, 0.5, 0.5, std {used}, {used}, {used}: kept in the checkpoint"
+    assert backbone.understood["normalisation"] == said
 
 
 def test_the_bottleneck_net_loads_the_released_key_names(tmp_path):

@@ -24,6 +24,8 @@ def create_backbone(
     class_subset: Sequence[int] | None = None,
     model_kwargs: dict[str, Any] | None = None,
     pretrained: bool | None = None,
+    weights_kind: str = "auto",
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Backbone:
     """Make a source model: on the CPU, in eval mode, no parameter requiring a gradient.
 
@@ -31,11 +33,14 @@ def create_backbone(
         name: any timm name, with or without a tag (``resnet50.a1_in1k``), or a net of
             ``tta.backbones.nets``.
         weights: a checkpoint of this architecture, see ``tta.backbones.checkpoint``.
-        num_classes: outputs of the classifier; by default what the architecture is configured for.
+        num_classes: outputs of the classifier; by default what a ``config.json`` beside the
+            checkpoint says, else what the architecture is configured for.
         class_subset: ids of the classes to keep; the logits then have these columns, in this order.
         model_kwargs: further arguments of the timm model (``{"drop_path_rate": 0.1}``).
         pretrained: load timm's weights. By default, when no file is given and timm has weights of
             that name. ``False`` without a file gives a random network, the same one every time.
+        weights_kind: ``raw`` or ``ema`` for a checkpoint that holds both; ``auto`` is raw there.
+        normalisation: mean and std per channel, over what the checkpoint says or timm has.
 
     Raises:
         UserError: an unknown name, weights that are missing or do not fit, a model that cannot be
@@ -50,6 +55,8 @@ def create_backbone(
         class_subset=class_subset,
         model_kwargs=model_kwargs,
         pretrained=pretrained,
+        weights_kind=weights_kind,
+        normalisation=normalisation,
     )
 
 

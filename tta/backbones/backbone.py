@@ -33,6 +33,7 @@ class Backbone(nn.Module):
         feature_dim: columns of the features, measured.
         weights_sha256: digest of the source weights, see ``tta.backbones.checkpoint``.
         domain_heads: heads of single source domains, for a model trained on several; else None.
+        normalisation: mean and std, as given.
         understood: in words how the user's model was taken, by key of :data:`tta.notes.ORDER`.
         passes: counts images through :meth:`features`, those of clones included.
         precision: type in which :meth:`features` multiplies matrices; the head, and all that is
@@ -58,6 +59,7 @@ class Backbone(nn.Module):
         self.passes = Passes()
         self.precision = torch.float32
         self.input_size = tuple(input_size)
+        self.normalisation = (tuple(mean), tuple(std))
         self.model = _copy_module(model).requires_grad_(False)
         self.eval()
         _check_protocol(self.model, name)

@@ -1,229 +1,202 @@
-"""Reading checkpoints without running what they hold, and loading them without silence."""
+"""Loading a checkpoint into a model without silence: all of it that counts, and what was done."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-import re
-import struct
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from tta.backbones.checkpoint_checks import check_keys, check_values, shorten
+from tta.backbones.checkpoint_file import CheckpointFile
 from tta.backbones.domain_heads import split_state
+from tta.backbones.key_names import Converted, convert, with_new_weight_norm
+from tta.backbones.leftovers import take_bookkeeping, take_classifier, take_normalisation
+from tta.backbones.state_dicts import (
+    Network,
+    StateDict,
+    choose,
+    networks,
+    state_dicts,
+    without_wrappers,
+)
 from tta.errors import UserError
+from tta.files import shown_path
 from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.instance_aware import InstanceAwareBatchNorm
 
 INSTANCE_AWARE = "instance_aware_norm"
 """Key of a tensor whose presence tells that the network was trained with such batch norm."""
-_WRAPPERS = ("state_dict", "model", "net")
-_LISTED = 8
-# What torch.load raises on bytes that are no checkpoint or only the first part of one.
-_DAMAGE = (
-    EOFError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-)
+_COUNTER = "num_batches_tracked"
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from a ``.safetensors`` file or a checkpoint of ``torch.save``.
+@dataclass(frozen=True)
+class Loaded:
+    """What a checkpoint held beside the network that was loaded.
 
-    A state dict inside ``state_dict``, ``model`` or ``net`` is found, and the prefix ``module.``
-    of DataParallel taken off.
+    Attributes:
+        heads: heads of single source domains, for ``tta.backbones.domain_heads``.
+        normalisation: mean and std per channel that the network was wrapped with, or None.
+        words: what was read, and how it was taken.
+    """
+
+    heads: dict[str, Tensor]
+    normalisation: tuple[tuple[float, ...], ...] | None
+    words: str
+
+
+@dataclass
+class _Parts:
+    """A network's tensors by the names of the model, and what is left over."""
+
+    state: dict[str, Tensor]
+    rest: dict[str, Tensor]
+    words: list[str] = field(default_factory=list)
+
+
+def load_checkpoint(
+    model: nn.Module, file: CheckpointFile, name: str, kind: str = "auto"
+) -> Loaded:
+    """Load the network in a checkpoint into ``model``, every key of it and nothing else.
+
+    It may lie at any depth, its names may have any prefix, and be torchvision's or others that
+    timm knows; the classifier may have another name. What training left behind is left out:
+    counters, losses, an optimizer. The batch norm of a network that was trained with
+    instance-aware layers becomes such layers.
+
+    Args:
+        model: a timm model.
+        file: the checkpoint.
+        name: the architecture.
+        kind: of averaged and trained weights, see ``tta.backbones.state_dicts.choose``.
 
     Raises:
-        UserError: the file is missing, unreadable, damaged, no checkpoint, or would run code.
+        UserError: there is no such network, or several; keys are missing, unexpected or of
+            another shape; tensors are quantised, or not finite.
     """
-    path = Path(path).expanduser()
-    magic = _first_bytes(path)
-    if not magic:
-        raise UserError(f"checkpoint {path} is empty; download it again")
-    if magic.lstrip().startswith(b"<"):
-        raise UserError(
-            f"checkpoint {path} is a web page, not weights: its download failed; "
-            "download the file itself again"
-        )
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, magic)
-    return _strip_prefix(_unwrap(content, path))
-
-
-def load_checkpoint(model: nn.Module, path: str | Path, name: str) -> dict[str, Tensor]:
-    """Load a checkpoint into ``model``, every key of it and nothing else.
-
-    The heads of single source domains, where it has them, are returned for
-    ``tta.backbones.domain_heads``; otherwise an empty mapping. The batch norm of a network that
-    was trained with instance-aware layers becomes such layers.
-
-    Three differences are no error: batch counters (``num_batches_tracked``, unused with running
-    statistics) may be missing, and the buffers ``mu`` and ``sigma`` in which RobustBench keeps the
-    normalisation may be there if they agree with the model's ``pretrained_cfg``; and weight norm
-    may go by the names that PyTorch gave it before parametrizations.
-
-    Raises:
-        UserError: see ``read_checkpoint``; or keys are missing, unexpected or of another shape.
-    """
-    state, heads = split_state(read_checkpoint(path))
-    instance_aware = state.pop(INSTANCE_AWARE, None) is not None
-    expected = model.state_dict()
-    for key, value in expected.items():
-        if key.endswith("num_batches_tracked"):
-            state.setdefault(key, value)
-    _rename_weight_norm(state, expected)
-    _drop_normalisation(state, expected, getattr(model, "pretrained_cfg", {}), path)
-    _check_keys(state, expected, path, name)
+    expected, path = model.state_dict(), shown_path(file.path)
+    classifier = _classifier_prefix(model)
+    found = [
+        StateDict(state.place, with_new_weight_norm(state.tensors, expected))
+        for state in state_dicts(file.content)
+    ]
+    if not found:
+        raise _no_state_dict(file, path)
+    network, eps, words = _find(found, model, name, classifier, kind, path)
+    parts = _parts(network, expected, classifier)
+    normalisation = take_normalisation(parts.rest)
+    rest, heads = split_state(parts.rest)
+    instance_aware = rest.pop(INSTANCE_AWARE, None) is not None
+    if left := take_bookkeeping(rest):
+        parts.words.append(f"left out: {shorten(left)}")
+    state = parts.state | rest
+    check_keys(state, expected, path, name, classifier)
+    converted = check_values(state, expected, path)
     model.load_state_dict(state)
+    for layer, value in eps.items():
+        model.get_submodule(layer).eps = value
+    model.changed_eps = eps
     if instance_aware:
         replace_batch_norm(model, InstanceAwareBatchNorm)
-    return heads
+    said = [file.form, *words, *parts.words, converted]
+    return Loaded(
+        heads, normalisation, f"{file.path.name}: {'; '.join(filter(None, said)) or 'as it is'}"
+    )
 
 
-def _rename_weight_norm(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    for key in list(state):
-        layer, _, kind = key.rpartition(".")
-        part = {"weight_g": "original0", "weight_v": "original1"}.get(kind)
-        renamed = f"{layer}.parametrizations.weight.{part}"
-        if part and key not in expected and renamed in expected:
-            state[renamed] = state.pop(key)
+def _classifier_prefix(model: nn.Module) -> str:
+    """Return what the names of the classifier's tensors begin with; empty where there is none."""
+    classifier = model.get_classifier() if hasattr(model, "get_classifier") else None
+    names = [name for name, module in model.named_modules() if module is classifier]
+    return f"{names[0]}." if names and names[0] else ""
+
+
+def _no_state_dict(file: CheckpointFile, path: str) -> UserError:
+    content = file.content
+    held = f"keys {shorten(map(repr, content))}" if isinstance(content, Mapping) else "no mapping"
+    return UserError(
+        f"checkpoint {path} holds no state dict (tensors by name, alone or within mappings), but "
+        f"{held}; save model.state_dict()"
+    )
+
+
+def _find(
+    found: list[StateDict], model: nn.Module, name: str, classifier: str, kind: str, path: str
+) -> tuple[Network, dict[str, float], list[str]]:
+    """Return the network to load, eps of layers to change, and what was done, in words."""
+    body = [
+        key
+        for key in model.state_dict()
+        if not key.endswith(_COUNTER) and not (classifier and key.startswith(classifier))
+    ]
+    fitting = [(network, None) for network in networks(found, body)]
+    fitting = fitting or _converted(found, model, name, body)
+    if not fitting:  # the check of keys says what is wrong with the likeliest
+        largest = max(found, key=lambda state: len(state.tensors))
+        return Network(largest.place, "", without_wrappers(largest.tensors)[1], {}), {}, []
+    network, choice = choose([network for network, _ in fitting], kind, path)
+    done = next(done for other, done in fitting if other is network)
+    words = [
+        f"under {network.place!r}" if network.place else "",
+        choice,
+        f"prefix {network.prefix!r} taken off" if network.prefix else "",
+        done.words if done else "",
+    ]
+    return network, done.eps if done else {}, words
+
+
+def _converted(
+    found: list[StateDict], model: nn.Module, name: str, body: list[str]
+) -> list[tuple[Network, Converted]]:
+    """Return what can be turned into the model's names, each with how it was done."""
+    fitting = []
+    for state in found:
+        prefix, tensors = without_wrappers(state.tensors)
+        done = convert(tensors, model, name, body)
+        if done is not None:
+            fitting.append((Network(state.place, prefix, done.tensors, {}), done))
+    return fitting
+
+
+def _parts(network: Network, expected: Mapping[str, Tensor], classifier: str) -> _Parts:
+    """Sort a network's tensors into the model's and others, the classifier by what it is."""
+    state = {key: value for key, value in network.tensors.items() if key in expected}
+    rest = {
+        network.prefix + key: value for key, value in network.tensors.items() if key not in expected
+    }
+    parts = _Parts(state, {**rest, **network.rest})
+    for key, value in expected.items():
+        if key.endswith(_COUNTER):  # unused with running statistics
+            state.setdefault(key, value)
+    wanted = {
+        key.removeprefix(classifier): value
+        for key, value in expected.items()
+        if classifier and key.startswith(classifier)
+    }
+    if any(f"{classifier}{part}" in state for part in wanted):
+        return parts
+    taken = take_classifier(parts.rest, wanted, network.prefix)
+    if taken is not None:
+        layer, tensors = taken
+        parts.words.append(f"classifier from {layer!r}")
+        for part, value in tensors.items():
+            state[f"{classifier}{part}"] = value.reshape(wanted[part].shape)
+    return parts
 
 
 def weights_sha256(model: nn.Module) -> str:
     """Return a SHA-256 over the sorted (key, dtype, shape, bytes) of the model's state dict.
 
     It does not depend on the file format. Batch counters are left out: files of the same network
-    hold them or not.
+    hold them or not. Where a checkpoint has changed the eps of layers, these are in it too.
     """
     digest = hashlib.sha256()
+    for layer, eps in sorted(getattr(model, "changed_eps", {}).items()):
+        digest.update(f"{layer} eps {eps}\n".encode())
     for key, value in sorted(model.state_dict().items()):
-        if isinstance(value, Tensor) and not key.endswith("num_batches_tracked"):
+        if isinstance(value, Tensor) and not key.endswith(_COUNTER):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _first_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise UserError(f"checkpoint {path} is a directory; name the file in it")
-    try:
-        with path.open("rb") as file:
-            return file.read(64)
-    except FileNotFoundError as error:
-        raise UserError(f"checkpoint {path} does not exist; check the path") from error
-    except OSError as error:
-        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from error
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
-
-
-def _read_torch(path: Path, magic: bytes) -> Any:
-    if not magic.startswith((b"PK\x03\x04", b"\x80")):
-        raise UserError(
-            f"checkpoint {path} is neither a safetensors file (by its suffix) nor a file of "
-            "torch.save; name a checkpoint"
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "magic number" in str(error):
-            raise _damaged(path, error) from error
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        raise UserError(
-            f"refused checkpoint {path}: it holds a pickle that would run code on loading"
-            + (f" ({found[1]})" if found else "")
-            + "; convert its weights to safetensors where you trust it"
-        ) from error
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    reason = re.split(r"[.\n]", str(error))[0][:120] or type(error).__name__
-    return UserError(
-        f"checkpoint {path} is damaged or cut short ({reason}); download or copy it again"
-    )
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    for _ in _WRAPPERS:  # as many levels as there are wrappers
-        inner = [
-            content[key]
-            for key in _WRAPPERS
-            if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
-        ]
-        content = inner[0] if inner else content
-    if isinstance(content, Mapping):
-        tensors = all(isinstance(value, Tensor) for value in content.values())
-        if content and tensors and all(isinstance(key, str) for key in content):
-            return dict(content)
-    held = f"keys {_shorten(map(repr, content))}" if isinstance(content, Mapping) else "no mapping"
-    raise UserError(
-        f"checkpoint {path} holds no state dict (tensors by name, alone or under "
-        f"{', '.join(_WRAPPERS)}), but {held}; save model.state_dict()"
-    )
-
-
-def _strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    while all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return state
-
-
-def _drop_normalisation(
-    state: dict[str, Tensor],
-    expected: Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    path: str | Path,
-) -> None:
-    for key, entry in (("mu", "mean"), ("sigma", "std")):
-        if key not in state or key in expected or entry not in config:
-            continue
-        held = state.pop(key).flatten().double()
-        wanted = torch.tensor(config[entry], dtype=torch.float64)
-        if held.shape != wanted.shape or not torch.allclose(held, wanted, atol=1e-3):
-            raise UserError(
-                f"checkpoint {path} normalises with {entry} {held.tolist()}, this architecture "
-                f"with {wanted.tolist()}; choose the architecture it was trained as"
-            )
-
-
-def _check_keys(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str | Path, name: str
-) -> None:
-    problems = {
-        "missing": [key for key in expected if key not in state],
-        "unexpected": [key for key in state if key not in expected],
-        "of another shape": [
-            f"{key} {list(state[key].shape)} instead of {list(value.shape)}"
-            for key, value in expected.items()
-            if key in state and state[key].shape != value.shape
-        ],
-    }
-    found = [f"{kind}: {_shorten(keys)}" for kind, keys in problems.items() if keys]
-    if found:
-        raise UserError(
-            f"checkpoint {path} does not fit backbone {name!r}; {'; '.join(found)}; choose the "
-            "architecture and number of classes it was trained with"
-        )
-
-
-def _shorten(items: Iterable[str]) -> str:
-    items = list(items)
-    rest = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
-    return ", ".join(items[:_LISTED]) + rest

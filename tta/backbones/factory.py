@@ -13,8 +13,10 @@ from torch import nn
 
 from tta.backbones import nets
 from tta.backbones.backbone import Backbone
-from tta.backbones.checkpoint import load_checkpoint
+from tta.backbones.checkpoint import Loaded, load_checkpoint
+from tta.backbones.checkpoint_file import read_checkpoint
 from tta.backbones.domain_heads import load_heads
+from tta.backbones.model_card import ModelCard, choose_normalisation, read_card
 from tta.errors import UserError, did_you_mean
 from tta.ops.generators import seeded_layers
 
@@ -27,6 +29,8 @@ def create_backbone(
     class_subset: Sequence[int] | None = None,
     model_kwargs: dict[str, Any] | None = None,
     pretrained: bool | None = None,
+    weights_kind: str = "auto",
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Backbone:
     """See ``tta.backbones.create_backbone``."""
     _check_name(name)
@@ -34,13 +38,34 @@ def create_backbone(
     pretrained = _use_pretrained(name, weights, pretrained)
     if pretrained:
         _check_pretrained_classes(name, num_classes)
-    model = _create_model(name, pretrained, {**(model_kwargs or {}), "num_classes": num_classes})
-    heads = load_checkpoint(model, weights, name) if weights is not None else {}
-    backbone = wrap_model(model, name, class_subset, (model_kwargs or {}).get("img_size"))
-    if heads:
+    file = read_checkpoint(weights) if weights is not None else None
+    card = read_card(file, name) if file else ModelCard()
+    kwargs = {
+        **_input_size(name, card),
+        **(model_kwargs or {}),
+        "num_classes": num_classes or card.num_classes,
+    }
+    model = _create_model(name, pretrained, kwargs)
+    loaded = load_checkpoint(model, file, name, weights_kind) if file else Loaded({}, None, "")
+    if loaded.normalisation is not None:
+        card = card.with_normalisation(*loaded.normalisation)
+    backbone = _wrap(
+        model, name, class_subset, kwargs.get("img_size"), card, normalisation, file is not None
+    )
+    if loaded.words:
+        backbone.understood["weights"] = loaded.words
+    if loaded.heads:
         outputs = model.get_classifier().weight.shape[0]
-        backbone.attach(load_heads(heads, backbone.feature_dim, outputs, weights))
+        backbone.attach(load_heads(loaded.heads, backbone.feature_dim, outputs, weights))
     return backbone
+
+
+def _input_size(name: str, card: ModelCard) -> dict[str, Any]:
+    """Return the argument with which a model of fixed input size is made for another."""
+    config = timm.models.get_pretrained_cfg(name)
+    if config is None or not config.fixed_input_size or card.input_size is None:
+        return {}
+    return {} if card.input_size == tuple(config.input_size) else {"img_size": card.input_size[1:]}
 
 
 def wrap_model(
@@ -50,24 +75,38 @@ def wrap_model(
     img_size: int | Sequence[int] | None = None,
 ) -> Backbone:
     """See ``tta.backbones.wrap_model``; ``img_size`` overrides the configured H and W."""
-    name = name or type(model).__name__
+    return _wrap(model, name or type(model).__name__, class_subset, img_size, ModelCard())
+
+
+def _wrap(
+    model: nn.Module,
+    name: str,
+    class_subset: Sequence[int] | None,
+    img_size: int | Sequence[int] | None,
+    card: ModelCard,
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
+    own_weights: bool = False,
+) -> Backbone:
     if not getattr(model, "pretrained_cfg", None):
         raise UserError(
             f"backbone {name!r} is refused: it has no pretrained_cfg, which tells its "
             "normalisation and image size; create it with timm.create_model"
         )
     config = resolve_data_config({}, model=model)
-    channels, height, width = config["input_size"]
+    channels, height, width = card.input_size or config["input_size"]
     if img_size is not None:
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-    return Backbone(
+    mean, std, words = choose_normalisation(card, config, name, normalisation, own_weights)
+    backbone = Backbone(
         model,
         name=name,
         input_size=(channels, height, width),
-        mean=config["mean"],
-        std=config["std"],
+        mean=mean,
+        std=std,
         class_subset=class_subset,
     )
+    backbone.understood["normalisation"] = words
+    return backbone
 
 
 def full_name(name: str) -> str:

@@ -10,7 +10,7 @@ from tta.errors import UserError
 from tta.methods.base import Method, Need
 from tta.ops.batch_norm import batch_norm_layers
 from tta.ops.instance_aware import instance_aware_layers
-from tta.ops.parameters import norm_affine_parameters
+from tta.ops.parameters import norm_affine_parameters, norm_kinds
 
 SOURCE_NEEDS = {Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS}
 
@@ -31,7 +31,8 @@ def check_needs(
     if Need.BATCH_NORM in needs and not any(True for _ in batch_norm_layers(backbone)):
         raise UserError(
             f"method {method.name!r} needs batch-norm layers and backbone {backbone.name!r} has "
-            "none; choose a backbone with batch norm (resnet50) or another method (tent)"
+            f"none that it can replace ({_norms(backbone)}); choose a backbone with batch norm "
+            "(resnet50) or another method (tent)"
         )
     if Need.INSTANCE_AWARE_NORM in needs and not instance_aware_layers(backbone):
         raise UserError(
@@ -43,7 +44,8 @@ def check_needs(
     if Need.NORM_AFFINE in needs and not norm_affine_parameters(backbone):
         raise UserError(
             f"method {method.name!r} trains the affine parameters of normalisation layers and "
-            f"backbone {backbone.name!r} has none; choose another backbone, or method 'source'"
+            f"backbone {backbone.name!r} has none ({_norms(backbone)}); choose another backbone, "
+            "or method 'source'"
         )
     if Need.VISION_TRANSFORMER in needs and not is_class_token_transformer(backbone):
         raise UserError(
@@ -81,5 +83,13 @@ def _check_cloud(method: type[Method], backbone: Backbone, cloud: Backbone | Non
     if not norm_affine_parameters(cloud):
         raise UserError(
             f"method {method.name!r} trains the affine parameters of normalisation layers and "
-            f"cloud backbone {cloud.name!r} has none; choose another --cloud-backbone"
+            f"cloud backbone {cloud.name!r} has none ({_norms(cloud)}); choose another "
+            "--cloud-backbone"
         )
+
+
+def _norms(backbone: Backbone) -> str:
+    kinds = norm_kinds(backbone)
+    if not kinds:
+        return "it has no normalisation layers"
+    return f"its normalisation layers are {', '.join(kinds)}"

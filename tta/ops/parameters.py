@@ -5,6 +5,7 @@ By module type and never by name, but for :func:`weights_and_biases`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -14,14 +15,35 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 NORM_TYPES = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+# Those of timm and others that are no such type, by the name of their class or of one that it is
+# made from. Global response norm is none of them: it scales a layer's response and adds it.
+_NORM_NAMES = re.compile(
+    r"(Rms|RMS|Simple)Norm(2d)?(Fp32)?|EvoNorm2d\w+|FilterResponseNorm\w+|InplaceAbn"
+    r"|FrozenBatchNorm(Act)?2d"
+)
+_AFFINE = ("weight", "bias")  # and not what a fused activation learns (v, tau)
+
+
+def is_norm_layer(module: nn.Module) -> bool:
+    """Return whether a module is a normalisation layer, by its type."""
+    if isinstance(module, NORM_TYPES):
+        return True
+    return any(_NORM_NAMES.fullmatch(kind.__name__) for kind in type(module).__mro__)
+
+
+def norm_kinds(model: nn.Module) -> list[str]:
+    """Return the names of the types of normalisation layers in the model, each once."""
+    kinds = (type(module).__name__ for module in model.modules() if is_norm_layer(module))
+    return list(dict.fromkeys(kinds))
 
 
 def norm_affine_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the affine parameters that normalisation layers own, each once, in module order."""
     found: dict[nn.Parameter, None] = {}
     for module in model.modules():
-        if isinstance(module, NORM_TYPES):
-            found.update(dict.fromkeys(module.parameters(recurse=False)))
+        if is_norm_layer(module):
+            own = module.named_parameters(recurse=False)
+            found.update(dict.fromkeys(value for name, value in own if name in _AFFINE))
     return list(found)
 
 

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +13,7 @@ import torch
 
 from tta.errors import UserError
 from tta.files import written_aside
+from tta.pickles import DAMAGE, load_pickle
 
 FORMAT = 1
 TRAILER_BYTES = 1024
@@ -120,8 +120,8 @@ def _payload(path: Path, content: memoryview, digest: str | None) -> dict[str, A
     if hashlib.sha256(content).hexdigest() != digest:
         raise _refusal(path, "is damaged: its contents do not match their SHA-256")
     try:
-        return torch.load(io.BytesIO(content), weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        return load_pickle(io.BytesIO(content))  # the digest has proved it one's own
+    except DAMAGE as error:
         raise _refusal(path, f"cannot be read ({error})") from error
 
 

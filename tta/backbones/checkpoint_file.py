@@ -1,0 +1,119 @@
+"""Reading the files of checkpoints, told apart by their content, without running what they hold."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tta.backbones.foreign_files import HEAD_BYTES, refuse_foreign, refuse_unknown
+from tta.errors import UserError
+from tta.files import regular_file, shown_path
+from tta.pickles import DAMAGE, SAFE_SINCE, load_pickle, pickles_are_safe
+
+_TORCH = (b"PK\x03\x04", b"\x80")
+_LONGEST_HEADER = 100_000_000  # bytes, as the format has it
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint that has been read.
+
+    Attributes:
+        path: the file.
+        content: what it holds: tensors and plain values.
+        form: how it is stored, in words, where its name says otherwise; else empty.
+    """
+
+    path: Path
+    content: Any
+    form: str
+
+
+def read_checkpoint(path: str | Path) -> CheckpointFile:
+    """Read a safetensors file or a checkpoint of ``torch.save``, whatever its name ends in.
+
+    Raises:
+        UserError: the file is missing, unreadable, damaged, no checkpoint, or would run code.
+    """
+    path = regular_file(path, "checkpoint")
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise UserError(
+            f"checkpoint {shown_path(path)} cannot be read: {error.strerror}"
+        ) from error
+    named_safetensors = path.suffix.lower() == ".safetensors"
+    if _is_safetensors(head):
+        form = "" if named_safetensors else "safetensors by its content"
+        return CheckpointFile(path, _read_safetensors(path), form)
+    refuse_foreign(path, head)
+    if not head.startswith(_TORCH):
+        refuse_unknown(path, head)
+    form = "a pickle of torch.save by its content" if named_safetensors else ""
+    return CheckpointFile(path, _read_torch(path), form)
+
+
+def _is_safetensors(head: bytes) -> bool:
+    # A header's length, then the header, a JSON object.
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, *DAMAGE) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_torch(path: Path) -> Any:
+    if not pickles_are_safe():
+        needed = ".".join(map(str, SAFE_SINCE))
+        raise UserError(
+            f"refused checkpoint {shown_path(path)}: it is a pickle, and torch {torch.__version__} "
+            f"can be made to run code by one; upgrade to torch {needed} or newer, or convert it to "
+            "safetensors where you trust it"
+        )
+    try:
+        with path.open("rb") as file:  # by its path, torch would go by its suffix
+            # Training scripts keep their arguments in a Namespace; it runs nothing.
+            return load_pickle(file, "cpu", [argparse.Namespace])
+    except pickle.UnpicklingError as error:
+        if "magic number" in str(error):
+            raise _damaged(path, error) from error
+        raise _refused_pickle(path, str(error)) from error
+    except DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+def _refused_pickle(path: Path, error: str) -> UserError:
+    found = re.search(r"GLOBAL (\S+)", error)
+    name = found[1] if found else ""
+    if re.match(r"(__main__|torch\.nn|torchvision\.models|timm|transformers)\b", name):
+        return UserError(
+            f"refused checkpoint {shown_path(path)}: it holds a pickle that would run code on "
+            f"loading, most likely a whole model ({name}); save model.state_dict() of it, as "
+            "safetensors or with torch.save, where you trust it"
+        )
+    return UserError(
+        f"refused checkpoint {shown_path(path)}: it holds a pickle that would run code on loading"
+        + (f" ({name})" if name else "")
+        + "; convert its weights to safetensors where you trust it"
+    )
+
+
+def _damaged(path: Path, error: BaseException) -> UserError:
+    reason = re.split(r"[.\n]", str(error))[0][:120] or type(error).__name__
+    return UserError(
+        f"checkpoint {shown_path(path)} is damaged or cut short ({reason}); download or copy it "
+        "again"
+    )
