@@ -14,6 +14,8 @@ from tta.config import RunConfig
 from tta.errors import UserError
 
 EXIT_BAD_INPUT = 2
+EXIT_NOT_FINITE = 3
+"""A run came to its end, or was stopped, with outputs that were not finite."""
 EXIT_INTERRUPTED = 130
 
 

@@ -16,7 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tta.cli import EXIT_INTERRUPTED, Parser, add_config_options, guarded, parse_settings
+from tta.cli import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_FINITE,
+    Parser,
+    add_config_options,
+    guarded,
+    parse_settings,
+)
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
 
@@ -69,7 +76,6 @@ def _run(config: RunConfig, as_json: bool) -> int:
     from tta.assembly import build
     from tta.experiment import run_experiment
     from tta.notes import lines
-    from tta.reporting.tables import run_report
 
     try:
         experiment = build(config)
@@ -89,13 +95,23 @@ def _run(config: RunConfig, as_json: bool) -> int:
         raise UserError(
             "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
         ) from error
-    print(json.dumps(summary, indent=2) if as_json else run_report(summary, config.metric))
+    return _show(summary, config.metric, as_json)
+
+
+def _show(summary: dict[str, Any], metric: str, as_json: bool) -> int:
+    """Print a summary, and return the exit status that it calls for."""
+    from tta.reporting.finite import in_words
+    from tta.reporting.tables import run_report
+
+    print(json.dumps(summary, indent=2) if as_json else run_report(summary, metric))
     if summary.get("collapsed_at_batch") is not None and not as_json:
         print(
             f"collapsed at batch {summary['collapsed_at_batch']}: from there on few classes are "
             "predicted, many were shown; see tta/reporting/collapse.py"
         )
-    return 0
+    if not_finite := in_words(summary):
+        print(not_finite, file=sys.stderr if as_json else sys.stdout)
+    return 0 if summary.get("nonfinite_at_batch") is None else EXIT_NOT_FINITE
 
 
 def _out_of_memory(error: MemoryError | RuntimeError) -> bool:

@@ -107,7 +107,8 @@ def _line(outcome: Outcome) -> str:
         return f"{outcome.cell.name}: failed"
     text = f"{outcome.cell.name}: mean error {100 * finished.mean_error:.2f} %"
     text += " (finished before)" if finished.reused else ""
-    return text + (" (collapsed)" if finished.collapsed else "")
+    text += " (collapsed)" if finished.collapsed else ""
+    return text + (" (outputs not finite)" if finished.nonfinite else "")
 
 
 def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:

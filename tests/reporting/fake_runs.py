@@ -10,6 +10,7 @@ import torch
 
 from tests.fakes import NUM_CLASSES, RandomImages
 from tta.backbones.passes import Passes
+from tta.reporting.finite import nonfinite_facts
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory, run_path
 from tta.reporting.summary import figures
@@ -80,7 +81,8 @@ def write_run(
         "seed": seed,
         "precision": "fp32",
         "resets": 0,
-        **figures(table),
+        **nonfinite_facts(recorder.confidence(), stream.bounds),
+        **figures(table, pooled_ece=recorder.pooled_ece()),
         "cost": {
             "prepare_seconds": 0.0,
             "stream_seconds": 2.0,

@@ -93,9 +93,7 @@ class Recorder:
         self._last = self._last_flush = time.perf_counter()
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
-        """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``."""
-        outputs = outputs.clone()  # a method may reuse the memory, here and below
-        counted = None if counted is None else counted.clone()
+        """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``, which are kept as given."""
         now = time.perf_counter()
         seconds, passes = now - self._last, self._take_passes()
         item = _Pending(batch.start, batch.stop, outputs, counted, seconds, passes)
@@ -175,6 +173,20 @@ class Recorder:
         self._wrote_header = True
         self._bar.initial = self._bar.n = self.seen
 
+    @property
+    def diverged(self) -> bool:
+        """Whether outputs that were fetched were not finite."""
+        return bool(np.isnan(self.confidence()).any())
+
+    def confidence(self) -> np.ndarray:
+        """Return the top-1 confidence ``[n]`` of the images seen, NaN for outputs not finite."""
+        return self.samples[1, : self.seen]
+
+    def pooled_ece(self) -> float:
+        """Return the calibration error over all images seen, NaN where any is not finite."""
+        correct, confidence = self.samples[:2, : self.seen].astype(np.float64)
+        return expected_calibration_error(confidence, correct)
+
     def close(self) -> None:
         """Flush and end the progress bar."""
         self.flush()
@@ -192,6 +204,8 @@ class Recorder:
         figures = {"error": f"{100 * (1 - correct.mean()):.2f}%"}
         if self.watch is not None and self.watch.batch is not None:
             figures["collapsed"] = f"at batch {self.watch.batch}"
+        if self.diverged:
+            figures["not finite"] = f"from image {int(np.isnan(self.confidence()).argmax())}"
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(count)
 

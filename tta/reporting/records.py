@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pandas as pd
 import yaml
 
 from tta.errors import UserError
+from tta.reporting.metrics import expected_calibration_error
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
 
 TEXTS = ("method", "title", "dataset", "scenario", "backbone", "predicts", "fingerprint")
@@ -72,6 +74,22 @@ class Run:
         domains = pd.DataFrame(self.summary["domains"])
         return domains.groupby("domain", sort=False)["error"].mean()
 
+    def pooled_ece(self) -> float:
+        """Return the calibration error of all samples together; NaN where it is not known.
+
+        Records made before it was kept have confidences, rounded, that it follows from.
+        """
+        if "pooled_ece" in self.summary:
+            return _or_nan(self.summary["pooled_ece"])
+        samples = self.samples()
+        if samples is None:
+            return math.nan
+        return expected_calibration_error(samples.confidence.astype(float), samples.correct)
+
+    def mean_ece(self) -> float:
+        """Return the mean calibration error of the visits to domains; NaN where not known."""
+        return _or_nan(self.summary["mean_ece"])
+
     def samples(self) -> Samples | None:
         """Return what is known of single samples; None for a record without it.
 
@@ -114,6 +132,10 @@ class Run:
                 "run again with --force"
             )
         return frame
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _damage(summary: dict[str, Any]) -> str:

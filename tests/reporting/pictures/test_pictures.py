@@ -122,7 +122,7 @@ def test_reliability_of_a_diverged_method_is_not_a_number(tmp_path):
     path = write_run(tmp_path, diverged=True)
     assert reliability(Run.load(path).samples())["share"].sum() == pytest.approx(0.5)
     upper, _ = draw_reliability(comparison_of(path).rows, 3.5).axes
-    assert upper.get_title() == "bn\nECE is not a number"
+    assert upper.get_title() == "bn (outputs not finite from batch 17)\nECE is not a number"
 
 
 def test_samples_show_every_domain():

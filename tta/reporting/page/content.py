@@ -21,9 +21,10 @@ MAXIMUM_POINTS = 1500
 COLUMNS = {
     "pooled": ("pooled %", 100, 2),
     "rank": ("rank", 1, 2),
-    "ece": ("ECE %", 100, 2),
-    "nll": ("NLL", 1, 3),
-    "brier": ("Brier", 1, 3),
+    "mean_ece": ("mean ECE %", 100, 2),
+    "pooled_ece": ("pooled ECE %", 100, 2),
+    "mean_nll": ("NLL", 1, 3),
+    "mean_brier": ("Brier", 1, 3),
     "forwards": ("forwards", 1, 2),
     "backwards": ("backwards", 1, 2),
     "ms_per_image": ("ms", 1, 2),
