@@ -22,6 +22,7 @@ from tta.reporting.finite import make_guard, nonfinite_facts
 from tta.reporting.memory import PeakMemory
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
+from tta.reporting.stored_tables import to_csv
 from tta.reporting.summary import environment, figures
 
 
@@ -105,7 +106,7 @@ def execute(
             domains = recorder.domains()
             summary = _summary(experiment, domains, recorder, checkpoints, prepare_seconds, memory)
             summary["finished"] = finished
-            directory.write("domains.csv", domains.to_csv(index=False))
+            directory.write("domains.csv", to_csv(domains))
             recorder.save_samples(directory)
             directory.write_summary(summary)
             recorder.finish(summary)

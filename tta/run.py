@@ -26,6 +26,7 @@ from tta.cli import (
 )
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
+from tta.text import printable
 
 
 @guarded
@@ -110,7 +111,7 @@ def _show(summary: dict[str, Any], metric: str, as_json: bool) -> int:
             "predicted, many were shown; see tta/reporting/collapse.py"
         )
     if not_finite := in_words(summary):
-        print(not_finite, file=sys.stderr if as_json else sys.stdout)
+        print(printable(not_finite), file=sys.stderr if as_json else sys.stdout)
     return 0 if summary.get("nonfinite_at_batch") is None else EXIT_NOT_FINITE
 
 

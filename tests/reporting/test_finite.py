@@ -166,7 +166,8 @@ def test_a_float16_overflow_is_no_class_0(tmp_path):
     options = {"domains": ("contrast",), "num_samples": 16, "output": str(tmp_path)}
     state = build(RunConfig(**options)).backbone.model.state_dict()
     state["bn1.bias"] = state["bn1.bias"] + 1e5  # beyond float16
-    save_file(state, tmp_path / "large.safetensors")
+    plain = {name: value.contiguous() for name, value in state.items()}
+    save_file(plain, tmp_path / "large.safetensors")
     options["weights"] = str(tmp_path / "large.safetensors")
     assert run(RunConfig(**options))["nonfinite_images"] == 0
     narrow = run(RunConfig(**options, precision="fp16"))

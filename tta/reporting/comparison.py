@@ -61,7 +61,7 @@ class Comparison:
     @cached_property
     def tests(self) -> pd.DataFrame:
         """Paired tests against :attr:`reference`, see :func:`tta.reporting.paired.paired_tests`."""
-        return paired_tests(self.rows, self.reference) if self.reference else pd.DataFrame()
+        return paired_tests(self.rows, self.reference)
 
     @cached_property
     def figures(self) -> pd.DataFrame:

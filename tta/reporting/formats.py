@@ -21,7 +21,9 @@ from tta.reporting.comparison_tables import (
 from tta.reporting.published import beside_ours
 from tta.reporting.records import Run
 from tta.reporting.rows import Row
+from tta.reporting.stored_tables import to_csv
 from tta.reporting.tables import markdown
+from tta.text import markdown_text
 
 
 def _markdown(table: Table) -> str:
@@ -29,7 +31,7 @@ def _markdown(table: Table) -> str:
     if table.bold is not None:
         cells = cells.mask(table.bold, "**" + cells + "**")
     rows = cells.to_numpy().tolist()
-    return "\n\n".join([markdown(list(cells.columns), rows), *table.notes])
+    return "\n\n".join([markdown(list(cells.columns), rows), *map(markdown_text, table.notes)])
 
 
 def _latex(table: Table) -> str:
@@ -84,7 +86,7 @@ TABLE_FORMATS: dict[str, Callable[[Table], str]] = {
 def render_tables(tables: Sequence[Table], form: str) -> str:
     """Return tables below each other as ``markdown``, ``latex`` or ``html``.
 
-    Names come from run directories: pandas escapes them for the format.
+    Names come from run directories: they are escaped for the format.
     """
     return "\n\n".join(TABLE_FORMATS[form](table).rstrip() for table in tables)
 
@@ -95,7 +97,7 @@ def render_csv(comparisons: Sequence[Comparison]) -> str:
     for comparison in comparisons:
         protocol = pd.Series(comparison.protocol).rename(lambda name: name.replace(" ", "_"))
         frames.append(_frame(comparison).assign(**protocol.add_prefix("protocol_")))
-    return pd.concat(frames, ignore_index=True).to_csv(index=False).rstrip()
+    return to_csv(pd.concat(frames, ignore_index=True)).rstrip()
 
 
 def _frame(comparison: Comparison) -> pd.DataFrame:

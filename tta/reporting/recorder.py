@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +17,11 @@ from tta.backbones.passes import Passes
 from tta.reporting.collapse import CollapseWatch
 from tta.reporting.metrics import SAMPLE_METRICS, expected_calibration_error, sample_metrics
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
+from tta.reporting.stored_tables import to_csv
 from tta.reporting.trackers import Tracker
 from tta.scenarios import StreamPlan
 from tta.stream import Batch
+from tta.text import printable
 
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""
@@ -200,7 +201,7 @@ class Recorder:
     def _show(self, count: int) -> None:
         correct = self.samples[0, : self.seen]
         domain = self.plan.domains[self.plan.domain[self.seen - 1]]
-        self._bar.set_description(domain, refresh=False)
+        self._bar.set_description(printable(domain), refresh=False)
         figures = {"error": f"{100 * (1 - correct.mean()):.2f}%"}
         if self.watch is not None and self.watch.batch is not None:
             figures["collapsed"] = f"at batch {self.watch.batch}"
@@ -230,9 +231,8 @@ class Recorder:
             }
         )
         for name, frame in (("batches.csv", batches), ("timing.csv", timing)):
-            text = io.StringIO()
-            frame.to_csv(text, index=False, header=not self._wrote_header, float_format="%.7g")
-            self.directory.append(name, text.getvalue())
+            text = to_csv(frame, header=not self._wrote_header, float_format="%.7g")
+            self.directory.append(name, text)
         self._wrote_header = True
 
     def _rows(self, pending: list[_Pending]) -> pd.DataFrame:

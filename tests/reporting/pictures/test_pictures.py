@@ -9,13 +9,14 @@ from tests.reporting.fake_runs import write_run
 from tta.errors import UserError
 from tta.plot import main
 from tta.reporting.comparison import compare
+from tta.reporting.finding import find_runs
 from tta.reporting.pictures.along_stream import curve, domain_bands, draw_along_stream
 from tta.reporting.pictures.heat_map import draw_heat_map
 from tta.reporting.pictures.reliability import draw_reliability, reliability
 from tta.reporting.pictures.samples import draw_samples
 from tta.reporting.pictures.style import line_styles, marker_styles, paper_style
 from tta.reporting.pictures.trade_off import draw_trade_off, draw_uploads, pareto_front
-from tta.reporting.records import Run, find_runs
+from tta.reporting.records import Run
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib (extra `plots`)")
 
