@@ -142,7 +142,7 @@ def _dry_run(cells: Sequence[Cell], workers: int) -> int:
         seconds = estimate.seconds
         total += seconds or 0.0
         shown = "" if not seconds else f", about {seconds:.0f} s"
-        tqdm.write(f"{estimate.cell.name}: {estimate.status}{shown}")
+        tqdm.write(printable(f"{estimate.cell.name}: {estimate.status}{shown}"))
     print(
         f"{len(cells)} cells, about {total:.0f} s of work, {total / workers:.0f} s on {workers} "
         "local workers if each were as fast as this process"

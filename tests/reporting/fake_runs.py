@@ -13,6 +13,7 @@ from tta.backbones.passes import Passes
 from tta.reporting.finite import nonfinite_facts
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory, run_path
+from tta.reporting.stored_tables import to_csv
 from tta.reporting.summary import figures
 from tta.scenarios import ScenarioOptions, plan_stream
 from tta.stream import Batch, Stream
@@ -58,7 +59,7 @@ def write_run(
         recorder.update(Batch(torch.empty(0), start, stop, False), logits[start:stop])
     recorder.close()
     table = recorder.domains()
-    directory.write("domains.csv", table.to_csv(index=False))
+    directory.write("domains.csv", to_csv(table))
     if samples:
         recorder.save_samples(directory)
     directory.write_config({"method": method, "num_samples": None, "seed": seed})

@@ -233,7 +233,7 @@ def shown(folder):
     return len(runs), len(left_out)
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(1500, marks=pytest.mark.slow)])
 def test_any_value_at_any_place(tmp_path, count):
     write(tmp_path, "bn")
     path = write(tmp_path, "tent")

@@ -75,7 +75,7 @@ NEEDED: dict[str, Check] = {
     **dict.fromkeys(("samples", "batch_size", "seed"), is_count),
     "params": lambda value: isinstance(value, dict),
     "counters": _all_values(is_number),
-    "cost": _all_values(_or_none(is_number)),
+    "cost": _all_values(is_number),
 }
 OPTIONAL: dict[str, Check] = {
     "finished": is_flag,

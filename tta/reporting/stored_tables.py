@@ -17,8 +17,8 @@ COUNTS = ("position", "size", "correct")
 
 def to_csv(frame: pd.DataFrame, **options: Any) -> str:
     """Return a table as CSV in which no spreadsheet finds a formula."""
-    text = {name: frame[name].map(csv_cell) for name in frame if frame[name].dtype == object}
-    return frame.assign(**text).to_csv(index=False, **options)
+    text = frame.select_dtypes(exclude=["number", "bool"]).map(csv_cell)
+    return frame.assign(**text).rename(columns=printable).to_csv(index=False, **options)
 
 
 def _read(file: Path) -> tuple[pd.DataFrame, str]:

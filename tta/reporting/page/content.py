@@ -15,6 +15,7 @@ from tta.reporting.comparison_tables import MISSING, source_data, unlike_notes
 from tta.reporting.pictures.along_stream import curve, domain_bands
 from tta.reporting.rows import Row
 from tta.reporting.tables import as_metric
+from tta.text import printable
 
 MAXIMUM_POINTS = 1500
 """Points of one curve; longer ones are thinned out evenly."""
@@ -118,7 +119,7 @@ def _curve(row: Row, metric: str, window: int) -> dict[str, Any]:
 def _run(row: Row, number: int) -> dict[str, Any]:
     run = row.runs[number]
     facts = {name: run.summary.get(name) for name in PROVENANCE}
-    facts["record"] = str(run.path)
+    facts["record"] = printable(str(run.path))
     facts |= run.summary.get("environment", {})
     return {
         "seed": run.summary["seed"],
