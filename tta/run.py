@@ -5,6 +5,9 @@ Examples:
   python -m tta.run --method tent --dataset arrays:mine.npz --backbone resnet18 --weights w.pth
   python -m tta.run --method my_file.py:MyMethod --set lr=0.01
   python -m tta.run --list
+
+Exit status: 0 for a finished run, 2 for bad input, 3 for a run with outputs that are not finite,
+130 for one that was interrupted.
 """
 
 from __future__ import annotations

@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.timing.syncs import SyncCounter
 from tests.reporting import diverging
 from tests.reporting.test_checkpoint import records
 from tests.reporting.test_collapse import CLASSES, SIZE, watch_of
 from tta.cli import EXIT_NOT_FINITE
 from tta.config import RunConfig
 from tta.experiment import build, run
-from tta.reporting.finite import finite_rows, nonfinite_facts
+from tta.reporting.finite import finite_rows, make_guard, nonfinite_facts
 from tta.reporting.metrics import sample_metrics
 from tta.run import main
 
@@ -45,6 +46,21 @@ def test_such_an_image_is_wrong_whatever_its_label_and_others_are_as_before(kind
     assert metrics[0, :3].tolist() == [0.0, 0.0, 0.0]
     assert metrics[1:, :3].isnan().all()
     assert torch.equal(metrics[:, 3:], expected[:, 3:])
+
+
+def test_only_stop_and_reset_wait_for_the_device():
+    outputs = torch.full((4, 3), NAN)
+    resets = []
+    with SyncCounter() as counter:
+        assert make_guard("mark", "logits", lambda: resets.append(1))(outputs)
+        sample_metrics(outputs, torch.zeros(4, dtype=torch.int64), "logits")
+    assert not counter.places
+    assert not resets
+    for policy, goes_on in (("stop", False), ("reset", True)):
+        with SyncCounter() as counter:
+            assert make_guard(policy, "logits", lambda: resets.append(1))(outputs) is goes_on
+        assert counter.places.total() == 1
+    assert len(resets) == 1
 
 
 def test_batch_and_image_are_named():

@@ -49,7 +49,7 @@ def _plotted(sections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "window": section["window"],
             "bands": section["bands"],
             "curves": [
-                {"label": method["label"], **(method["curve"] or {})}
+                {"label": method["label"], "style": method["style"], **(method["curve"] or {})}
                 for method in section["methods"]
             ],
         }
