@@ -176,6 +176,9 @@ def test_reliability_bins_agree_with_the_recorded_error(runs):
     assert gap == pytest.approx(run.summary["mean_ece"], abs=2e-3)
     assert table["share"].sum() == pytest.approx(1)
     assert len(draw_reliability(comparison_of(path).rows, 3.5).axes) == 2
+    upper, _ = draw_reliability(comparison_of(path).rows, 3.5).axes
+    pooled = f"{100 * run.summary['pooled_ece']:.2f}"
+    assert f"pooled ECE {pooled} %\nmean ECE {pooled} %" in upper.get_title()  # of one domain
     bare = write_run(runs, "bn", samples=False)
     with pytest.raises(UserError, match="has no samples"):
         draw_reliability(comparison_of(bare).rows, 3.5)
@@ -185,7 +188,7 @@ def test_reliability_of_a_diverged_method_is_not_a_number(tmp_path):
     path = write_run(tmp_path, diverged=True)
     assert reliability(Run.load(path).samples())["share"].sum() == pytest.approx(0.5)
     upper, _ = draw_reliability(comparison_of(path).rows, 3.5).axes
-    assert upper.get_title() == "bn (outputs not finite from batch 17)\nECE is not a number"
+    assert upper.get_title() == "bn (outputs not finite\nfrom batch 17)\nECE is not a number"
 
 
 def test_samples_show_every_domain():

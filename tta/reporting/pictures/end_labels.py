@@ -19,7 +19,7 @@ LINE_HEIGHT = 0.12
 
 def heights(labels: Sequence[str]) -> np.ndarray:
     """Return the height in inches ``[N]`` that each label takes."""
-    return np.array([LINE_HEIGHT * len(_lines(label)) for label in labels])
+    return np.array([LINE_HEIGHT * (1 + wrapped(label).count("\n")) for label in labels])
 
 
 def spread(positions: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def label_ends(
     for name, y in zip(names, spread(wanted, sizes), strict=True):
         line = {"arrowstyle": "-", "linewidth": 1.0, "shrinkA": 1, "shrinkB": 0, **styles[name]}
         axes.annotate(
-            "\n".join(_lines(name)),
+            wrapped(name),
             xy=ends[name],
             xytext=(1.07, y),
             textcoords="axes fraction",
@@ -86,5 +86,6 @@ def label_ends(
         )
 
 
-def _lines(name: str) -> list[str]:
-    return textwrap.wrap(name, LETTERS) or [name]
+def wrapped(name: str) -> str:
+    """Return a name on as many lines as it needs."""
+    return textwrap.fill(name, LETTERS) or name

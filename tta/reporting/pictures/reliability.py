@@ -11,6 +11,7 @@ import pandas as pd
 
 from tta.errors import UserError
 from tta.reporting.metrics import ECE_BINS, confidence_bins
+from tta.reporting.pictures.end_labels import wrapped
 from tta.reporting.pictures.style import new_figure
 from tta.reporting.records import Samples
 from tta.reporting.rows import Row
@@ -47,7 +48,7 @@ def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
         UserError: a run without a record of single samples.
     """
     columns = min(len(rows), 2 if width < 5 else 4)
-    figure = new_figure(width, 1.25 * width / columns * math.ceil(len(rows) / columns))
+    figure = new_figure(width, 1.4 * width / columns * math.ceil(len(rows) / columns))
     panels = figure.subfigures(math.ceil(len(rows) / columns), columns, squeeze=False).flat
     for panel, row in zip(panels, rows, strict=False):
         samples = row.runs[0].samples()
@@ -57,7 +58,7 @@ def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
         table = reliability(samples)
         _draw_bins(upper, table)
         _draw_shares(lower, table)
-        upper.set_title(f"{row.label}\n{_errors(row)}")
+        upper.set_title(f"{wrapped(row.label)}\n{_errors(row)}")
     figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
@@ -69,7 +70,7 @@ def _errors(row: Row) -> str:
     shown = f"seed {run.summary['seed']}: " if len(row.runs) > 1 else ""
     if not math.isfinite(pooled):
         return f"{shown}ECE is not a number"
-    return f"{shown}ECE pooled {100 * pooled:.2f} %, mean {100 * mean:.2f} %"
+    return f"{shown}pooled ECE {100 * pooled:.2f} %\nmean ECE {100 * mean:.2f} %"
 
 
 def _draw_bins(axes: Axes, table: pd.DataFrame) -> None:
