@@ -14,7 +14,7 @@ from tta.reporting.metrics import expected_calibration_error
 from tta.reporting.records import Run
 
 ROUNDED = 2 / 320
-"""Samples are stored in float16: one in 320 may go to the next bin, whose gap changes by 1 / 320."""
+"""Samples are stored in float16: one of 320 may go to the next bin, whose gap moves by 1 / 320."""
 
 
 @pytest.fixture
