@@ -99,7 +99,7 @@ def test_left_out_records_are_named(runs, capsys):
     bad = write_run(runs, "tent")
     (bad / "summary.json").write_text("{")
     assert main([str(runs)]) == 0
-    assert "left out: " in capsys.readouterr().err
+    assert f"left out {bad}: " in capsys.readouterr().err
     assert "is damaged" in refused(capsys, bad)
 
 

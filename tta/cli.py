@@ -13,8 +13,11 @@ import yaml
 
 from tta.config import NUMBERS, RunConfig
 from tta.errors import UserError
+from tta.text import printable
 
 EXIT_BAD_INPUT = 2
+EXIT_NOT_FINITE = 3
+"""A run came to its end, or was stopped, with outputs that were not finite."""
 EXIT_INTERRUPTED = 130
 
 
@@ -25,7 +28,7 @@ def guarded(command: Callable[[Sequence[str] | None], int]) -> Callable[..., int
         try:
             return command(arguments)
         except UserError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
             return EXIT_BAD_INPUT
         except BrokenPipeError:  # the reader, such as `head`, has seen enough
             sys.stderr.close()

@@ -9,12 +9,12 @@ usage examples:
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tta.cli import Parser, given_path, guarded
 from tta.errors import UserError, did_you_mean
+from tta.reporting.selection import add_filters, chosen_runs
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
 TABLES = ("errors", "cost", "tests")
@@ -29,10 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tta.reporting import formats
     from tta.reporting.comparison import compare
     from tta.reporting.published import read_published
-    from tta.reporting.records import find_runs
 
     published = read_published(options.published) if options.published else None
-    runs, left_out = find_runs(options.runs)
+    runs, left_out = chosen_runs(options.runs, options)
     comparisons = compare(runs, options.baseline, options.split)
     if options.format == "csv":
         print(formats.render_csv(comparisons))
@@ -45,8 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for table in formats.tables(comparison, options.tables, options.metric, published)
         ]
         print(formats.render_tables(tables, options.format))
-    for reason in left_out:
-        print(f"left out: {reason}", file=sys.stderr)
     return 0
 
 
@@ -67,6 +64,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "runs", nargs="+", type=given_path, help="run directories, or folders of them"
     )
+    add_filters(parser)
     parser.add_argument(
         "--metric", choices=("error", "accuracy"), default="error", help="figure to show"
     )

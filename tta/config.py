@@ -65,6 +65,13 @@ class RunConfig:
         minimum=1,
         metavar="N",
     )
+    on_nonfinite: str = option(
+        "mark",
+        "where outputs are not finite: mark the run, stop it, or reset the method after each such "
+        "batch; the last two wait for the device once a batch",
+        "method",
+        choices=("mark", "stop", "reset"),
+    )
     dataset: str = option(
         "digits-c", "name, arrays:PATH.npz, folder:PATH or folder@gen:PATH", "data", metavar="NAME"
     )

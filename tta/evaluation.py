@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from torch import Tensor
@@ -26,16 +26,32 @@ class Observer(Protocol):
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None) -> None: ...
 
 
-def evaluate(method: Adapter, stream: Iterable[Batch], observer: Observer) -> None:
+def evaluate(
+    method: Adapter,
+    stream: Iterable[Batch],
+    observer: Observer,
+    guard: Callable[[Tensor], bool] = lambda outputs: True,
+) -> bool:
     """Stream every batch through ``method`` once, in order, and show its outputs to ``observer``.
 
     Args:
         method: prepared by ``start()``; sees images alone.
         stream: the test stream, or what is left of it.
         observer: counts, records and displays.
+        guard: sees outputs first, may reset the method, and says whether the stream goes on
+            after this batch.
+
+    Returns:
+        Whether the stream came to its end.
     """
     for batch in stream:
         if batch.reset_before:
             method.reset()
-        outputs = method.step(batch.images)
-        observer.update(batch, outputs.detach(), method.count())
+        outputs, counted = method.step(batch.images).detach().clone(), method.count()
+        if counted is not None:
+            counted = counted.clone()  # a method may reuse the memory, here and above
+        goes_on = guard(outputs)  # first: a checkpoint holds the method as it goes on
+        observer.update(batch, outputs, counted)
+        if not goes_on:
+            return False
+    return True

@@ -18,9 +18,11 @@ from tta.parts import batch_size_of
 from tta.precision import arithmetic
 from tta.recording import make_checkpoints, make_recorder
 from tta.reporting.checkpoint import Checkpoints, SavedRun, load_run
+from tta.reporting.finite import make_guard, nonfinite_facts
 from tta.reporting.memory import PeakMemory
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
+from tta.reporting.stored_tables import to_csv
 from tta.reporting.summary import environment, figures
 
 
@@ -91,26 +93,38 @@ def execute(
     if saved is not None:
         experiment.method.load_state_dict(saved.method)
         directory.cut_back(saved.sizes)
-    batches = experiment.stream.batches(saved.position if saved else 0)
     recorder.restart_clock()
     finished = False
     try:
-        evaluate(experiment.method, batches, checkpoints)
+        came_to_end = _stream(experiment, recorder, checkpoints, saved)
         recorder.flush()
         recorder.judge()
-        finished = True
+        finished = came_to_end
     finally:
         recorder.close()
         if recorder.seen:
             domains = recorder.domains()
             summary = _summary(experiment, domains, recorder, checkpoints, prepare_seconds, memory)
             summary["finished"] = finished
-            directory.write("domains.csv", domains.to_csv(index=False))
+            directory.write("domains.csv", to_csv(domains))
             recorder.save_samples(directory)
             directory.write_summary(summary)
             recorder.finish(summary)
-    directory.mark_done()
+    if finished:
+        directory.mark_done()
     return summary
+
+
+def _stream(
+    experiment: Experiment, recorder: Recorder, checkpoints: Checkpoints, saved: SavedRun | None
+) -> bool:
+    """Stream what is left, and return whether that was all of it."""
+    policy, method = experiment.config.on_nonfinite, experiment.method
+    if policy == "stop" and recorder.diverged:  # stopped before, after the latest checkpoint
+        return False
+    batches = experiment.stream.batches(saved.position if saved else 0)
+    guard = make_guard(policy, method.outputs, method.reset)
+    return evaluate(method, batches, checkpoints, guard)
 
 
 def _preparation(experiment: Experiment, saved: SavedRun | None) -> Preparation | None:
@@ -175,9 +189,12 @@ def _summary(
         "resets": int(experiment.plan.reset_before.sum()),
         "collapsed_at_batch": recorder.watch.batch,
         "collapsed_at_image": recorder.watch.collapsed_at,
+        **nonfinite_facts(recorder.confidence(), experiment.stream.bounds),
+        "nonfinite_weights_after": _domain_of(experiment, recorder.watch.nonfinite_weights_after()),
+        "on_nonfinite": config.on_nonfinite,
         "resumed_at": checkpoints.resumed_at,
         "precision_reason": experiment.precision_reason,
-        **figures(domains, experiment.method.counters),
+        **figures(domains, experiment.method.counters, recorder.pooled_ece()),
         "cost": {
             "prepare_seconds": prepare_seconds,
             "stream_seconds": recorder.seconds,
@@ -196,3 +213,11 @@ def _summary(
         "code_digest": experiment.code,
         "environment": environment(experiment.device),
     }
+
+
+def _domain_of(experiment: Experiment, visit: int | None) -> str | None:
+    """Return the domain of a visit."""
+    if visit is None:
+        return None
+    plan = experiment.plan
+    return plan.domains[plan.domain[(plan.visit == visit).argmax()]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tta.text import printable
+
 ORDER = ("files", "images", "classes", "normalisation", "weights")
 """What may be said, in the order in which it is shown: one line each."""
 
@@ -16,4 +18,4 @@ def in_order(*notes: Mapping[str, str]) -> dict[str, str]:
 
 def lines(notes: Mapping[str, str]) -> list[str]:
     """Return the lines that a run prints of its notes."""
-    return [f"{name}: {text}" for name, text in notes.items()]
+    return [printable(f"{name}: {text}") for name, text in notes.items()]

@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tta.cli import Parser, given_path, given_text, guarded
-from tta.errors import UserError, did_you_mean
+from tta.errors import UserError
 from tta.reporting.pictures.style import WIDTHS, check_format, paper_style, save
+from tta.reporting.selection import add_filters, chosen_runs
+from tta.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tta.reporting.comparison import Comparison
+    from tta.reporting.records import Run
 
 KINDS = {
     "stream": "error along the stream, domains as bands",
@@ -46,29 +49,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1, but got {getattr(options, name)}")
     with paper_style():
-        draw = _draw_dataset if options.kind == "samples" else _draw_runs
-        save(draw(options), options.output)
-    print(f"wrote {options.output}")
+        figures = _draw_dataset(options) if options.kind == "samples" else _draw_runs(options)
+        for figure, file in zip(figures, _files(options.output, len(figures)), strict=True):
+            save(figure, file)
+            print(printable(f"wrote {file}"))
     return 0
 
 
-def _draw_dataset(options: argparse.Namespace) -> Figure:
+def _files(output: Path, count: int) -> list[Path]:
+    """Return where so many pictures go: with a number each where there are several."""
+    if count == 1:
+        return [output]
+    return [output.with_stem(f"{output.stem}-{number}") for number in range(1, count + 1)]
+
+
+def _draw_dataset(options: argparse.Namespace) -> list[Figure]:
     from tta.datasets import open_dataset
     from tta.reporting.pictures.samples import draw_samples
 
     if len(options.inputs) > 1:
         raise UserError(f"'samples' takes one data set, but got {len(options.inputs)}")
     dataset = open_dataset(options.inputs[0], options.data_dir)
-    return draw_samples(dataset, options.severity, options.count, WIDTHS[options.width])
+    return [draw_samples(dataset, options.severity, options.count, WIDTHS[options.width])]
 
 
-def _draw_runs(options: argparse.Namespace) -> Figure:
+def _draw_runs(options: argparse.Namespace) -> list[Figure]:
+    from tta.reporting.comparison import compare
+
+    runs, _ = chosen_runs([Path(name) for name in options.inputs], options)
+    comparisons = compare(_with_what_is_drawn(runs, options.kind), split=options.split)
+    return [_draw(comparison, options) for comparison in comparisons]
+
+
+def _with_what_is_drawn(runs: Sequence[Run], kind: str) -> list[Run]:
+    """Return the runs that have the file which a picture is made of, and name the others.
+
+    Raises:
+        UserError: none has it.
+    """
+    file = {"stream": "batches.csv", "reliability": "samples.npz"}.get(kind)
+    if file is None:
+        return list(runs)
+    lines = [f"{run.path}: it has no {file}; {run.cure}" for run in runs if not run.has(file)]
+    if len(lines) == len(runs):
+        raise UserError(f"no run can be shown: {lines[0]}")
+    for line in lines:
+        print(printable(f"left out {line}"), file=sys.stderr)
+    return [run for run in runs if run.has(file)]
+
+
+def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:
     from tta.reporting.pictures.along_stream import draw_along_stream
     from tta.reporting.pictures.heat_map import draw_heat_map
     from tta.reporting.pictures.reliability import draw_reliability
     from tta.reporting.pictures.trade_off import draw_trade_off, draw_uploads
 
-    comparison, width = _comparison(options), WIDTHS[options.width]
+    width = WIDTHS[options.width]
     if options.kind == "stream":
         return draw_along_stream(comparison.rows, options.metric, width, options.window)
     if options.kind == "heatmap":
@@ -78,26 +114,6 @@ def _draw_runs(options: argparse.Namespace) -> Figure:
     if options.kind == "uploads":
         return draw_uploads(comparison, options.metric, width)
     return draw_trade_off(comparison, options.metric, options.cost, width)
-
-
-def _comparison(options: argparse.Namespace) -> Comparison:
-    from tta.reporting.comparison import compare
-    from tta.reporting.records import find_runs
-
-    runs, left_out = find_runs([Path(name) for name in options.inputs])
-    for reason in left_out:
-        print(f"left out: {reason}", file=sys.stderr)
-    known = {run.summary["method"] for run in runs}
-    for name in options.methods or ():
-        if name not in known:
-            raise UserError(
-                f"--methods names {name!r}, of which there is no run; {did_you_mean(name, known)}"
-            )
-    chosen = [
-        run for run in runs if not options.methods or run.summary["method"] in options.methods
-    ]
-    (comparison,) = compare(chosen)
-    return comparison
 
 
 def _parser() -> Parser:
@@ -121,11 +137,11 @@ def _parser() -> Parser:
         "--width", choices=WIDTHS, default="page", help="of the paper's column or page"
     )
     parser.add_argument("--metric", choices=("error", "accuracy"), default="error")
+    add_filters(parser)
     parser.add_argument(
-        "--methods",
-        type=lambda text: tuple(text.split(",")),
-        metavar="A,B",
-        help="only runs of these methods",
+        "--split",
+        action="store_true",
+        help="draw runs of unlike protocols apart, into numbered files, instead of refusing them",
     )
     parser.add_argument("--cost", choices=COSTS, default="ms_per_image", help="of 'cost'")
     parser.add_argument(

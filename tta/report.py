@@ -8,12 +8,13 @@ usage examples:
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tta.cli import Parser, given_path, guarded
 from tta.errors import UserError
+from tta.reporting.selection import add_filters, chosen_runs
+from tta.text import printable
 
 
 @guarded
@@ -26,9 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tta.reporting.comparison import compare
     from tta.reporting.page.content import sections
     from tta.reporting.page.page import render_page
-    from tta.reporting.records import find_runs
 
-    runs, left_out = find_runs(options.runs)
+    runs, left_out = chosen_runs(options.runs, options)
     comparisons = compare(runs, split=True)
     page = render_page(
         sections(comparisons, options.metric, options.window), left_out, options.title
@@ -39,9 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(
             f"cannot write {str(options.output)!r} ({error.strerror}); choose another --output"
         ) from error
-    for reason in left_out:
-        print(f"left out: {reason}", file=sys.stderr)
-    print(f"wrote {options.output}: runs: {len(runs)}, tables: {len(comparisons)}")
+    print(f"wrote {printable(str(options.output))}: runs: {len(runs)}, tables: {len(comparisons)}")
     return 0
 
 
@@ -54,6 +52,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "runs", nargs="+", type=given_path, help="run directories, or folders of them"
     )
+    add_filters(parser)
     parser.add_argument(
         "-o",
         "--output",

@@ -5,6 +5,9 @@ Examples:
   python -m tta.run --method tent --dataset arrays:mine.npz --backbone resnet18 --weights w.pth
   python -m tta.run --method my_file.py:MyMethod --set lr=0.01
   python -m tta.run --list
+
+Exit status: 0 for a finished run, 2 for bad input, 3 for a run with outputs that are not finite,
+130 for one that was interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any
 
 from tta.cli import (
     EXIT_INTERRUPTED,
+    EXIT_NOT_FINITE,
     Parser,
     add_config_options,
     given_path,
@@ -26,6 +30,7 @@ from tta.cli import (
 )
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
+from tta.text import printable
 
 
 @guarded
@@ -76,7 +81,6 @@ def _run(config: RunConfig, as_json: bool) -> int:
     from tta.assembly import build
     from tta.experiment import run_experiment
     from tta.notes import lines
-    from tta.reporting.tables import run_report
 
     try:
         experiment = build(config)
@@ -96,13 +100,23 @@ def _run(config: RunConfig, as_json: bool) -> int:
         raise UserError(
             "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
         ) from error
-    print(json.dumps(summary, indent=2) if as_json else run_report(summary, config.metric))
+    return _show(summary, config.metric, as_json)
+
+
+def _show(summary: dict[str, Any], metric: str, as_json: bool) -> int:
+    """Print a summary, and return the exit status that it calls for."""
+    from tta.reporting.finite import in_words
+    from tta.reporting.tables import run_report
+
+    print(json.dumps(summary, indent=2) if as_json else run_report(summary, metric))
     if summary.get("collapsed_at_batch") is not None and not as_json:
         print(
             f"collapsed at batch {summary['collapsed_at_batch']}: from there on few classes are "
             "predicted, many were shown; see tta/reporting/collapse.py"
         )
-    return 0
+    if not_finite := in_words(summary):
+        print(printable(not_finite), file=sys.stderr if as_json else sys.stdout)
+    return 0 if summary.get("nonfinite_at_batch") is None else EXIT_NOT_FINITE
 
 
 def _out_of_memory(error: MemoryError | RuntimeError) -> bool:

@@ -30,6 +30,7 @@ from tta.cores import core_count
 from tta.errors import UserError
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell, read_grid
+from tta.text import printable
 
 EXIT_FAILED_CELLS = 1
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcomes = []
     try:
         for outcome in tqdm(_execute(cells, options), total=len(cells), unit="cell", disable=None):
-            tqdm.write(_line(outcome))
+            tqdm.write(printable(_line(outcome)))
             outcomes.append(outcome)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
@@ -107,7 +108,8 @@ def _line(outcome: Outcome) -> str:
         return f"{outcome.cell.name}: failed"
     text = f"{outcome.cell.name}: mean error {100 * finished.mean_error:.2f} %"
     text += " (finished before)" if finished.reused else ""
-    return text + (" (collapsed)" if finished.collapsed else "")
+    text += " (collapsed)" if finished.collapsed else ""
+    return text + (" (outputs not finite)" if finished.nonfinite else "")
 
 
 def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:
@@ -120,7 +122,8 @@ def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:
         log.unlink(missing_ok=True)
         return 0
     for outcome in failed:
-        print(f"failed: {outcome.cell.name}: {outcome.error}", file=sys.stderr)
+        line = f"failed: {outcome.cell.name}: {outcome.error}"
+        print(printable(line), file=sys.stderr)
     text = "\n".join(f"{item.cell.name}: {item.error}\n{item.details}" for item in failed)
     try:
         log.write_text(text, encoding="utf-8")
@@ -139,7 +142,7 @@ def _dry_run(cells: Sequence[Cell], workers: int) -> int:
         seconds = estimate.seconds
         total += seconds or 0.0
         shown = "" if not seconds else f", about {seconds:.0f} s"
-        tqdm.write(f"{estimate.cell.name}: {estimate.status}{shown}")
+        tqdm.write(printable(f"{estimate.cell.name}: {estimate.status}{shown}"))
     print(
         f"{len(cells)} cells, about {total:.0f} s of work, {total / workers:.0f} s on {workers} "
         "local workers if each were as fast as this process"

@@ -10,8 +10,10 @@ import torch
 
 from tests.fakes import NUM_CLASSES, RandomImages
 from tta.backbones.passes import Passes
+from tta.reporting.finite import nonfinite_facts
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory, run_path
+from tta.reporting.stored_tables import to_csv
 from tta.reporting.summary import figures
 from tta.scenarios import ScenarioOptions, plan_stream
 from tta.stream import Batch, Stream
@@ -57,7 +59,7 @@ def write_run(
         recorder.update(Batch(torch.empty(0), start, stop, False), logits[start:stop])
     recorder.close()
     table = recorder.domains()
-    directory.write("domains.csv", table.to_csv(index=False))
+    directory.write("domains.csv", to_csv(table))
     if samples:
         recorder.save_samples(directory)
     directory.write_config({"method": method, "num_samples": None, "seed": seed})
@@ -80,7 +82,8 @@ def write_run(
         "seed": seed,
         "precision": "fp32",
         "resets": 0,
-        **figures(table),
+        **nonfinite_facts(recorder.confidence(), stream.bounds),
+        **figures(table, pooled_ece=recorder.pooled_ece()),
         "cost": {
             "prepare_seconds": 0.0,
             "stream_seconds": 2.0,

@@ -7,7 +7,7 @@ from tests.reporting.fake_runs import DOMAINS, write_run
 from tta.errors import UserError
 from tta.reporting.comparison import compare
 from tta.reporting.comparison_tables import MISSING, cost_table, error_table
-from tta.reporting.records import find_runs
+from tta.reporting.finding import find_runs
 
 
 @pytest.fixture
@@ -68,11 +68,14 @@ def test_a_diverged_method_has_no_calibration(tmp_path, compared):
         write_run(tmp_path, "bn", seed=seed)
         write_run(tmp_path, "tent", seed=seed, diverged=seed == 2)
     (comparison,) = compared()
-    figures = comparison.figures[["mean", "ece", "nll", "brier"]].notna()
+    figures = comparison.figures[
+        ["mean", "mean_ece", "pooled_ece", "mean_nll", "mean_brier"]
+    ].notna()
     assert figures.loc["bn"].all()
-    assert figures.loc["tent"].tolist() == [True, False, False, False]
-    cells = cost_table(comparison).cells.loc["tent", ["ECE %", "NLL", "Brier"]]
-    assert cells.tolist() == [MISSING] * 3
+    tent = "tent (outputs not finite in 1 of 2 runs, from batch 17)"
+    assert figures.loc[tent].tolist() == [True, False, False, False, False]
+    columns = ["mean ECE %", "pooled ECE %", "NLL", "Brier"]
+    assert cost_table(comparison).cells.loc[tent, columns].tolist() == [MISSING] * 4
 
 
 def test_unlike_protocols_are_refused_and_named(tmp_path, compared):

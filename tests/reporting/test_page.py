@@ -45,10 +45,11 @@ def test_one_file_without_network(tmp_path, page):
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"'](?!data:|#)", text)
 
 
-def test_a_damaged_table_costs_the_curve_alone(tmp_path, page, capsys):
+def test_a_missing_table_costs_the_curve_and_a_damaged_one_the_record(tmp_path, page, capsys):
     write_run(tmp_path, "bn")
     cut = write_run(tmp_path, "tent")
     (cut / "batches.csv").write_text("position,domain\n0,")
+    (write_run(tmp_path, "eata") / "batches.csv").unlink()
     newer = write_run(tmp_path, "rmt")
     (newer / "summary.json").write_text('{"schema": 7}')
     text = page()

@@ -6,7 +6,7 @@ import torch
 
 from tests.fakes import RandomImages
 from tta.backbones.passes import Passes
-from tta.reporting.metrics import sample_metrics
+from tta.reporting.metrics import expected_calibration_error, sample_metrics
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.summary import figures
@@ -36,6 +36,8 @@ def test_samples_are_kept_in_stream_order(stream, tmp_path):
     with np.load(tmp_path / "samples.npz") as samples:
         assert samples["correct"].tolist() == correct.bool().tolist()
         np.testing.assert_allclose(samples["confidence"], confidence, rtol=1e-3)
+        whole = expected_calibration_error(*(row.double().numpy() for row in (confidence, correct)))
+        assert recorder.pooled_ece() == whole
         assert samples["visit"].tolist() == [0] * 10 + [1] * 10
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.reporting.fake_runs import edit_summary, write_run
 from tta.errors import UserError
-from tta.reporting.records import Run, find_runs
+from tta.reporting.finding import find_runs
+from tta.reporting.records import Run
 
 
 def test_a_record_is_read_back(tmp_path):
@@ -86,9 +87,13 @@ def test_truncated_or_unfitting_samples(tmp_path):
     with pytest.raises(UserError, match="is damaged"):
         Run.load(path).samples()
     (path / "samples.npz").write_bytes(content)
-    edit_summary(path, samples=7)
+    other = write_run(tmp_path / "other", images=20)
+    (path / "samples.npz").write_bytes((other / "samples.npz").read_bytes())
     with pytest.raises(UserError, match="does not fit"):
         Run.load(path).samples()
+    edit_summary(path, samples=7)
+    with pytest.raises(UserError, match="'samples' does not follow from 'domains'"):
+        Run.load(path)
 
 
 def test_pickled_samples_are_not_loaded(tmp_path):

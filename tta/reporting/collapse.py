@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tta.reporting.finite import finite_rows
 from tta.reporting.metrics import log_probabilities
 from tta.scenarios import StreamPlan
 from tta.stream import Batch
@@ -56,7 +57,9 @@ class CollapseWatch:
     before, and a method that changes nothing can never collapse. Mean entropy is no criterion:
     it falls towards 0 where entropy is minimised, and rises where a teacher decays.
 
-    A rest before a reset or the end whose labels are too few gets no verdict.
+    A rest before a reset or the end whose labels are too few gets no verdict, and images whose
+    outputs are not finite count for nothing here: they have no class, see
+    :mod:`tta.reporting.finite`.
 
     Labels decide what is written about a method; it sees none of them. The verdict depends on
     the stream alone, not on when it is read. No block spans a reset.
@@ -112,6 +115,7 @@ class CollapseWatch:
         log_p = log_probabilities(outputs, self.outputs)
         entropy = -(log_p.exp() * log_p).sum(1)
         values = torch.stack([outputs.argmax(1).to(entropy.dtype), entropy])
+        values = values.where(finite_rows(outputs, self.outputs), torch.nan)
         rows = slice(batch.start, batch.stop)
         visits = self._visit[rows][self._last[rows]].tolist()
         distance = relative_distance(self._weights) if visits else None
@@ -139,25 +143,35 @@ class CollapseWatch:
                 self.collapsed_at = start
 
     def _has_collapsed(self, start: int, stop: int) -> bool:
-        predicted = self.values[0, start:stop].astype(np.int64)
-        if class_entropy(predicted) >= SHARE * class_entropy(self.labels[start:stop]):
+        positions = start + np.flatnonzero(~np.isnan(self.values[0, start:stop]))
+        if len(positions) < MIN_BLOCK:
+            return False
+        predicted = self.values[0, positions].astype(np.int64)
+        if class_entropy(predicted) >= SHARE * class_entropy(self.labels[positions]):
             return False
         some = np.linspace(0, len(predicted) - 1, min(len(predicted), REFERENCE_IMAGES)).astype(int)
-        before = class_entropy(self.initial(start + some))
+        before = class_entropy(self.initial(positions[some]))
         return class_entropy(predicted[some]) < SHARE * before
 
     def domain_row(self, chosen: np.ndarray) -> dict[str, object]:
         """Return the figures of one visit, whose samples are at the positions ``chosen``.
 
         Mean entropy (nats), effective number of predicted classes, and relative distance of the
-        weights to the source's after the visit (NaN before its end).
+        weights to the source's after the visit (NaN before its end). NaN where outputs were not
+        finite: entropy where any, classes where all.
         """
         predicted, entropy = self.values[:, chosen].astype(np.float64)
+        known = predicted[~np.isnan(predicted)].astype(np.int64)
         return {
             "entropy": entropy.mean(),
-            "predicted_classes": float(np.exp(class_entropy(predicted.astype(np.int64)))),
+            "predicted_classes": float(np.exp(class_entropy(known))) if len(known) else np.nan,
             "weight_distance": self.distances.get(int(self._visit[chosen[0]]), np.nan),
         }
+
+    def nonfinite_weights_after(self) -> int | None:
+        """Return the first visit after which a weight was not finite (or beyond float32)."""
+        visits = [visit for visit, moved in self.distances.items() if not np.isfinite(moved)]
+        return min(visits, default=None)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been followed so far."""

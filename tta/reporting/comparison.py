@@ -61,7 +61,7 @@ class Comparison:
     @cached_property
     def tests(self) -> pd.DataFrame:
         """Paired tests against :attr:`reference`, see :func:`tta.reporting.paired.paired_tests`."""
-        return paired_tests(self.rows, self.reference) if self.reference else pd.DataFrame()
+        return paired_tests(self.rows, self.reference)
 
     @cached_property
     def figures(self) -> pd.DataFrame:
@@ -135,9 +135,10 @@ def _figures(row: Row) -> dict[str, float]:
         "mean": means.mean(),
         "std": means.std(ddof=1),
         "pooled": row.figures("pooled_error").mean(),
-        "ece": row.figures("mean_ece").mean(skipna=False),
-        "nll": row.figures("mean_nll").mean(skipna=False),
-        "brier": row.figures("mean_brier").mean(skipna=False),
+        "mean_ece": row.figures("mean_ece").mean(skipna=False),
+        "pooled_ece": pd.Series([run.pooled_ece() for run in row.runs]).mean(skipna=False),
+        "mean_nll": row.figures("mean_nll").mean(skipna=False),
+        "mean_brier": row.figures("mean_brier").mean(skipna=False),
         **cost,
     }
 

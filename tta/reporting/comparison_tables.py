@@ -74,16 +74,17 @@ def cost_table(comparison: Comparison) -> Table:
     cells["over source MiB"] = _text(figures["extra_memory_mib"], "{:+.0f}")
     if figures["upload_fraction"].notna().any():
         cells["uploads %"] = _percent(figures["upload_fraction"])
-    cells["ECE %"] = _percent(figures["ece"])
-    cells["NLL"] = _text(figures["nll"], "{:.3f}")
-    cells["Brier"] = _text(figures["brier"], "{:.3f}")
+    cells["mean ECE %"] = _percent(figures["mean_ece"])
+    cells["pooled ECE %"] = _percent(figures["pooled_ece"])
+    cells["NLL"] = _text(figures["mean_nll"], "{:.3f}")
+    cells["Brier"] = _text(figures["mean_brier"], "{:.3f}")
     note = (
         "forwards, backwards (images through the model and its copies) and ms are per image of "
         "the stream, preparation apart; time / source and memory over source where both ran on "
         "the same machine; memory is the peak of the device, on a CPU of the process; over source, "
-        "how much further than the source model's run it rose above what was held before; ECE over "
-        "15 bins, NLL in nats and Brier score (0 to 2) are means over domains, "
-        f"{MISSING} where a run's outputs were not all numbers"
+        "how much further than the source model's run it rose above what was held before; mean ECE "
+        "over 15 bins, NLL in nats and Brier score (0 to 2) are means over domains, pooled ECE is "
+        f"that of all images together; {MISSING} where a run's outputs were not all numbers"
     )
     return Table("cost", cells, None, [note, *unlike_notes(comparison.rows)])
 

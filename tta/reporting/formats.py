@@ -19,7 +19,11 @@ from tta.reporting.comparison_tables import (
     source_data,
 )
 from tta.reporting.published import beside_ours
+from tta.reporting.records import Run
+from tta.reporting.rows import Row
+from tta.reporting.stored_tables import to_csv
 from tta.reporting.tables import markdown
+from tta.text import markdown_text
 
 
 def _markdown(table: Table) -> str:
@@ -27,7 +31,7 @@ def _markdown(table: Table) -> str:
     if table.bold is not None:
         cells = cells.mask(table.bold, "**" + cells + "**")
     rows = cells.to_numpy().tolist()
-    return "\n\n".join([markdown(list(cells.columns), rows), *table.notes])
+    return "\n\n".join([markdown(list(cells.columns), rows), *map(markdown_text, table.notes)])
 
 
 def _latex(table: Table) -> str:
@@ -82,7 +86,7 @@ TABLE_FORMATS: dict[str, Callable[[Table], str]] = {
 def render_tables(tables: Sequence[Table], form: str) -> str:
     """Return tables below each other as ``markdown``, ``latex`` or ``html``.
 
-    Names come from run directories: pandas escapes them for the format.
+    Names come from run directories: they are escaped for the format.
     """
     return "\n\n".join(TABLE_FORMATS[form](table).rstrip() for table in tables)
 
@@ -93,7 +97,7 @@ def render_csv(comparisons: Sequence[Comparison]) -> str:
     for comparison in comparisons:
         protocol = pd.Series(comparison.protocol).rename(lambda name: name.replace(" ", "_"))
         frames.append(_frame(comparison).assign(**protocol.add_prefix("protocol_")))
-    return pd.concat(frames, ignore_index=True).to_csv(index=False).rstrip()
+    return to_csv(pd.concat(frames, ignore_index=True)).rstrip()
 
 
 def _frame(comparison: Comparison) -> pd.DataFrame:
@@ -105,6 +109,8 @@ def _frame(comparison: Comparison) -> pd.DataFrame:
             "predicts": [row.summary["predicts"] for row in rows],
             "source_data": [source_data(row) for row in rows],
             "finished": [row.finished for row in rows],
+            "nonfinite_at_batch": [_batches(row, "nonfinite_at_batch") for row in rows],
+            "nonfinite_images": [_total(row, "nonfinite_images") for row in rows],
             "seeds_differ_in": [", ".join(row.unlike) for row in rows],
         },
         [row.label for row in rows],
@@ -118,6 +124,16 @@ def _frame(comparison: Comparison) -> pd.DataFrame:
         tests.add_prefix("test_"),
     ]
     return pd.concat(parts, axis=1)
+
+
+def _batches(row: Row, fact: str) -> str:
+    """Return the batches that the row's runs name, in order of their seeds."""
+    known = [run.summary.get(fact) for run in row.runs]
+    return ", ".join(str(batch) for batch in known if batch is not None)
+
+
+def _total(row: Row, fact: str) -> int:
+    return sum(run.summary.get(fact) or 0 for run in row.runs)
 
 
 def render_json(
@@ -154,8 +170,14 @@ def _method(comparison: Comparison, position: int) -> dict[str, object]:
         "best_or_tied": _plain(comparison.best.loc[label]),
         "figures": _plain(comparison.figures.loc[label]),
         "test": _test(tests.loc[label]) if label in tests.index else None,
-        "runs": [{"seed": run.summary["seed"], "path": str(run.path)} for run in row.runs],
+        "runs": [_run(run) for run in row.runs],
     }
+
+
+def _run(run: Run) -> dict[str, object]:
+    marks = ("collapsed_at_batch", "nonfinite_at_batch", "nonfinite_at_image", "nonfinite_images")
+    facts = {name: run.summary.get(name) for name in marks}
+    return {"seed": run.summary["seed"], "path": str(run.path), **facts}
 
 
 def _test(test: pd.Series) -> dict[str, object]:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tta.reporting.finite import finite_rows
+
 ECE_BINS = 15
 SAMPLE_METRICS = ("correct", "confidence", "nll", "brier")
 
@@ -28,6 +30,8 @@ def log_probabilities(outputs: Tensor, kind: str) -> Tensor:
 def sample_metrics(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
     """Return ``[4, B]``: correct (0 or 1), top-1 confidence, NLL (nats) and Brier score (0..2).
 
+    Outputs that are not finite tell no class: such an image is wrong, and the rest of it NaN.
+
     Args:
         outputs: ``[B, C]``.
         labels: ``[B]``, on the same device.
@@ -38,7 +42,9 @@ def sample_metrics(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
     chosen = log_p.gather(1, torch.stack([prediction, labels], 1))
     confidence, label_p = chosen.exp().unbind(1)
     brier = log_p.exp().square_().sum(1).sub_(label_p, alpha=2).add_(1)
-    return torch.stack([prediction == labels, confidence, -chosen[:, 1], brier])
+    finite = finite_rows(outputs, kind)
+    known = torch.stack([confidence, -chosen[:, 1], brier]).where(finite, torch.nan)
+    return torch.cat([((prediction == labels) & finite).to(known.dtype)[None], known])
 
 
 def confidence_bins(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:

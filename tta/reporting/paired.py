@@ -19,8 +19,10 @@ from tta.reporting.statistics import (
 )
 
 
-def paired_tests(rows: Sequence[Row], reference: Row) -> pd.DataFrame:
+def paired_tests(rows: Sequence[Row], reference: Row | None) -> pd.DataFrame:
     """Return the paired tests of every finished row against a reference, p-values Holm-corrected.
+
+    There is no reference only where no row is finished.
 
     Columns: ``difference`` of mean error (a fraction; above 0 is worse than the reference),
     ``low`` and ``high`` of its 95 % interval, ``p_bootstrap``, ``p_mcnemar``, and ``discordant``,

@@ -12,6 +12,7 @@ from tta.errors import UserError
 from tta.reporting.comparison import Comparison
 from tta.reporting.rows import Row
 from tta.reporting.tables import as_metric
+from tta.text import printable
 
 COLUMNS = (
     "citation",
@@ -45,6 +46,7 @@ def read_published(file: Path) -> pd.DataFrame:
             f"cannot read published figures from {str(file)!r} ({error}); name a file with the "
             f"columns {', '.join(COLUMNS)}"
         ) from error
+    frame = frame.rename(columns=printable).map(printable)
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
         raise UserError(f"{str(file)!r} lacks the columns {', '.join(missing)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +17,11 @@ from tta.backbones.passes import Passes
 from tta.reporting.collapse import CollapseWatch
 from tta.reporting.metrics import SAMPLE_METRICS, expected_calibration_error, sample_metrics
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
+from tta.reporting.stored_tables import to_csv
 from tta.reporting.trackers import Tracker
 from tta.scenarios import StreamPlan
 from tta.stream import Batch
+from tta.text import printable
 
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""
@@ -93,9 +94,7 @@ class Recorder:
         self._last = self._last_flush = time.perf_counter()
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
-        """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``."""
-        outputs = outputs.clone()  # a method may reuse the memory, here and below
-        counted = None if counted is None else counted.clone()
+        """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``, which are kept as given."""
         now = time.perf_counter()
         seconds, passes = now - self._last, self._take_passes()
         item = _Pending(batch.start, batch.stop, outputs, counted, seconds, passes)
@@ -175,6 +174,20 @@ class Recorder:
         self._wrote_header = True
         self._bar.initial = self._bar.n = self.seen
 
+    @property
+    def diverged(self) -> bool:
+        """Whether outputs that were fetched were not finite."""
+        return bool(np.isnan(self.confidence()).any())
+
+    def confidence(self) -> np.ndarray:
+        """Return the top-1 confidence ``[n]`` of the images seen, NaN for outputs not finite."""
+        return self.samples[1, : self.seen]
+
+    def pooled_ece(self) -> float:
+        """Return the calibration error over all images seen, NaN where any is not finite."""
+        correct, confidence = self.samples[:2, : self.seen].astype(np.float64)
+        return expected_calibration_error(confidence, correct)
+
     def close(self) -> None:
         """Flush and end the progress bar."""
         self.flush()
@@ -188,10 +201,12 @@ class Recorder:
     def _show(self, count: int) -> None:
         correct = self.samples[0, : self.seen]
         domain = self.plan.domains[self.plan.domain[self.seen - 1]]
-        self._bar.set_description(domain, refresh=False)
+        self._bar.set_description(printable(domain), refresh=False)
         figures = {"error": f"{100 * (1 - correct.mean()):.2f}%"}
         if self.watch is not None and self.watch.batch is not None:
             figures["collapsed"] = f"at batch {self.watch.batch}"
+        if self.diverged:
+            figures["not finite"] = f"from image {int(np.isnan(self.confidence()).argmax())}"
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(count)
 
@@ -216,9 +231,8 @@ class Recorder:
             }
         )
         for name, frame in (("batches.csv", batches), ("timing.csv", timing)):
-            text = io.StringIO()
-            frame.to_csv(text, index=False, header=not self._wrote_header, float_format="%.7g")
-            self.directory.append(name, text.getvalue())
+            text = to_csv(frame, header=not self._wrote_header, float_format="%.7g")
+            self.directory.append(name, text)
         self._wrote_header = True
 
     def _rows(self, pending: list[_Pending]) -> pd.DataFrame:

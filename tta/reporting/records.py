@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
+import math
 import zipfile
-from collections.abc import Sequence
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,30 @@ import pandas as pd
 import yaml
 
 from tta.errors import UserError
+from tta.reporting.metrics import expected_calibration_error
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
+from tta.reporting.soundness import damage, wildness
+from tta.reporting.stored_tables import check_domains, read_batches
+from tta.text import printable_values
 
-TEXTS = ("method", "title", "dataset", "scenario", "backbone", "predicts", "fingerprint")
-DIGESTS = ("stream_digest", "data_digest", "weights_sha256")
-FIGURES = ("mean_error", "mean_accuracy", "pooled_error")
-CALIBRATION = ("mean_ece", "mean_nll", "mean_brier")
-"""Figures that are None where a run's outputs were not all numbers."""
-DOMAIN_FIGURES = ("samples", "error", "accuracy")
+UNREADABLE = (
+    OSError,
+    ValueError,  # among others, text that is no UTF-8
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RecursionError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    yaml.YAMLError,
+)
+"""What the readers of JSON, YAML, CSV and archives raise for files that nobody has meant so."""
+MOST_OPTIONS = 100_000
+"""Values in a ``config.yaml``, counting what it repeats by reference."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,7 @@ class Samples:
 
     Attributes:
         correct: bool ``[N]``.
-        confidence: top-1 confidence ``[N]``, 0 to 1.
+        confidence: top-1 confidence ``[N]``, 0 to 1; NaN where outputs were not finite.
         visit: number of the visit to a domain ``[N]``.
     """
 
@@ -46,7 +61,7 @@ class Run:
 
     Attributes:
         path: the folder.
-        summary: see :mod:`tta.reporting.summary`.
+        summary: see :mod:`tta.reporting.summary`; its text is printable.
         config: the resolved options; empty where ``config.yaml`` is missing.
     """
 
@@ -61,16 +76,62 @@ class Run:
         Raises:
             UserError: there is none, or its records are damaged or of another schema.
         """
-        summary = RunDirectory.read_summary(path)
-        damage = _damage(summary)
-        if damage:
-            raise UserError(f"{str(path / 'summary.json')!r} is damaged: {damage}; run again")
-        return cls(path, summary, _read_config(path))
+        try:
+            summary = RunDirectory.read_summary(path)
+        except RecursionError as error:
+            raise UserError(
+                f"{str(path / 'summary.json')!r} is damaged: it is nested too deep; run again"
+            ) from error
+        fault = damage(summary)
+        if fault:
+            raise UserError(f"{str(path / 'summary.json')!r} is damaged: {fault}; run again")
+        return cls(path, printable_values(summary), printable_values(_read_config(path)))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.summary.get("finished", False)
+
+    @property
+    def cure(self) -> str:
+        """What mends a damaged table of this run."""
+        return "run again with --force" if self.finished else "finish the run with --resume"
+
+    def has(self, name: str) -> bool:
+        """Return whether the record has a file of this name."""
+        return (self.path / name).is_file()
+
+    def check(self) -> None:
+        """Read every table of the record once.
+
+        Raises:
+            UserError: one is damaged, or does not fit the summary.
+        """
+        self.samples()
+        if self.has("batches.csv"):
+            self.batches()
+        check_domains(self.path / "domains.csv", self.summary, self.cure)
 
     def domain_errors(self) -> pd.Series:
         """Return the error of each domain, the mean over its visits, in stream order."""
         domains = pd.DataFrame(self.summary["domains"])
         return domains.groupby("domain", sort=False)["error"].mean()
+
+    def pooled_ece(self) -> float:
+        """Return the calibration error of all samples together; NaN where it is not known.
+
+        Records made before it was kept have confidences, rounded, that it follows from.
+        """
+        if "pooled_ece" in self.summary:
+            return _or_nan(self.summary["pooled_ece"])
+        samples = self.samples()
+        if samples is None:
+            return math.nan
+        return expected_calibration_error(samples.confidence.astype(float), samples.correct)
+
+    def mean_ece(self) -> float:
+        """Return the mean calibration error of the visits to domains; NaN where not known."""
+        return _or_nan(self.summary["mean_ece"])
 
     def samples(self) -> Samples | None:
         """Return what is known of single samples; None for a record without it.
@@ -79,69 +140,47 @@ class Run:
             UserError: the file is damaged or does not fit the summary.
         """
         file = self.path / SAMPLES_FILE
-        if not file.exists():
+        if not self.has(SAMPLES_FILE):
             return None
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 samples = Samples(*(arrays[name] for name in Samples.__dataclass_fields__))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{str(file)!r} is damaged ({error}); run again with --force"
-            ) from error
-        if len(samples.correct) != self.summary["samples"]:
-            raise UserError(f"{str(file)!r} does not fit its summary; run again with --force")
+            fits = self._fit(samples)
+        except UNREADABLE as error:
+            raise UserError(f"{str(file)!r} is damaged ({error}); {self.cure}") from error
+        if not fits:
+            raise UserError(f"{str(file)!r} does not fit its summary; {self.cure}")
         return samples
+
+    def _fit(self, samples: Samples) -> bool:
+        """Return whether the arrays are those of the summary's domains."""
+        rows = self.summary["domains"]
+        arrays = (samples.correct, samples.confidence, samples.visit)
+        if any(array.shape != (self.summary["samples"],) for array in arrays):
+            return False
+        if [array.dtype.kind for array in arrays] != ["b", "f", "i"]:
+            return False
+        visit = pd.factorize(samples.visit)[0]  # in order of appearance, as the rows are
+        if np.bincount(visit).tolist() != [row["samples"] for row in rows]:
+            return False
+        expected = [row["accuracy"] * row["samples"] for row in rows]
+        return np.allclose(np.bincount(visit, samples.correct), expected, rtol=0, atol=0.01)
 
     def batches(self) -> pd.DataFrame:
         """Return the rows of ``batches.csv``.
 
         Raises:
-            UserError: the file is missing or cut short.
+            UserError: the file is missing or cut short, or does not fit the summary.
         """
-        file = self.path / "batches.csv"
         try:
-            text = file.read_text(encoding="utf-8")
-            frame = pd.read_csv(io.StringIO(text))
-            seen = int(pd.to_numeric(frame["size"]).sum())
-            frame["correct"] = pd.to_numeric(frame["correct"])
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"{str(file)!r} cannot be read ({error}); run again with --force"
-            ) from error
-        if not text.endswith("\n") or seen != self.summary["samples"]:
-            raise UserError(
-                f"{str(file)!r} is cut short: {seen} of {self.summary['samples']} samples; "
-                "run again with --force"
-            )
-        return frame
+            return read_batches(self.path / "batches.csv", self.summary, self.cure)
+        except UNREADABLE as error:
+            file = self.path / "batches.csv"
+            raise UserError(f"{str(file)!r} cannot be read ({error}); {self.cure}") from error
 
 
-def _damage(summary: dict[str, Any]) -> str:
-    """Return what keeps a summary from being shown; empty where nothing does."""
-    checks = [
-        *((name, isinstance(summary.get(name), str)) for name in (*TEXTS, *DIGESTS)),
-        *((name, _is_number(summary.get(name))) for name in FIGURES),
-        *((name, _is_number(summary.get(name, ""), allow_none=True)) for name in CALIBRATION),
-        *((name, isinstance(summary.get(name), int)) for name in ("samples", "batch_size", "seed")),
-        *((name, isinstance(summary.get(name), dict)) for name in ("params", "counters", "cost")),
-        ("domains", _are_domains(summary.get("domains"))),
-    ]
-    return ", ".join(f"{name!r} is missing or wrong" for name, good in checks if not good)
-
-
-def _are_domains(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(row, dict) and isinstance(row.get("domain"), str) for row in value)
-        and all(_is_number(row.get(name)) for row in value for name in DOMAIN_FIGURES)
-    )
-
-
-def _is_number(value: Any, allow_none: bool = False) -> bool:
-    if value is None:
-        return allow_none
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -150,47 +189,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         return {}
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{str(file)!r} is damaged; run again with --force") from error
-    return config if isinstance(config, dict) else {}
-
-
-def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Return the runs in run directories and below other folders, and what was left out.
-
-    A record below a folder that can't be shown is left out, with a sentence that says why; one
-    that is named itself is refused.
-
-    Raises:
-        UserError: a path that holds no run.
-    """
-    runs: dict[Path, Run] = {}
-    left_out: list[str] = []
-    for path in paths:
-        if (path / "summary.json").exists():
-            runs[path.resolve()] = Run.load(path)
-            continue
-        before = len(runs)
-        for file in sorted(path.rglob("summary.json")):
-            if not _is_foreign(file):
-                _load_or_leave(file.parent, runs, left_out)
-        if len(runs) == before:
-            hint = left_out[0] if left_out else "name a folder that tta.run has written to"
-            raise UserError(f"{str(path)!r} holds no run; {hint}")
-    return list(runs.values()), left_out
-
-
-def _load_or_leave(path: Path, runs: dict[Path, Run], left_out: list[str]) -> None:
-    try:
-        runs[path.resolve()] = Run.load(path)
-    except UserError as error:
-        left_out.append(str(error))
-
-
-def _is_foreign(file: Path) -> bool:
-    """Return whether a ``summary.json`` is some other program's."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False  # perhaps a damaged one of ours: to be named
-    return not isinstance(content, dict) or "schema" not in content
+    fault = wildness(config, MOST_OPTIONS, finite=False)
+    if fault or not isinstance(config, dict):
+        reason = fault or "it holds no options by name"
+        raise UserError(f"{str(file)!r} is damaged: {reason}; run again with --force")
+    return config

@@ -13,7 +13,7 @@ import pandas as pd
 
 from tta.reporting.records import Run, Samples
 
-FACTS = ("precision", "window", "cloud_backbone")
+FACTS = ("precision", "window", "cloud_backbone", "on_nonfinite")
 OPTIONS = (
     "upload_budget",
     "link_latency",
@@ -104,6 +104,7 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 def _identity(run: Run) -> dict[str, Any]:
     """Return what runs of one row share, named as labels name it."""
     facts = {name: run.summary.get(name) for name in ("title", "finished", *FACTS)}
+    facts["on_nonfinite"] = facts["on_nonfinite"] or "mark"  # all that there was, once
     options = {name: run.config.get(name) for name in OPTIONS}
     named = {name.replace("_", " "): value for name, value in (facts | options).items()}
     return named | {f"{name}=": value for name, value in run.summary["params"].items()}
@@ -115,20 +116,22 @@ def _without_doubles(group: list[Run]) -> list[list[Run]]:
     return [group] if len(set(seeds)) == len(seeds) else [[run] for run in group]
 
 
-def _collapse(batches: list[int | None]) -> str:
-    """Return what is said of runs that collapsed at these batches, None for those that did not."""
+def _mark(group: list[Run], fact: str, words: str, place: str) -> str:
+    """Return what is said of runs of which ``fact`` tells a batch, None for those without."""
+    batches = [run.summary.get(fact) for run in group]
     known = [batch for batch in batches if batch is not None]
     if not known:
         return ""
     share = "" if len(known) == len(batches) else f" in {len(known)} of {len(batches)} runs,"
-    return f" (collapsed{share} at batch {', '.join(map(str, sorted(set(known))))})"
+    return f" ({words}{share} {place} batch {', '.join(map(str, sorted(set(known))))})"
 
 
 def _label(group: list[Run], groups: list[list[Run]]) -> str:
     """Return the method's name, with what tells it from its namesakes."""
     summary, own = group[0].summary, _identity(group[0])
     label = summary["title"] + ("" if summary.get("finished") else " (unfinished)")
-    label += _collapse([run.summary.get("collapsed_at_batch") for run in group])
+    label += _mark(group, "collapsed_at_batch", "collapsed", "at")
+    label += _mark(group, "nonfinite_at_batch", "outputs not finite", "from")
     others = [
         _identity(other[0])
         for other in groups

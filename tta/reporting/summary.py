@@ -19,14 +19,18 @@ DERIVED_COUNTERS = ("uplink_encoded_bytes",)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
 
 
-def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, Any]:
+def figures(
+    domains: pd.DataFrame, counters: tuple[str, ...] = (), pooled_ece: float = math.nan
+) -> dict[str, Any]:
     """Return the headline figures of a table of domains, as fractions.
 
     ``mean_error`` is the unweighted mean over visits to domains; ``pooled_error`` counts every
-    sample alike. ``counters`` holds the sums of those columns over the stream, and of the
-    uploads' file sizes where there are uploads; ``passes`` counts per image of the stream. A
-    calibration figure is None where that of any domain is not finite: a mean over the others
-    would praise a method whose outputs have diverged.
+    sample alike. So is ``mean_ece`` the mean of the visits' calibration errors, and
+    ``pooled_ece``, as given, that of all samples together, where those of visits partly cancel.
+    ``counters`` holds the sums of those columns over the stream, and of the uploads' file sizes
+    where there are uploads; ``passes`` counts per image of the stream. A calibration figure is
+    None where that of any domain is not finite: a mean over the others would praise a method
+    whose outputs have diverged.
     """
     samples = int(domains["samples"].sum())
     counters = (*counters, *(name for name in DERIVED_COUNTERS if name in domains))
@@ -37,6 +41,7 @@ def figures(domains: pd.DataFrame, counters: tuple[str, ...] = ()) -> dict[str, 
         "mean_accuracy": float(domains["accuracy"].mean()),
         "pooled_error": 1.0 - int(domains["correct"].sum()) / samples,
         **{f"mean_{name}": _mean(domains[name]) for name in ("ece", "nll", "brier")},
+        "pooled_ece": pooled_ece if math.isfinite(pooled_ece) else None,
         "counters": totals,
         **({"upload_fraction": totals["uploads"] / samples} if "uploads" in totals else {}),
         "passes": _passes_per_image(domains, samples),

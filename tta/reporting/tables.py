@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tta.text import markdown_text, printable_lines
+
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """Return an aligned Markdown table; columns of numbers are right-aligned."""
-    cells = [[_escape(cell) for cell in row] for row in (header, *rows)]
+    cells = [[markdown_text(cell) for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
     numeric = [all(_is_number(row[column]) for row in rows) for column in range(len(header))]
     rule = [
@@ -29,10 +31,6 @@ def _line(row: list[str], widths: list[int], right: list[bool]) -> str:
 
 def _is_number(cell: str) -> bool:
     return not re.sub(r"[\s*%±+\-–.,:<\d]|to", "", cell)
-
-
-def _escape(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
 
 
 def percent(fraction: float) -> str:
@@ -128,4 +126,4 @@ def run_report(summary: dict[str, Any], metric: str) -> str:
         lines.insert(-1, f"precision: {summary['precision']}, {summary['precision_reason']}")
     if summary["reused"]:
         lines.append("this run was finished before; --force runs it again")
-    return "\n".join(lines)
+    return printable_lines("\n".join(lines))

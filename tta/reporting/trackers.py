@@ -97,8 +97,9 @@ class WeightsAndBiases:
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of a whole run that are numbers, by name."""
-    names = ("mean_error", "mean_ece", "mean_nll", "mean_brier")
-    figures = {name: summary[name] for name in names if summary[name] is not None}
+    names = ("mean_error", "mean_ece", "pooled_ece", "mean_nll", "mean_brier")
+    known = {name: summary.get(name) for name in names}
+    figures = {name: value for name, value in known.items() if value is not None}
     for number, domain in enumerate(summary["domains"], 1):
         figures[f"domain_error/{number:02}_{domain['domain']}"] = domain["error"]
     return figures

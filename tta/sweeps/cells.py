@@ -27,12 +27,14 @@ class Finished:
         reused: whether it was finished before.
         mean_error: a fraction.
         collapsed: whether the run is marked as collapsed.
+        nonfinite: whether its outputs were not finite, from some batch on.
     """
 
     path: str
     reused: bool
     mean_error: float
     collapsed: bool
+    nonfinite: bool
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def _finished(summary: dict[str, Any], output: str) -> Finished:
         reused=summary["reused"],
         mean_error=summary["mean_error"],
         collapsed=summary.get("collapsed_at_batch") is not None,
+        nonfinite=summary.get("nonfinite_at_batch") is not None,
     )
 
 

@@ -127,8 +127,10 @@ def _gathered(cell: Cell, answer: tuple[Finished | str, dict[str, bytes]]) -> Fi
     output = Path(cell.config.output)
     if isinstance(finished, str):
         summary = RunDirectory.read_summary(output / finished)
-        collapsed = summary.get("collapsed_at_batch") is not None
-        return Finished(finished, True, summary["mean_error"], collapsed)
+        collapsed, nonfinite = (
+            summary.get(mark) is not None for mark in ("collapsed_at_batch", "nonfinite_at_batch")
+        )
+        return Finished(finished, True, summary["mean_error"], collapsed, nonfinite)
     if files:
         with RunDirectory(output / finished.path) as directory:
             directory.start_over()

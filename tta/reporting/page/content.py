@@ -13,17 +13,20 @@ from tta.errors import UserError
 from tta.reporting.comparison import Comparison
 from tta.reporting.comparison_tables import MISSING, source_data, unlike_notes
 from tta.reporting.pictures.along_stream import curve, domain_bands
+from tta.reporting.pictures.marks import COLOURS, places
 from tta.reporting.rows import Row
 from tta.reporting.tables import as_metric
+from tta.text import printable
 
 MAXIMUM_POINTS = 1500
 """Points of one curve; longer ones are thinned out evenly."""
 COLUMNS = {
     "pooled": ("pooled %", 100, 2),
     "rank": ("rank", 1, 2),
-    "ece": ("ECE %", 100, 2),
-    "nll": ("NLL", 1, 3),
-    "brier": ("Brier", 1, 3),
+    "mean_ece": ("mean ECE %", 100, 2),
+    "pooled_ece": ("pooled ECE %", 100, 2),
+    "mean_nll": ("NLL", 1, 3),
+    "mean_brier": ("Brier", 1, 3),
     "forwards": ("forwards", 1, 2),
     "backwards": ("backwards", 1, 2),
     "ms_per_image": ("ms", 1, 2),
@@ -32,6 +35,9 @@ COLUMNS = {
     "upload_fraction": ("uploads %", 100, 2),
 }
 """Figures after the mean: heading, factor and digits."""
+DASHES = ("solid", "dash", "dashdot", "dot", "longdashdot")
+"""Plotly's names of :data:`tta.reporting.pictures.marks.LINES`."""
+INK = "#000000"
 PROVENANCE = ("paper", "preset", "fingerprint", "stream_digest", "data_digest", "weights_sha256")
 
 
@@ -39,6 +45,9 @@ def section(comparison: Comparison, metric: str, window: int) -> dict[str, Any]:
     """Return the protocol, table, curves and details of one comparison."""
     protocol = comparison.protocol
     methods = [_method(comparison, row, metric, window) for row in comparison.rows]
+    marks = places({row.label: row.summary["method"] for row in comparison.rows})
+    for method in methods:
+        method["style"] = _style(marks[method["label"]])
     return {
         "title": f"{protocol['dataset']}, {protocol['scenario']}, {protocol['backbone']}",
         "protocol": protocol,
@@ -49,6 +58,12 @@ def section(comparison: Comparison, metric: str, window: int) -> dict[str, Any]:
         "bands": next((method["bands"] for method in methods if method["bands"]), []),
         "methods": methods,
     }
+
+
+def _style(place: int) -> dict[str, str]:
+    """Return colour and dashes as Plotly names them; no colour is the page's ink."""
+    colour = COLOURS[place % len(COLOURS)]
+    return {"color": "" if colour == INK else colour, "dash": DASHES[place % len(DASHES)]}
 
 
 def _columns(comparison: Comparison) -> list[dict[str, Any]]:
@@ -101,7 +116,8 @@ def _curve(row: Row, metric: str, window: int) -> dict[str, Any]:
         batches = row.runs[0].batches()
     except UserError as error:
         return {"curve": None, "bands": [], "fault": str(error)}
-    points = curve(batches, window)
+    visits = len(row.runs[0].summary["domains"])
+    points = curve(batches, window, visits)
     kept = np.unique(np.linspace(0, len(points) - 1, MAXIMUM_POINTS).astype(int))
     running = 100 * as_metric(points["running"], metric)
     return {
@@ -109,7 +125,7 @@ def _curve(row: Row, metric: str, window: int) -> dict[str, Any]:
             "position": points["position"].iloc[kept].round(1).tolist(),
             "running": running.iloc[kept].round(3).tolist(),
         },
-        "bands": domain_bands(batches),
+        "bands": domain_bands(batches, visits),
         "fault": "",
     }
 
@@ -117,7 +133,7 @@ def _curve(row: Row, metric: str, window: int) -> dict[str, Any]:
 def _run(row: Row, number: int) -> dict[str, Any]:
     run = row.runs[number]
     facts = {name: run.summary.get(name) for name in PROVENANCE}
-    facts["record"] = str(run.path)
+    facts["record"] = printable(str(run.path))
     facts |= run.summary.get("environment", {})
     return {
         "seed": run.summary["seed"],

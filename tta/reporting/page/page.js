@@ -4,9 +4,6 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const sections = [...document.querySelectorAll("section[data-section]")];
 const status = document.getElementById("status");
 const root = document.documentElement;
-// Okabe and Ito; the first is the ink, black or white with the theme.
-const colours = ["", "#0072B2", "#E69F00", "#CC79A7", "#009E73", "#D55E00", "#56B4E9"];
-const dashes = ["solid", "dash", "dot", "dashdot", "longdash"];
 const PRINTED_WIDTH = 940; // pixels across a page on its side
 const FIRST_CURVES = 6;
 const MOST_NAMED_BANDS = 40;
@@ -37,8 +34,8 @@ function traces(section) {
       x: curves[number].position,
       y: curves[number].running,
       line: {
-        color: colours[number % colours.length] || variable("--ink"),
-        dash: dashes[number % dashes.length],
+        color: curves[number].style.color || variable("--ink"), // black or white with the theme
+        dash: curves[number].style.dash,
         width: 2,
       },
     }));

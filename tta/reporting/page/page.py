@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from tta.errors import UserError
+from tta.text import printable
 
 
 def render_page(sections: Sequence[dict[str, Any]], left_out: Sequence[str], title: str) -> str:
@@ -30,9 +31,9 @@ def render_page(sections: Sequence[dict[str, Any]], left_out: Sequence[str], tit
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((folder / "template.html").read_text(encoding="utf-8"))
     return template.render(
-        title=title,
+        title=printable(title),
         sections=sections,
-        left_out=left_out,
+        left_out=[printable(line) for line in left_out],
         style=(folder / "page.css").read_text(encoding="utf-8"),
         script=(folder / "page.js").read_text(encoding="utf-8"),
         library=get_plotlyjs(),
@@ -48,7 +49,7 @@ def _plotted(sections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "window": section["window"],
             "bands": section["bands"],
             "curves": [
-                {"label": method["label"], **(method["curve"] or {})}
+                {"label": method["label"], "style": method["style"], **(method["curve"] or {})}
                 for method in section["methods"]
             ],
         }

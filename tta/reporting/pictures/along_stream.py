@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tta.reporting.pictures.style import line_styles, new_figure
+from tta.reporting.pictures.end_labels import heights, label_ends
+from tta.reporting.pictures.marks import line_styles
+from tta.reporting.pictures.style import new_figure
 from tta.reporting.rows import Row
 from tta.reporting.tables import as_metric
 
@@ -19,28 +21,61 @@ if TYPE_CHECKING:
 MAXIMUM_NAMED_BANDS = 40
 
 
-def curve(batches: pd.DataFrame, window: int) -> pd.DataFrame:
-    """Return ``position`` (middle of a batch), ``error`` per batch and its ``running`` mean.
+def curve(batches: pd.DataFrame, window: int, visits: int) -> pd.DataFrame:
+    """Return ``position``, ``error`` per batch and its ``running`` mean within a domain.
 
-    A batch of less than half the usual size, such as the rest of a domain, has no error of its own:
-    that of one image is 0 or 1.
+    One row per batch, at its middle, and one at each end of a stretch of one domain, where
+    ``error`` is NaN: a running mean starts anew with every domain, and holds for the whole of it.
+    A batch of less than half the usual size, such as the rest of a domain, has no error of its
+    own: that of one image is 0 or 1.
 
     Args:
         batches: rows of ``batches.csv``.
         window: batches of the running mean, the latest ones, each weighted by its images.
+        visits: of the stream to domains; where stretches are more, domains are interleaved, and
+            the mean runs through.
     """
     sizes, wrong = batches["size"], batches["size"] - batches["correct"]
-    running = wrong.rolling(window, min_periods=1).sum() / sizes.rolling(window, 1).sum()
-    position = batches["position"] + sizes / 2
-    error = (wrong / sizes).where(sizes >= sizes.median() / 2)
-    return pd.DataFrame({"position": position, "error": error, "running": running})
+    stretch = _stretches(batches, visits)
+    sums = pd.DataFrame({"wrong": wrong, "size": sizes}).groupby(stretch)
+    sums = sums.rolling(window, min_periods=1).sum().droplevel(0)
+    points = pd.DataFrame(
+        {
+            "position": batches["position"] + sizes / 2,
+            "error": (wrong / sizes).where(sizes >= sizes.median() / 2),
+            "running": sums["wrong"] / sums["size"],
+            "stretch": stretch,
+        }
+    )
+    starts = points[~stretch.duplicated()].assign(position=batches["position"], error=np.nan)
+    stops = points[~stretch.duplicated(keep="last")].assign(
+        position=batches["position"] + sizes, error=np.nan
+    )
+    joined = pd.concat([starts, points, stops]).sort_values(["stretch", "position"], kind="stable")
+    return joined.drop(columns="stretch").reset_index(drop=True)
 
 
-def domain_bands(batches: pd.DataFrame) -> list[tuple[str, int, int]]:
-    """Return (domain, start, stop) of the stretches of a stream that show one domain."""
+def _stretches(batches: pd.DataFrame, visits: int) -> pd.Series:
+    """Return the number, from 1, of the stretch of one domain and severity that each batch is in.
+
+    All are in one where domains are interleaved.
+    """
+    place = batches[["domain", "severity"]].astype(str)
+    first = (place != place.shift()).any(axis=1)
+    interleaved = (first & (batches["domain"] != "mixed")).sum() > visits
+    return first.cumsum() * 0 + 1 if interleaved else first.cumsum()
+
+
+def domain_bands(batches: pd.DataFrame, visits: int) -> list[tuple[str, int, int]]:
+    """Return (domain, start, stop) of the stretches of a stream that show one domain.
+
+    One stretch where domains are interleaved; see :func:`curve`.
+    """
+    ends = batches["position"] + batches["size"]
+    if _stretches(batches, visits).iloc[-1] == 1 and batches["domain"].nunique() > 1:
+        return [("mixed", 0, int(ends.iloc[-1]))]
     starts = np.flatnonzero(batches["domain"] != batches["domain"].shift())
     stops = [*starts[1:], len(batches)]
-    ends = batches["position"] + batches["size"]
     return [
         (str(batches["domain"][first]), int(batches["position"][first]), int(ends[last - 1]))
         for first, last in zip(starts, stops, strict=True)
@@ -48,25 +83,45 @@ def domain_bands(batches: pd.DataFrame) -> list[tuple[str, int, int]]:
 
 
 def draw_along_stream(rows: Sequence[Row], metric: str, width: float, window: int) -> Figure:
-    """Return per-batch curves (thin) and running means (thick) of each row's first run."""
-    figure = new_figure(width, 0.32 * width + 1.1)
+    """Return per-batch curves (thin) and running means (thick) of each row's first run.
+
+    A cross is where a run's outputs were not finite for the first time.
+    """
+    names = [row.label for row in rows]
+    plot_height = max(0.32 * width, heights(names).sum())
+    figure = new_figure(width, plot_height + 1.1)
     axes = figure.add_subplot()
-    styles = line_styles([row.label for row in rows])
-    tables = {row.label: row.runs[0].batches() for row in rows}
-    _draw_bands(axes, domain_bands(tables[rows[0].label]))
-    for label, batches in tables.items():
-        points = curve(batches, window)
+    styles = line_styles({row.label: row.summary["method"] for row in rows})
+    ends = {}
+    for row in rows:
+        batches, visits = row.runs[0].batches(), len(row.summary["domains"])
+        if row is rows[0]:
+            _draw_bands(axes, domain_bands(batches, visits))
+        points = curve(batches, window, visits)
         rates = 100 * as_metric(points[["error", "running"]], metric)
-        colour = styles[label]["color"]
-        axes.plot(points["position"], rates["error"], color=colour, linewidth=0.4, alpha=0.25)
-        axes.plot(points["position"], rates["running"], label=label, **styles[label])
+        axes.plot(
+            points["position"],
+            rates["error"],
+            color=styles[row.label]["color"],
+            linewidth=0.4,
+            alpha=0.25,
+        )
+        axes.plot(points["position"], rates["running"], label=row.label, **styles[row.label])
+        _mark_nonfinite(axes, row, points["position"], rates["running"])
+        ends[row.label] = (points["position"].iloc[-1], rates["running"].iloc[-1])
     axes.set_xlabel("images seen")
     axes.set_ylabel(f"{metric} (%), mean of {window} batches")
     axes.set_ylim(bottom=0)
     axes.margins(x=0)
-    longest = max(len(label) for label in tables)
-    figure.legend(loc="outside lower center", ncols=max(1, int(width / (0.5 + 0.06 * longest))))
+    label_ends(axes, ends, styles, plot_height)
     return figure
+
+
+def _mark_nonfinite(axes: Axes, row: Row, positions: pd.Series, rates: pd.Series) -> None:
+    image = row.summary.get("nonfinite_at_image")
+    if image is not None:
+        rate = rates[(positions > image).idxmax()]
+        axes.plot(image, rate, marker="x", color="0.2", markersize=6, zorder=5, linestyle="")
 
 
 def _draw_bands(axes: Axes, bands: Sequence[tuple[str, int, int]]) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from tta.errors import UserError
-from tta.reporting.metrics import ECE_BINS, confidence_bins, expected_calibration_error
+from tta.reporting.metrics import ECE_BINS, confidence_bins
+from tta.reporting.pictures.end_labels import wrapped
 from tta.reporting.pictures.style import new_figure
 from tta.reporting.records import Samples
 from tta.reporting.rows import Row
@@ -40,13 +41,14 @@ def reliability(samples: Samples) -> pd.DataFrame:
 def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
     """Return one diagram per row: accuracy by bin, the gap to confidence, the samples below.
 
-    All samples of the row's first run are taken together.
+    All samples of the row's first run are taken together; titles also tell the mean of the
+    visits' errors, the figure of :func:`tta.reporting.summary.figures`.
 
     Raises:
         UserError: a run without a record of single samples.
     """
     columns = min(len(rows), 2 if width < 5 else 4)
-    figure = new_figure(width, 1.25 * width / columns * math.ceil(len(rows) / columns))
+    figure = new_figure(width, 1.4 * width / columns * math.ceil(len(rows) / columns))
     panels = figure.subfigures(math.ceil(len(rows) / columns), columns, squeeze=False).flat
     for panel, row in zip(panels, rows, strict=False):
         samples = row.runs[0].samples()
@@ -56,14 +58,19 @@ def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
         table = reliability(samples)
         _draw_bins(upper, table)
         _draw_shares(lower, table)
-        upper.set_title(f"{row.label}\nECE {_gap(samples)}")
+        upper.set_title(f"{wrapped(row.label)}\n{_errors(row)}")
     figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
-def _gap(samples: Samples) -> str:
-    error = expected_calibration_error(samples.confidence.astype(float), samples.correct)
-    return f"{100 * error:.1f} %" if math.isfinite(error) else "is not a number"
+def _errors(row: Row) -> str:
+    """Return both calibration errors of the run that is shown, as tables have them."""
+    run = row.runs[0]
+    pooled, mean = run.pooled_ece(), run.mean_ece()
+    shown = f"seed {run.summary['seed']}: " if len(row.runs) > 1 else ""
+    if not math.isfinite(pooled):
+        return f"{shown}ECE is not a number"
+    return f"{shown}pooled ECE {100 * pooled:.2f} %\nmean ECE {100 * mean:.2f} %"
 
 
 def _draw_bins(axes: Axes, table: pd.DataFrame) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tta.errors import UserError
 
@@ -16,11 +15,6 @@ if TYPE_CHECKING:
 WIDTHS = {"column": 3.5, "page": 7.2}
 """Inches: one column of a two-column paper, and the full text width."""
 FORMATS = (".pdf", ".png", ".svg")
-# Okabe and Ito, colour universal design (2008), without yellow, which white paper swallows; in an
-# order whose neighbours differ in lightness too.
-COLOURS = ("#0072B2", "#E69F00", "#000000", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 STYLE = {
     "font.size": 8.0,
     "axes.titlesize": 8.0,
@@ -91,21 +85,3 @@ def save(figure: Figure, file: Path) -> None:
         raise UserError(
             f"cannot write {str(file)!r} ({error.strerror}); choose another --output"
         ) from error
-
-
-def line_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return colour and dashes by label; no pair of them is used twice among 35 labels."""
-    colours = cycle(COLOURS)
-    return {
-        label: {"color": colour, "linestyle": LINES[number % len(LINES)]}
-        for number, (label, colour) in enumerate(zip(labels, colours, strict=False))
-    }
-
-
-def marker_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return colour and marker by label; no pair of them is used twice among 63 labels."""
-    colours = islice(cycle(COLOURS), len(labels))
-    return {
-        label: {"color": colour, "marker": MARKERS[number % len(MARKERS)]}
-        for number, (label, colour) in enumerate(zip(labels, colours, strict=True))
-    }

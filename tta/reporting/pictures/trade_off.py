@@ -9,7 +9,9 @@ import pandas as pd
 
 from tta.errors import UserError
 from tta.reporting.comparison import Comparison
-from tta.reporting.pictures.style import marker_styles, new_figure
+from tta.reporting.pictures.end_labels import heights, label_ends
+from tta.reporting.pictures.marks import line_styles, marker_styles
+from tta.reporting.pictures.style import new_figure
 from tta.reporting.tables import as_metric
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ COSTS = {
     "passes": "forward and backward passes per image",
     "memory_mib": "peak memory (MiB)",
 }
+
+
+MANY_DECADES = 1e4
+"""Ratio of costs from which powers of ten are enough along the axis."""
 
 
 def pareto_front(costs: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -52,19 +58,28 @@ def draw_trade_off(comparison: Comparison, metric: str, cost: str, width: float)
     axes = figure.add_subplot()
     front = pareto_front(figures[cost].to_numpy(), -figures["mean"].to_numpy())
     axes.step(figures[cost].iloc[front], values.iloc[front], where="post", color="0.6", ls="--")
-    for label, style in marker_styles(list(figures.index)).items():
+    styles = marker_styles({row.label: row.summary["method"] for row in comparison.rows})
+    for label in values.sort_values(ascending=False).index:  # the legend, from top to bottom
         spread = None if pd.isna(figures["std"][label]) else 100 * figures["std"][label]
-        axes.errorbar(
-            figures[cost][label], values[label], spread, label=label, ls="", capsize=2, **style
-        )
+        point = figures[cost][label], values[label]
+        axes.errorbar(*point, spread, label=label, ls="", capsize=2, **styles[label])
     axes.set_xlabel(COSTS[cost])
     axes.set_ylabel(f"mean {metric} (%)")
     if figures[cost].max() > 10 * figures[cost].min() > 0:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")  # powers of ten would be mathematical text
-        axes.xaxis.set_minor_formatter(lambda value, position: "")
+        _scale_by_logarithm(axes, figures[cost].max() / figures[cost].min())
     figure.legend(loc="outside right upper")
     return figure
+
+
+def _scale_by_logarithm(axes: Axes, ratio: float) -> None:
+    """Make the x-axis logarithmic, with at least three numbers along it."""
+    from matplotlib.ticker import LogLocator
+
+    axes.set_xscale("log")
+    axes.set_xlabel(f"{axes.get_xlabel()}, logarithmic")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < MANY_DECADES else (1,)))
+    axes.xaxis.set_major_formatter("{x:g}")  # powers of ten would be mathematical text
+    axes.xaxis.set_minor_formatter(lambda value, position: "")
 
 
 def draw_uploads(comparison: Comparison, metric: str, width: float) -> Figure:
@@ -80,23 +95,23 @@ def draw_uploads(comparison: Comparison, metric: str, width: float) -> Figure:
     if not uploading.any():
         raise UserError("none of these runs uploads images; run --method cema")
     values = 100 * as_metric(figures["mean"], metric)
-    figure = new_figure(width, 0.62 * width + 0.4)
-    axes = figure.add_subplot()
     titles = pd.Series({row.label: row.summary["title"] for row in comparison.rows})
-    groups = titles[uploading]
-    styles = marker_styles([*dict.fromkeys(groups), *figures.index[~uploading]])
-    for title, labels in groups.groupby(groups, sort=False).groups.items():
+    methods = pd.Series({row.label: row.summary["method"] for row in comparison.rows})
+    names = titles.where(uploading, titles.index)  # a line has its title, a level its label
+    height = max(0.62 * width, heights(names.unique()).sum())
+    figure = new_figure(width, height + 0.4)
+    axes = figure.add_subplot()
+    dashes = line_styles(dict(zip(names, methods, strict=True)))
+    markers = marker_styles(dict(zip(names, methods, strict=True)))
+    ends = {}
+    for title, labels in titles[uploading].groupby(titles[uploading], sort=False).groups.items():
         share = (100 * figures["upload_fraction"][labels]).sort_values()
-        axes.plot(share, values[share.index], label=title, **styles[title])
-    _draw_levels(axes, values[~uploading], styles)
+        axes.plot(share, values[share.index], label=title, **markers[title])
+        ends[title] = (share.iloc[-1], values[share.index[-1]])
+    for label, value in values[~uploading].items():
+        axes.axhline(value, label=label, linewidth=0.8, **dashes[label])
+        ends[label] = (axes.get_xlim()[1], value)
     axes.set_xlabel("images uploaded (%)")
     axes.set_ylabel(f"mean {metric} (%)")
-    figure.legend(loc="outside right upper")
+    label_ends(axes, ends, dashes, height)
     return figure
-
-
-def _draw_levels(axes: Axes, values: pd.Series, styles: dict[str, dict[str, str]]) -> None:
-    dashes = [(2, 1), (4, 1), (1, 1), (6, 2), (4, 1, 1, 1)]
-    for number, (label, value) in enumerate(values.items()):
-        pattern = (0, dashes[number % len(dashes)])
-        axes.axhline(value, label=label, color=styles[label]["color"], ls=pattern, linewidth=0.8)

@@ -1,0 +1,201 @@
+"""What keeps a record from being shown: every value is checked before anything reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Check = Callable[[Any], bool]
+
+LARGEST = 2**64
+"""Numbers from here on are no figure of ours, and no array holds such integers."""
+DEEPEST = 20
+"""Levels of nesting; what we write has five at most."""
+
+
+def is_text(value: Any) -> bool:
+    """Return whether a value is text."""
+    return isinstance(value, str)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number that an array can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < LARGEST  # False for NaN
+
+
+def is_fraction(value: Any) -> bool:
+    """Return whether a value is a number from 0 to 1."""
+    return is_number(value) and 0 <= value <= 1
+
+
+def is_positive(value: Any) -> bool:
+    """Return whether a value is a number from 0 on."""
+    return is_number(value) and value >= 0
+
+
+def is_count(value: Any) -> bool:
+    """Return whether a value is an integer from 0 on."""
+    return isinstance(value, int) and is_positive(value)
+
+
+def is_flag(value: Any) -> bool:
+    """Return whether a value is true or false."""
+    return isinstance(value, bool)
+
+
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _all_values(check: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_text, value))
+
+
+NEEDED: dict[str, Check] = {
+    **dict.fromkeys(
+        ("method", "title", "dataset", "scenario", "backbone", "predicts", "fingerprint"), is_text
+    ),
+    **dict.fromkeys(("stream_digest", "data_digest", "weights_sha256"), is_text),
+    **dict.fromkeys(("mean_error", "mean_accuracy", "pooled_error"), is_fraction),
+    # None where outputs were not all numbers:
+    "mean_ece": _or_none(is_fraction),
+    "mean_nll": _or_none(is_positive),
+    "mean_brier": _or_none(is_positive),
+    **dict.fromkeys(("samples", "batch_size", "seed"), is_count),
+    "params": lambda value: isinstance(value, dict),
+    "counters": _all_values(is_number),
+    "cost": _all_values(is_number),
+}
+OPTIONAL: dict[str, Check] = {
+    "finished": is_flag,
+    "pooled_ece": _or_none(is_fraction),
+    "upload_fraction": is_positive,
+    "needs": _are_texts,
+    "passes": _all_values(is_number),
+    "environment": _all_values(_is_plain),
+    **dict.fromkeys(("resets", "window"), _or_none(is_count)),
+    **dict.fromkeys(
+        (
+            "collapsed_at_batch",
+            "collapsed_at_image",
+            "nonfinite_at_batch",
+            "nonfinite_at_image",
+            "nonfinite_batches",
+            "nonfinite_images",
+        ),
+        _or_none(is_count),
+    ),
+    **dict.fromkeys(
+        ("paper", "preset", "precision", "cloud_backbone", "code_digest", "on_nonfinite"),
+        _or_none(is_text),
+    ),
+}
+DOMAIN: dict[str, Check] = {
+    "domain": is_text,
+    "samples": lambda value: is_count(value) and value > 0,
+    "error": is_fraction,
+    "accuracy": is_fraction,
+}
+DOMAIN_OPTIONAL: dict[str, Check] = {"severity": _is_plain, "correct": is_count}
+
+
+def damage(summary: Mapping[str, Any]) -> str:
+    """Return what keeps a summary from being shown; empty where nothing does."""
+    fault = wildness(summary)
+    if fault:
+        return fault
+    wrong = [*_wrong(summary, NEEDED, OPTIONAL)]
+    if not _are_domains(summary.get("domains")):
+        wrong.append("domains")
+    if wrong:
+        return ", ".join(f"{name!r} is missing or wrong" for name in wrong)
+    return _contradiction(summary)
+
+
+def _wrong(
+    values: Mapping[str, Any], needed: Mapping[str, Check], optional: Mapping[str, Check]
+) -> list[str]:
+    wrong = [
+        name for name, check in needed.items() if name not in values or not check(values[name])
+    ]
+    doubtful = {name: check for name, check in optional.items() if name in values}
+    return wrong + [name for name, check in doubtful.items() if not check(values[name])]
+
+
+def _are_domains(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(row, dict) for row in value)
+        and not any(_wrong(row, DOMAIN, DOMAIN_OPTIONAL) for row in value)
+    )
+
+
+def _contradiction(summary: Mapping[str, Any]) -> str:
+    """Return which figure does not follow from those of the domains."""
+    rows = summary["domains"]
+    total = sum(row["samples"] for row in rows)
+    expected = {
+        "samples": total,
+        "mean_error": sum(row["error"] for row in rows) / len(rows),
+        "mean_accuracy": sum(row["accuracy"] for row in rows) / len(rows),
+        "pooled_error": sum(row["error"] * row["samples"] for row in rows) / total,
+    }
+    wrong = [name for name, value in expected.items() if not _close(summary[name], value)]
+    return ", ".join(f"{name!r} does not follow from 'domains'" for name in wrong)
+
+
+def _close(first: float, second: float) -> bool:
+    return math.isclose(first, second, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def wildness(value: Any, most: int = 10_000_000, finite: bool = True) -> str:
+    """Return what of a value that JSON or YAML held we have never written.
+
+    Args:
+        value: of any nesting; what YAML repeats by reference counts each time.
+        most: values at all.
+        finite: whether every number must be finite.
+    """
+    level, seen = [value], 0
+    for _ in range(DEEPEST):
+        inner: list[Any] = []
+        for item in level:
+            children = _children(item)
+            if children is None:
+                return f"it holds a value of type {type(item).__name__}"
+            if finite and isinstance(item, int | float) and not math.isfinite(_as_float(item)):
+                return f"it holds the number {item!s:.20}"
+            seen += len(children) + 1
+            if seen > most:
+                return f"it holds more than {most} values"
+            inner += children
+        if not inner:
+            return ""
+        level = inner
+    return f"it is nested more than {DEEPEST} levels deep"
+
+
+def _as_float(number: float) -> float:
+    return number if isinstance(number, float) or abs(number) < LARGEST else math.inf
+
+
+def _children(item: Any) -> list[Any] | None:
+    """Return what a plain value holds; None for one that is not plain."""
+    if isinstance(item, dict):
+        names = all(isinstance(name, str) for name in item)
+        return list(item.values()) if names else None
+    if isinstance(item, list):
+        return item
+    return [] if _is_plain(item) else None

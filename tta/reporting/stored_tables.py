@@ -1,0 +1,85 @@
+"""The tables of a run directory, checked against its summary."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tta.errors import UserError
+from tta.text import csv_cell, from_csv_cell, printable
+
+COUNTS = ("position", "size", "correct")
+
+
+def to_csv(frame: pd.DataFrame, **options: Any) -> str:
+    """Return a table as CSV in which no spreadsheet finds a formula."""
+    text = frame.select_dtypes(exclude=["number", "bool"]).map(csv_cell)
+    return frame.assign(**text).rename(columns=printable).to_csv(index=False, **options)
+
+
+def _read(file: Path) -> tuple[pd.DataFrame, str]:
+    text = file.read_bytes().decode("utf-8")
+    # A domain may be called "nan": only an empty cell is no figure.
+    frame = pd.read_csv(
+        io.StringIO(text), dtype={"domain": str}, keep_default_na=False, na_values=[""]
+    )
+    return frame.assign(domain=frame["domain"].map(from_csv_cell)), text
+
+
+def read_batches(file: Path, summary: dict[str, Any], cure: str) -> pd.DataFrame:
+    """Return the rows of ``batches.csv``.
+
+    Args:
+        file: to read.
+        summary: of the run, sound.
+        cure: what to do about a damaged one, for messages.
+
+    Raises:
+        UserError: the rows are not those that the summary tells of.
+        OSError, ValueError, LookupError, TypeError: the file is no such table.
+    """
+    frame, text = _read(file)
+    for name in COUNTS:
+        frame[name] = pd.to_numeric(frame[name]).astype(np.int64)
+    seen = int(frame["size"].sum())
+    if not text.endswith("\n") or seen < summary["samples"]:
+        raise UserError(
+            f"{str(file)!r} is cut short: {seen} of {summary['samples']} samples; {cure}"
+        )
+    starts = np.cumsum([0, *frame["size"][:-1]])
+    right = sum(row["accuracy"] * row["samples"] for row in summary["domains"])
+    sound = (
+        seen == summary["samples"]
+        and (frame["position"] == starts).all()
+        and frame["correct"].between(0, frame["size"]).all()
+        and abs(frame["correct"].sum() - right) < 0.5
+        and frame["severity"].notna().all()
+    )
+    if not sound:
+        raise UserError(f"{str(file)!r} does not fit its summary; {cure}")
+    return frame
+
+
+def check_domains(file: Path, summary: dict[str, Any], cure: str) -> None:
+    """Refuse a ``domains.csv`` that is not the table in the summary; a missing one is none.
+
+    Raises:
+        UserError: it differs, or cannot be read.
+    """
+    if not file.exists():
+        return
+    try:
+        frame, _ = _read(file)
+        rows = pd.DataFrame(summary["domains"])
+        same = [printable(name) for name in frame["domain"]] == rows["domain"].tolist() and all(
+            np.allclose(pd.to_numeric(frame[name]), rows[name].astype(float), rtol=1e-9)
+            for name in ("samples", "error", "accuracy")
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{str(file)!r} cannot be read ({error}); {cure}") from error
+    if not same:
+        raise UserError(f"{str(file)!r} does not fit its summary; {cure}")
