@@ -6,14 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from tta.files import written_aside
+from tta.sealed import DamagedError, SealedFile, write_sealed
 
 
 def cache_folder() -> Path:
@@ -69,16 +66,15 @@ class PreparationCache:
 
     def __init__(self, facts: dict[str, Any]) -> None:
         text = json.dumps(facts, sort_keys=True, default=str)
-        key = hashlib.sha256(text.encode()).hexdigest()
-        self.path = cache_folder() / "prepared" / f"{key}.pt"
+        self.key = hashlib.sha256(text.encode()).hexdigest()
+        self.path = cache_folder() / "prepared" / f"{self.key}.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """Return the entry; None where there is none, or a damaged one."""
-        if not self.path.is_file():
-            return None
+        """Return the entry; None where there is none, or one that is not as it was written."""
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            file = SealedFile(self.path)
+            return file.content("cpu") if file.facts.get("key") == self.key else None
+        except (OSError, DamagedError):
             return None
 
     def save(self, entry: dict[str, Any]) -> None:
@@ -86,5 +82,4 @@ class PreparationCache:
         # torch's writer turns a full disk into a RuntimeError
         with contextlib.suppress(OSError, RuntimeError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with written_aside(self.path, shared=True) as aside:
-                torch.save(entry, aside)
+            write_sealed(self.path, entry, {"key": self.key}, shared=True)

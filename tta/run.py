@@ -14,11 +14,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tta.cli import EXIT_INTERRUPTED, Parser, add_config_options, guarded, parse_settings
+from tta.cli import Parser, add_config_options, guarded, parse_settings
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
+from tta.stops import Stopped, listening
+
+if TYPE_CHECKING:
+    from tta.assembly import Experiment
 
 
 @guarded
@@ -27,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     show_list, show_params = options.pop("list"), options.pop("params")
     as_json, config_file = options.pop("json"), options.pop("config")
+    quiet = options.pop("quiet")
     if show_list:
         from tta.listing import listing
 
@@ -38,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(parameter_table(config.method))
         return 0
-    return _run(config, as_json)
+    return _run(config, as_json, quiet)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         "--params", action="store_true", help="show the hyper-parameters of --method"
     )
     shows.add_argument("--json", action="store_true", help="print the summary as JSON")
+    shows.add_argument(
+        "--quiet", action="store_true", help="print no progress and no notes, only results"
+    )
     parser.add_argument("--config", type=Path, help="YAML file of options; flags go over it")
     add_config_options(parser)
     return parser
@@ -65,30 +73,26 @@ def _config(options: dict[str, Any], file: Path | None) -> RunConfig:
     return RunConfig.from_mapping({**values, **options}, origin)
 
 
-def _run(config: RunConfig, as_json: bool) -> int:
-    from tta.assembly import build
-    from tta.experiment import run_experiment
-    from tta.notes import lines
-    from tta.reporting.tables import run_report
+def _run(config: RunConfig, as_json: bool, quiet: bool) -> int:
+    experiment = None
+    with listening() as stops:
+        try:
+            from tta.assembly import build
+            from tta.experiment import run_experiment
+            from tta.reporting.tables import run_report
 
-    try:
-        experiment = build(config)
-        for line in lines(experiment.understood):
-            print(line, file=sys.stderr)
-        summary = run_experiment(experiment, progress=not as_json and sys.stderr.isatty())
-    except KeyboardInterrupt:
-        print(
-            f"\ninterrupted; what was seen is recorded under {config.output}; "
-            "--resume goes on from the latest checkpoint, if there is one",
-            file=sys.stderr,
-        )
-        return EXIT_INTERRUPTED
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        raise UserError(
-            "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
-        ) from error
+            experiment = build(config)
+            _print_notes(experiment, quiet)
+            summary = run_experiment(experiment, progress=not quiet, stops=stops)
+        except KeyboardInterrupt as stop:
+            stops.end()
+            return _stopped(stop, experiment)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise UserError(
+                "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
+            ) from error
     print(json.dumps(summary, indent=2) if as_json else run_report(summary, config.metric))
     if summary.get("collapsed_at_batch") is not None and not as_json:
         print(
@@ -96,6 +100,32 @@ def _run(config: RunConfig, as_json: bool) -> int:
             "predicted, many were shown; see tta/reporting/collapse.py"
         )
     return 0
+
+
+def _print_notes(experiment: Experiment, quiet: bool) -> None:
+    """Print what was understood, and whether there is nothing to resume."""
+    from tta.notes import lines
+    from tta.reporting.run_directory import RunDirectory
+    from tta.reporting.unfinished import nothing_to_resume
+
+    notes = [] if quiet else lines(experiment.understood)
+    path = experiment.path()
+    if experiment.config.resume and not RunDirectory.is_started(path):
+        notes += nothing_to_resume(path, experiment.resolved())
+    for line in notes:
+        print(line, file=sys.stderr)
+
+
+def _stopped(stop: KeyboardInterrupt, experiment: Experiment | None) -> int:
+    """Say what was kept and how to go on, and return the exit status."""
+    stop = stop if isinstance(stop, Stopped) else Stopped()
+    text = f"stopped by {stop.name} before the stream began; nothing was to be saved"
+    if experiment is not None:  # else what follows may be half imported
+        from tta.reporting.unfinished import farewell
+
+        text = farewell(stop.name, experiment.path(), len(experiment.plan))
+    print(f"\n{text}", file=sys.stderr)
+    return stop.status
 
 
 def _out_of_memory(error: MemoryError | RuntimeError) -> bool:

@@ -19,15 +19,17 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from tta.cli import EXIT_INTERRUPTED, Parser, guarded
+from tta.cli import Parser, guarded
 from tta.cores import core_count
 from tta.errors import UserError
+from tta.stops import Stopped, listening
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell, read_grid
 
@@ -42,15 +44,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.workers = min(options.workers or core_count(), len(cells))
     if options.dry_run:
         return _dry_run(cells, options.workers)
-    outcomes = []
-    try:
-        for outcome in tqdm(_execute(cells, options), total=len(cells), unit="cell", disable=None):
+    outcomes: list[Outcome] = []
+    with listening() as stops:
+        try:
+            _collect(cells, options, outcomes)
+        except KeyboardInterrupt as stop:
+            stops.end()
+            stop = stop if isinstance(stop, Stopped) else Stopped()
+            line = f"stopped by {stop.name}; the same command goes on with what is missing"
+            print(line, file=sys.stderr)
+            return stop.status
+    return _conclude(outcomes, options.grid.with_suffix(".errors.txt"))
+
+
+def _collect(cells: Sequence[Cell], options: argparse.Namespace, outcomes: list[Outcome]) -> None:
+    """Run the cells, and show and keep every outcome as it comes."""
+    with contextlib.closing(_execute(cells, options)) as ended:
+        for outcome in tqdm(ended, total=len(cells), unit="cell", disable=None):
             tqdm.write(_line(outcome))
             outcomes.append(outcome)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return _conclude(outcomes, options.grid.with_suffix(".errors.txt"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,7 +102,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _execute(cells: Sequence[Cell], options: argparse.Namespace) -> Iterator[Outcome]:
+def _execute(cells: Sequence[Cell], options: argparse.Namespace) -> Generator[Outcome, None, None]:
     if options.executor == "local":
         from tta.sweeps.local import run_locally
 

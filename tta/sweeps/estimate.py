@@ -50,6 +50,7 @@ def estimates(cells: Iterable[Cell]) -> Iterator[Estimate]:
 def _estimate(cell: Cell, known: dict[str, tuple[float, float]]) -> Estimate:
     experiment = build(cell.config)
     if RunDirectory.is_done(experiment.path()) and not cell.config.force:
+        RunDirectory.read_finished(experiment.path())
         return Estimate(cell, 0.0, "done")
     key = str(dataclasses.replace(cell.config, seed=0))
     if key not in known:

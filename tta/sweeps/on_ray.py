@@ -126,7 +126,7 @@ def _gathered(cell: Cell, answer: tuple[Finished | str, dict[str, bytes]]) -> Fi
     finished, files = answer
     output = Path(cell.config.output)
     if isinstance(finished, str):
-        summary = RunDirectory.read_summary(output / finished)
+        summary = RunDirectory.read_finished(output / finished)
         collapsed = summary.get("collapsed_at_batch") is not None
         return Finished(finished, True, summary["mean_error"], collapsed)
     if files:
