@@ -63,7 +63,7 @@ def run_experiment(
         saved = _saved(experiment, directory) if config.resume else None
         if saved is None:
             _start_over(directory, config)
-        directory.write_config(experiment.resolved())
+            directory.write_config(experiment.resolved())
         summary = execute(experiment, directory, progress, saved, stops)
     return {**summary, "path": str(path), "reused": False}
 
@@ -137,6 +137,7 @@ def _stream(
         with taking_over(directory):
             experiment.method.load_state_dict(saved.method)
         directory.cut_back()
+        directory.write_config(experiment.resolved())
     batches = experiment.stream.batches(saved.position if saved else 0)
     recorder.restart_clock()
     finished = False

@@ -44,6 +44,7 @@ class Bar:
         )
 
     def go_on_from(self, seen: int) -> None:
+        self._bar.leave = False
         self._bar.close()
         self._bar = self._drawn(seen)
 
