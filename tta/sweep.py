@@ -1,6 +1,7 @@
 """Run a grid of methods, data sets, scenarios, backbones, seeds and parameters.
 
-Cells that are finished are not run again; one that fails does not stop the others.
+Cells that are finished are not run again; one that fails does not stop the others. A grid with a
+cell that cannot run, such as an unknown method, is refused before anything is run.
 
 Example of a grid file:
   num_samples: 200                 # options of every run, as in --config
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tta.cli import Parser, guarded
+from tta.cli import EXIT_BAD_INPUT, Parser, guarded
 from tta.cores import core_count
 from tta.errors import UserError
 from tta.stops import Stopped, listening
@@ -144,19 +145,22 @@ def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:
 
 
 def _dry_run(cells: Sequence[Cell], workers: int) -> int:
+    """List the cells; return 2 where one is refused, 1 where one fails otherwise, else 0."""
     from tta.sweeps.estimate import estimates
 
-    total = 0.0
+    total, status = 0.0, 0
     for estimate in tqdm(estimates(cells), total=len(cells), unit="cell", disable=None):
         seconds = estimate.seconds
         total += seconds or 0.0
+        if seconds is None:
+            status = max(status, EXIT_BAD_INPUT if estimate.refused else EXIT_FAILED_CELLS)
         shown = "" if not seconds else f", about {seconds:.0f} s"
         tqdm.write(f"{estimate.cell.name}: {estimate.status}{shown}")
     print(
         f"{len(cells)} cells, about {total:.0f} s of work, {total / workers:.0f} s on {workers} "
         "local workers if each were as fast as this process"
     )
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import queue
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
     CancelledError,
     Future,
@@ -18,13 +18,17 @@ from concurrent.futures import (
     as_completed,
 )
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import TypeVar
 
 from tta.config import RunConfig
 from tta.cores import core_count
 from tta.orphans import GRACE, end_with_parent, is_orphan
 from tta.stops import Stopped
-from tta.sweeps.cells import Finished, Outcome, one_line, run_cell
-from tta.sweeps.grid import Cell
+from tta.sweeps.cells import Finished, Outcome, fault_of, one_line, run_cell
+from tta.sweeps.grid import Cell, distinct, refuse_impossible
+
+Result = TypeVar("Result")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -38,6 +42,9 @@ def run_locally(cells: Sequence[Cell], workers: int) -> Iterator[Outcome]:
     Args:
         cells: what to run.
         workers: processes; the cores are divided among them.
+
+    Raises:
+        UserError: a cell cannot run; none was run.
     """
     threads = max(1, core_count() // workers)
     everyone = [_Worker(threads) for _ in range(workers)]
@@ -47,7 +54,9 @@ def run_locally(cells: Sequence[Cell], workers: int) -> Iterator[Outcome]:
     pool = ThreadPoolExecutor(workers)
     is_complete = False
     try:
-        futures = [pool.submit(_run, idle, cell) for cell in cells]
+        kinds = distinct(cells)
+        refuse_impossible(kinds, list(pool.map(partial(_lent, idle, _Worker.check), kinds)))
+        futures = [pool.submit(_lent, idle, _Worker.run, cell) for cell in cells]
         for future in as_completed(futures):
             yield future.result()
         is_complete = True
@@ -73,10 +82,13 @@ def _stop(everyone: Sequence[_Worker], pool: ThreadPoolExecutor) -> None:
                 worker.send(signal.SIGKILL)
 
 
-def _run(idle: queue.SimpleQueue[_Worker], cell: Cell) -> Outcome:
+def _lent(
+    idle: queue.SimpleQueue[_Worker], act: Callable[[_Worker, Cell], Result], cell: Cell
+) -> Result:
+    """Return what one of the idle workers makes of a cell."""
     worker = idle.get()
     try:
-        return worker.run(cell)
+        return act(worker, cell)
     finally:
         idle.put(worker)
 
@@ -93,24 +105,34 @@ class _Worker:
     def _new(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (self.threads,))
 
+    def check(self, cell: Cell) -> str:
+        """Return why the cell cannot run; empty where that is not known."""
+        end = self._end_of(fault_of, cell)
+        return end if isinstance(end, str) else ""
+
     def run(self, cell: Cell) -> Outcome:
+        """Run the cell."""
+        return self._outcome(cell, self._end_of(_run_cell, cell))
+
+    def _end_of(self, act: Callable[[RunConfig], Result], cell: Cell) -> Result | BaseException:
+        """Return what the process returns or raises."""
         try:
             try:
-                future = self._submit(cell)
+                future = self._submit(act, cell)
             except BrokenProcessPool:  # killed between two cells
                 self._process, self._pid = self._new(), None
-                future = self._submit(cell)
+                future = self._submit(act, cell)
             error = future.exception()
-        except (CancelledError, BrokenProcessPool, RuntimeError) as ended:
+        except (CancelledError, RuntimeError) as ended:  # the latter where none are taken any more
             if not self._is_stopped:
                 raise
-            error = ended
-        return self._outcome(cell, future.result() if error is None else error)
+            return ended
+        return future.result() if error is None else error
 
-    def _submit(self, cell: Cell) -> Future[Finished]:
+    def _submit(self, act: Callable[[RunConfig], Result], cell: Cell) -> Future[Result]:
         if self._pid is None:
             self._pid = self._process.submit(os.getpid)
-        return self._process.submit(_run_cell, cell.config)
+        return self._process.submit(act, cell.config)
 
     def _outcome(self, cell: Cell, end: Finished | BaseException) -> Outcome:
         if isinstance(end, Finished):
