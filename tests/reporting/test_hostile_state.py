@@ -13,6 +13,7 @@ from tta.config import RunConfig
 from tta.errors import UserError
 from tta.experiment import run
 from tta.methods.tent import Tent
+from tta.reporting.run_directory import RunDirectory
 from tta.reporting.state_file import position_of
 from tta.sealed import SealedFile, write_sealed
 
@@ -271,3 +272,11 @@ def test_a_mark_without_digests_is_not_trusted(mark, finished):
     (finished / "done").write_text(mark)
     with pytest.raises(UserError, match="done' holds no digests.*--force"):
         run(config(output_of(finished)))
+
+
+def test_chosen_files_can_be_looked_at(finished, killed):
+    empty(finished / "samples.npz")
+    assert "samples.npz' is not as its run left it" in RunDirectory.damage(finished)
+    assert "samples.npz" in RunDirectory.damage(finished, ("samples.npz",))
+    assert RunDirectory.damage(finished, ("summary.json", "batches.csv")) == ""
+    assert RunDirectory.damage(killed) == ""

@@ -108,9 +108,14 @@ class RunDirectory:
         return cls.is_done(path) or (path / cls.STATE[0]).is_file()
 
     @classmethod
-    def damage(cls, path: Path) -> str:
-        """Return which file of a finished run is not as the run left it; empty where all are."""
-        return find_damage(path, (cls.CONFIG, *cls.WHOLE, *cls.GROWING))
+    def damage(cls, path: Path, names: tuple[str, ...] | None = None) -> str:
+        """Return which file of a finished run is not as the run left it; empty where all are.
+
+        Args:
+            path: the run directory; one that is not finished has no such damage.
+            names: files to look at; None for all.
+        """
+        return find_damage(path, names or (cls.CONFIG, *cls.WHOLE, *cls.GROWING))
 
     @classmethod
     def read_finished(cls, path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,8 @@ def _differences(path: Path, config: Mapping[str, Any]) -> Iterator[str]:
     there, here = _flat(other), _flat(config)
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
-            yield f"{name} {there.get(name)}, here {here.get(name)}"
+            values = (textwrap.shorten(str(part.get(name)), 60) for part in (there, here))
+            yield f"{name} {', here '.join(values)}"
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
