@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tta import stops as module
-from tta.stops import Stopped, Stops, listening
+from tta.stops import Stopped, Stops, leave, listening
 
 
 @pytest.fixture
@@ -118,3 +118,17 @@ def test_a_worker_can_send_it_to_its_parent():
     assert (stopped.name, stopped.status) == ("SIGTERM", 143)
     assert isinstance(stopped, KeyboardInterrupt)
     assert Stops().wanted is None
+
+
+@pytest.mark.parametrize(("status", "stays"), [(0, True), (2, True), (130, False), (143, False)])
+def test_once_stopped_nothing_breaks_the_end_of_the_program(status, stays):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit) as caught:
+            leave(status)
+        assert caught.value.code == status
+        after = {number: signal.getsignal(number) for number in before}
+        assert after == (before if stays else dict.fromkeys(before, signal.SIG_IGN))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tta.cli import Parser, add_config_options, guarded, parse_settings
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
-from tta.stops import Stopped, listening
+from tta.stops import Stopped, leave, listening
 
 if TYPE_CHECKING:
     from tta.assembly import Experiment
@@ -138,4 +138,4 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 BOUNCE = 0.5
@@ -149,3 +150,11 @@ def listening(say: bool = True) -> Iterator[Stops]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave(status: int) -> NoReturn:
+    """End the program with an exit status; once it was stopped, no signal breaks its end."""
+    if status in {128 + number for number in NAMES}:
+        for number in NAMES:
+            signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(status)

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from tta.cli import EXIT_BAD_INPUT, Parser, guarded
 from tta.cores import core_count
 from tta.errors import UserError
-from tta.stops import Stopped, listening
+from tta.stops import Stopped, leave, listening
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell, read_grid
 
@@ -164,4 +164,4 @@ def _dry_run(cells: Sequence[Cell], workers: int) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())
