@@ -75,7 +75,10 @@ def trial(method: str, kills: int, moments: random.Random, folder: Path) -> int:
         midway += any(output.rglob("state.pt"))
         resumed = start(method, output)
         resumed.join()
-        different += resumed.exitcode != 0 or records(output) != expected
+        fault = fault_of(resumed, records(output), expected)
+        if fault:
+            print(f"{method}, kill {kill} by {SIGNALS[kill % len(SIGNALS)].name}: {fault}")
+        different += bool(fault)
     print(
         f"{method}: {kills} kills of a run of {seconds:.1f} s, {midway} of them with a "
         f"checkpoint to go on from; {kills - different} resumed to identical bytes",
@@ -124,8 +127,18 @@ def _run(config: RunConfig) -> None:
         run(config)
 
 
+def fault_of(resumed: BaseProcess, left: list[bytes], expected: list[bytes]) -> str:
+    """Return how a resumed run differs from one that nobody killed; empty where it does not."""
+    if resumed.exitcode != 0:
+        return f"the resumed run ended with {resumed.exitcode}"
+    unlike = [
+        name for name, *pair in zip(RECORDS, left, expected, strict=True) if pair[0] != pair[1]
+    ]
+    return f"unlike: {', '.join(unlike)}" if unlike else ""
+
+
 def records(output: Path) -> list[bytes]:
-    """Return the contents of the files that must be equal."""
+    """Return the contents of the files that must be equal, in the order of their names."""
     return [file.read_bytes() for name in RECORDS for file in output.rglob(name)]
 
 
