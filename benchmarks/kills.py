@@ -131,8 +131,10 @@ def fault_of(resumed: BaseProcess, left: list[bytes], expected: list[bytes]) -> 
     """Return how a resumed run differs from one that nobody killed; empty where it does not."""
     if resumed.exitcode != 0:
         return f"the resumed run ended with {resumed.exitcode}"
+    if len(left) != len(expected):
+        return f"it left {len(left)} records, not {len(expected)}"
     unlike = [
-        name for name, *pair in zip(RECORDS, left, expected, strict=True) if pair[0] != pair[1]
+        name for name, one, other in zip(RECORDS, left, expected, strict=True) if one != other
     ]
     return f"unlike: {', '.join(unlike)}" if unlike else ""
 

@@ -14,6 +14,7 @@ from tta.config import RunConfig
 from tta.errors import UserError
 
 EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
 
 
 def guarded(command: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
