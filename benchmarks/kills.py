@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/kills.py
 
-Every run is a process of its own on digits-c that SIGKILL ends, with a checkpoint after every
-batch. Status 1 where a resumed run differs from one that nobody killed.
+Every run is a process of its own on digits-c, with a checkpoint after every batch, that SIGKILL or
+SIGTERM ends in turn. Status 1 where a resumed run differs from one that nobody killed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import signal
 import tempfile
 import time
 from multiprocessing.process import BaseProcess
@@ -23,10 +24,21 @@ import torch
 from tta.config import RunConfig
 from tta.experiment import run
 from tta.methods import METHODS
+from tta.stops import Stopped
 
-WANTED = ("rmt", "rotta", "cotta", "cema")
+WANTED = (
+    *("rmt", "rotta", "cotta", "cema", "tent", "eata", "note", "adacontrast", "petta", "roid"),
+    *("cmf", "sar", "asr", "spa", "santa", "deyo", "t3a", "lame", "bn_ema"),
+)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 RECORDS = ("batches.csv", "domains.csv", "samples.npz")
-SETTINGS = {"rmt": {"warm_up_samples": 256}}
+SETTINGS = {
+    "rmt": {"warm_up_samples": 256},
+    "eata": {"fisher_samples": 128},
+    "note": {"convert_batch_norm": True},
+    "adacontrast": {"queue_size": 64},
+    "t3a": {"support_size": 5},
+}
 PROCESSES = multiprocessing.get_context("fork")  # packages are imported once, here
 
 
@@ -59,11 +71,14 @@ def trial(method: str, kills: int, moments: random.Random, folder: Path) -> int:
     different = midway = 0
     for kill in range(kills):
         output = folder / str(kill)
-        killed_once(method, output, seconds, moments)
+        killed_once(method, output, seconds, moments, SIGNALS[kill % len(SIGNALS)])
         midway += any(output.rglob("state.pt"))
         resumed = start(method, output)
         resumed.join()
-        different += resumed.exitcode != 0 or records(output) != expected
+        fault = fault_of(resumed, records(output), expected)
+        if fault:
+            print(f"{method}, kill {kill} by {SIGNALS[kill % len(SIGNALS)].name}: {fault}")
+        different += bool(fault)
     print(
         f"{method}: {kills} kills of a run of {seconds:.1f} s, {midway} of them with a "
         f"checkpoint to go on from; {kills - different} resumed to identical bytes",
@@ -72,12 +87,15 @@ def trial(method: str, kills: int, moments: random.Random, folder: Path) -> int:
     return different
 
 
-def killed_once(method: str, output: Path, seconds: float, moments: random.Random) -> None:
+def killed_once(
+    method: str, output: Path, seconds: float, moments: random.Random, number: int
+) -> None:
     """Start a run and kill it; where it was faster, start another with a new moment."""
     while True:
         process = start(method, output)
         process.join(moments.uniform(0, seconds))
-        process.kill()
+        if process.is_alive():
+            os.kill(process.pid, number)
         process.join()
         if not any(output.rglob("done")):
             return
@@ -104,12 +122,25 @@ def start(method: str, output: Path) -> BaseProcess:
 
 
 def _run(config: RunConfig) -> None:
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+    quietly = contextlib.redirect_stderr
+    with open(os.devnull, "w") as nowhere, quietly(nowhere), contextlib.suppress(Stopped):
         run(config)
 
 
+def fault_of(resumed: BaseProcess, left: list[bytes], expected: list[bytes]) -> str:
+    """Return how a resumed run differs from one that nobody killed; empty where it does not."""
+    if resumed.exitcode != 0:
+        return f"the resumed run ended with {resumed.exitcode}"
+    if len(left) != len(expected):
+        return f"it left {len(left)} records, not {len(expected)}"
+    unlike = [
+        name for name, one, other in zip(RECORDS, left, expected, strict=True) if one != other
+    ]
+    return f"unlike: {', '.join(unlike)}" if unlike else ""
+
+
 def records(output: Path) -> list[bytes]:
-    """Return the contents of the files that must be equal."""
+    """Return the contents of the files that must be equal, in the order of their names."""
     return [file.read_bytes() for name in RECORDS for file in output.rglob(name)]
 
 

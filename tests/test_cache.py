@@ -1,8 +1,10 @@
 """What is kept is taken again only when nothing it depends on has changed."""
 
+import numpy as np
 import pytest
+import torch
 
-from tta.cache import cache_folder
+from tta.cache import PreparationCache, cache_folder
 from tta.config import RunConfig
 from tta.experiment import build, preparation_cache, run
 
@@ -53,6 +55,38 @@ def test_damaged_entries_are_made_again(folder):
     entry.write_bytes(entry.read_bytes()[:1000])
     assert run(config(folder))["domains"] == first["domains"]
     assert entry.stat().st_size > 1000
+
+
+def test_an_entry_that_was_altered_anywhere_is_made_again(folder):
+    first = run(config(folder))
+    (entry,) = cache_folder().rglob("*.pt")
+    good = entry.read_bytes()
+    preparation = preparation_cache(build(config(folder)))
+    for place in np.linspace(0, len(good) - 1, 60).astype(int):
+        entry.write_bytes(good[:place] + bytes([good[place] ^ 4]) + good[place + 1 :])
+        assert preparation.load() is None
+    for content in (b"", good + good, good[1:], good[: good.rfind(b"\n")], b"[" * 9000):
+        entry.write_bytes(content)
+        assert preparation.load() is None
+    assert run(config(folder))["domains"] == first["domains"]
+    assert preparation.load() is not None
+
+
+def test_an_entry_under_the_name_of_another_is_not_taken(folder):
+    one, other = PreparationCache({"a": 1}), PreparationCache({"a": 2})
+    one.save({"b": torch.zeros(2)})
+    other.path.write_bytes(one.path.read_bytes())
+    assert one.load().keys() == {"b"}
+    assert other.load() is None
+
+
+def test_an_entry_made_with_more_threads_is_another(folder):
+    path, threads = preparation_cache(build(config(folder))).path, torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert preparation_cache(build(config(folder))).path != path
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_methods_without_preparation_keep_nothing(folder):

@@ -160,8 +160,13 @@ class Experiment:
         return run_path(self.config.output, parts, self.fingerprint())
 
 
-def build(config: RunConfig) -> Experiment:
+def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     """Make every part of a run and check that they fit, before anything is written.
+
+    Args:
+        config: of the run.
+        calibrated: lay out a stream that depends on the model; else the parts can be checked, but
+            not run.
 
     Raises:
         UserError: bad input of any kind.
@@ -175,7 +180,7 @@ def build(config: RunConfig) -> Experiment:
     config, precision_reason = _with_precision(config, stream, backbone)
     source, cloud = _source_and_cloud(config, method_class.needs(params), stream, backbone)
     check_needs(method_class, params, backbone, source is not None, cloud)
-    if isinstance(dataset, ContinuallyChanging):
+    if calibrated and isinstance(dataset, ContinuallyChanging):
         calibrate(dataset, backbone, stream.device, cache=not config.no_cache)
     return Experiment(
         config=config,

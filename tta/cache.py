@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from tta.files import written_aside
-from tta.pickles import DAMAGE, load_pickle, pickles_are_safe
+from tta.pickles import pickles_are_safe
+from tta.sealed import DamagedError, SealedFile, write_sealed
 
 
 def cache_folder() -> Path:
@@ -57,19 +55,20 @@ class PreparationCache:
 
     def __init__(self, facts: dict[str, Any]) -> None:
         text = json.dumps(facts, sort_keys=True, default=str)
-        key = hashlib.sha256(text.encode()).hexdigest()
-        self.path = cache_folder() / "prepared" / f"{key}.pt"
+        self.key = hashlib.sha256(text.encode()).hexdigest()
+        self.path = cache_folder() / "prepared" / f"{self.key}.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """Return the entry; None where there is none, or a damaged one.
+        """Return the entry; None where there is none, or one that is not as it was written.
 
         A torch whose unpickler can be misled computes it again: the folder may be shared.
         """
-        if not pickles_are_safe() or not self.path.is_file():
+        if not pickles_are_safe():
             return None
         try:
-            return load_pickle(self.path, map_location="cpu")
-        except DAMAGE:
+            file = SealedFile(self.path)
+            return file.content("cpu") if file.facts.get("key") == self.key else None
+        except (OSError, DamagedError):
             return None
 
     def save(self, entry: dict[str, Any]) -> None:
@@ -77,5 +76,4 @@ class PreparationCache:
         # torch's writer turns a full disk into a RuntimeError
         with contextlib.suppress(OSError, RuntimeError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with written_aside(self.path, shared=True) as aside:
-                torch.save(entry, aside)
+            write_sealed(self.path, entry, {"key": self.key}, shared=True)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import PIL
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from tta.arithmetic import arithmetic
 from tta.backbones.backbone import Backbone
 from tta.cache import PreparationCache
 from tta.code_digest import code_digest
 from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.ccc_path import GRID, STEPS_PER_SEVERITY, Step
 from tta.datasets.images import to_unit_range
-from tta.precision import arithmetic
 
 SEVERITIES = tuple(range(6))
 """Where accuracy is measured; between them it is interpolated bilinearly."""
@@ -72,7 +71,7 @@ class PairAccuracy:
             "seed": self.dataset.options.seed,
             "weights": self.backbone.weights_sha256,
             "preprocessing": [self.dataset.image_size, *self.backbone.preprocessing],
-            "arithmetic": [*arithmetic(self.device), PIL.__version__],
+            "arithmetic": arithmetic(self.device),
             "code": code_digest(),
         }
 

@@ -9,21 +9,23 @@ from typing import Any
 
 import pandas as pd
 
+from tta.arithmetic import arithmetic
 from tta.assembly import Experiment, build
-from tta.cache import KnownPreparation, Preparation, PreparationCache
+from tta.cache import KnownPreparation, PreparationCache
 from tta.config import RunConfig
 from tta.errors import UserError
 from tta.evaluation import evaluate
 from tta.parts import batch_size_of
-from tta.precision import arithmetic
 from tta.recording import make_checkpoints, make_recorder
-from tta.reporting.checkpoint import Checkpoints, SavedRun, load_run
+from tta.reporting.checkpoint import Checkpoints
 from tta.reporting.finite import make_guard, nonfinite_facts
 from tta.reporting.memory import PeakMemory
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
+from tta.reporting.saved_run import SavedRun, load_run, taking_over
 from tta.reporting.stored_tables import to_csv
 from tta.reporting.summary import environment, figures
+from tta.stops import Stops, listening
 
 
 def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
@@ -34,30 +36,47 @@ def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
 
     Raises:
         UserError: bad input of any kind; an unfinished run with a checkpoint and neither option;
-            another process that writes the same run.
-        KeyboardInterrupt: interrupted by the user; a valid partial record has been written.
+            another process that writes the same run; a finished record that was altered.
+        KeyboardInterrupt: interrupted by the user; a valid partial record has been written. It is
+            a :class:`~tta.stops.Stopped`, for SIGTERM too, where the main thread runs this and
+            the program has no handler of its own: the batch is finished and a checkpoint saved.
     """
-    return run_experiment(build(config), progress)
+    with listening(say=progress) as stops:
+        return run_experiment(build(config), progress, stops)
 
 
-def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, Any]:
-    """Do what :func:`run` does, with parts that are at hand; they can be run once."""
+def run_experiment(
+    experiment: Experiment, progress: bool = False, stops: Stops | None = None
+) -> dict[str, Any]:
+    """Do what :func:`run` does, with parts that are at hand; they can be run once.
+
+    Args:
+        experiment: the parts.
+        progress: show it on standard error.
+        stops: what is told of signals; None leaves them alone.
+    """
+    stops = stops or Stops()
     config, path = experiment.config, experiment.path()
     if RunDirectory.is_done(path) and not config.force:
         return _finished(path)
     with RunDirectory(path) as directory:
         if RunDirectory.is_done(path) and not config.force:  # by another process, meanwhile
             return _finished(path)
-        saved = load_run(directory, experiment.prepares) if config.resume else None
+        saved = _saved(experiment, directory) if config.resume else None
         if saved is None:
             _start_over(directory, config)
-        directory.write_config(experiment.resolved())
-        summary = execute(experiment, directory, progress, saved)
+            directory.write_config(experiment.resolved())
+        summary = execute(experiment, directory, progress, saved, stops)
     return {**summary, "path": str(path), "reused": False}
 
 
 def _finished(path: Path) -> dict[str, Any]:
-    return {**RunDirectory.read_summary(path), "path": str(path), "reused": True}
+    return {**RunDirectory.read_finished(path), "path": str(path), "reused": True}
+
+
+def _saved(experiment: Experiment, directory: RunDirectory) -> SavedRun | None:
+    starts = {start for start, _ in experiment.stream.bounds}
+    return load_run(directory, experiment.prepares, starts, arithmetic(experiment.device))
 
 
 def _start_over(directory: RunDirectory, config: RunConfig) -> None:
@@ -73,7 +92,8 @@ def execute(
     experiment: Experiment,
     directory: RunDirectory,
     progress: bool,
-    saved: SavedRun | None = None,
+    saved: SavedRun | None,
+    stops: Stops,
 ) -> dict[str, Any]:
     """Prepare the method, stream the data through it, and write the records.
 
@@ -82,21 +102,49 @@ def execute(
         directory: where records go.
         progress: show a progress bar.
         saved: the checkpoint to go on from.
+        stops: what is told of signals; before the stream they end the run at once.
     """
     experiment.stream.warm_up()
     memory = PeakMemory(experiment.device)
     started = time.perf_counter()
-    experiment.method.start(experiment.source, _preparation(experiment, saved))
+    _start(experiment, directory, saved)
     prepare_seconds = time.perf_counter() - started
+    with stops.held():
+        summary = _stream(experiment, directory, progress, saved, stops, memory, prepare_seconds)
+    stops.obey()
+    return summary
+
+
+def _start(experiment: Experiment, directory: RunDirectory, saved: SavedRun | None) -> None:
+    if saved is None or saved.preparation is None:
+        experiment.method.start(experiment.source, preparation_cache(experiment))
+        return
+    with taking_over(directory):
+        experiment.method.start(experiment.source, KnownPreparation(saved.preparation))
+
+
+def _stream(
+    experiment: Experiment,
+    directory: RunDirectory,
+    progress: bool,
+    saved: SavedRun | None,
+    stops: Stops,
+    memory: PeakMemory,
+    prepare_seconds: float,
+) -> dict[str, Any]:
+    """Stream the data through the prepared method, and write the records."""
     recorder = make_recorder(experiment, directory, progress, saved, memory)
-    checkpoints = make_checkpoints(experiment, recorder, directory, saved, memory)
+    checkpoints = make_checkpoints(experiment, recorder, directory, saved, memory, stops)
     if saved is not None:
-        experiment.method.load_state_dict(saved.method)
-        directory.cut_back(saved.sizes)
+        with taking_over(directory):
+            experiment.method.load_state_dict(saved.method)
+        directory.cut_back()
+        directory.write_config(experiment.resolved())
     recorder.restart_clock()
     finished = False
     try:
-        came_to_end = _stream(experiment, recorder, checkpoints, saved)
+        with stops.streaming():
+            came_to_end = _pass(experiment, recorder, checkpoints, saved)
         recorder.flush()
         recorder.judge()
         finished = came_to_end
@@ -115,7 +163,7 @@ def execute(
     return summary
 
 
-def _stream(
+def _pass(
     experiment: Experiment, recorder: Recorder, checkpoints: Checkpoints, saved: SavedRun | None
 ) -> bool:
     """Stream what is left, and return whether that was all of it."""
@@ -125,12 +173,6 @@ def _stream(
     batches = experiment.stream.batches(saved.position if saved else 0)
     guard = make_guard(policy, method.outputs, method.reset)
     return evaluate(method, batches, checkpoints, guard)
-
-
-def _preparation(experiment: Experiment, saved: SavedRun | None) -> Preparation | None:
-    if saved is not None and saved.preparation is not None:
-        return KnownPreparation(saved.preparation)
-    return preparation_cache(experiment)
 
 
 def preparation_cache(experiment: Experiment) -> PreparationCache | None:
@@ -148,7 +190,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "arithmetic": [
             experiment.config.precision,
             str(source.memory_format),
-            *arithmetic(experiment.device),
+            arithmetic(experiment.device),
         ],
         "code": experiment.code,
     }

@@ -21,14 +21,14 @@ class FolderLock:
 
     Raises:
         UserError: another process holds the lock, and ``wait`` is not set.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or ``lock`` is a link to some other file.
     """
 
     def __init__(self, folder: Path, wait: bool = False) -> None:
         self.path = folder / "lock"
         kind = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         while True:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             try:
                 fcntl.flock(self._file, kind)
             except BlockingIOError as error:
@@ -48,7 +48,7 @@ class FolderLock:
         The holder before may have removed it between our opening and our locking it.
         """
         try:
-            return os.path.samestat(os.fstat(self._file), self.path.stat())
+            return os.path.samestat(os.fstat(self._file), self.path.lstat())
         except FileNotFoundError:
             return False
 

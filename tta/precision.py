@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from statistics import median
-from typing import Any
 
 import torch
 
@@ -16,12 +14,6 @@ PROBE_SECONDS = 1.0
 PROBE_IMAGES = 8
 WORTH_IT = 0.8
 """Share of float32's time below which fewer digits are worth it."""
-
-
-def arithmetic(device: torch.device) -> list[Any]:
-    """Return what sums on this machine are rounded by: what is kept must not outlive it."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return [device.type, name, torch.get_num_threads(), torch.__version__]
 
 
 def choose_precision(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from tta.arithmetic import arithmetic
 from tta.assembly import Experiment
-from tta.reporting.checkpoint import Checkpoints, SavedRun, saved_bytes
+from tta.reporting.checkpoint import Checkpoints, saved_bytes
 from tta.reporting.collapse import CollapseWatch
 from tta.reporting.memory import PeakMemory
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
+from tta.reporting.saved_run import SavedRun, taking_over
 from tta.reporting.trackers import open_tracker
+from tta.stops import Stops
 
 
 def make_recorder(
@@ -40,7 +43,8 @@ def make_recorder(
         ),
     )
     if saved is not None:
-        recorder.load_state_dict(saved.recorder)
+        with taking_over(directory):
+            recorder.load_state_dict(saved.recorder)
     return recorder
 
 
@@ -83,6 +87,7 @@ def make_checkpoints(
     directory: RunDirectory,
     saved: SavedRun | None,
     memory: PeakMemory,
+    stops: Stops,
 ) -> Checkpoints:
     """Return what saves a run whose method is prepared."""
     preparation = experiment.adapting_method.preparation()
@@ -97,4 +102,6 @@ def make_checkpoints(
         first_bytes=saved_bytes(preparation),
         resumed_at=[*saved.resumed_at, saved.position] if saved else [],
         apart=memory.paused,
+        made_with=arithmetic(experiment.device),
+        stops=stops,
     )

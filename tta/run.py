@@ -17,10 +17,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tta.cli import (
-    EXIT_INTERRUPTED,
     EXIT_NOT_FINITE,
     Parser,
     add_config_options,
@@ -30,7 +29,11 @@ from tta.cli import (
 )
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
+from tta.stops import Stopped, leave, listening
 from tta.text import printable
+
+if TYPE_CHECKING:
+    from tta.assembly import Experiment
 
 
 @guarded
@@ -39,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     show_list, show_params = options.pop("list"), options.pop("params")
     as_json, config_file = options.pop("json"), options.pop("config")
+    quiet = options.pop("quiet")
     if show_list:
         from tta.listing import listing
 
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(parameter_table(config.method))
         return 0
-    return _run(config, as_json)
+    return _run(config, as_json, quiet)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         "--params", action="store_true", help="show the hyper-parameters of --method"
     )
     shows.add_argument("--json", action="store_true", help="print the summary as JSON")
+    shows.add_argument(
+        "--quiet", action="store_true", help="print no progress and no notes, only results"
+    )
     parser.add_argument("--config", type=given_path, help="YAML file of options; flags go over it")
     add_config_options(parser)
     return parser
@@ -77,29 +84,25 @@ def _config(options: dict[str, Any], file: Path | None) -> RunConfig:
     return RunConfig.from_mapping({**values, **options}, origin)
 
 
-def _run(config: RunConfig, as_json: bool) -> int:
-    from tta.assembly import build
-    from tta.experiment import run_experiment
-    from tta.notes import lines
+def _run(config: RunConfig, as_json: bool, quiet: bool) -> int:
+    experiment = None
+    with listening() as stops:
+        try:
+            from tta.assembly import build
+            from tta.experiment import run_experiment
 
-    try:
-        experiment = build(config)
-        for line in lines(experiment.understood):
-            print(line, file=sys.stderr)
-        summary = run_experiment(experiment, progress=not as_json and sys.stderr.isatty())
-    except KeyboardInterrupt:
-        print(
-            f"\ninterrupted; what was seen is recorded under {config.output}; "
-            "--resume goes on from the latest checkpoint, if there is one",
-            file=sys.stderr,
-        )
-        return EXIT_INTERRUPTED
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        raise UserError(
-            "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
-        ) from error
+            experiment = build(config)
+            _print_notes(experiment, quiet)
+            summary = run_experiment(experiment, progress=not quiet, stops=stops)
+        except KeyboardInterrupt as stop:
+            stops.end()
+            return _stopped(stop, experiment)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            raise UserError(
+                "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
+            ) from error
     return _show(summary, config.metric, as_json)
 
 
@@ -119,6 +122,32 @@ def _show(summary: dict[str, Any], metric: str, as_json: bool) -> int:
     return 0 if summary.get("nonfinite_at_batch") is None else EXIT_NOT_FINITE
 
 
+def _print_notes(experiment: Experiment, quiet: bool) -> None:
+    """Print what was understood, and whether there is nothing to resume."""
+    from tta.notes import lines
+    from tta.reporting.run_directory import RunDirectory
+    from tta.reporting.unfinished import nothing_to_resume
+
+    notes = [] if quiet else lines(experiment.understood)
+    path = experiment.path()
+    if experiment.config.resume and not RunDirectory.is_started(path):
+        notes += nothing_to_resume(path, experiment.resolved())
+    for line in notes:
+        print(line, file=sys.stderr)
+
+
+def _stopped(stop: KeyboardInterrupt, experiment: Experiment | None) -> int:
+    """Say what was kept and how to go on, and return the exit status."""
+    stop = stop if isinstance(stop, Stopped) else Stopped()
+    text = f"stopped by {stop.name} before the stream began; nothing was to be saved"
+    if experiment is not None:  # else what follows may be half imported
+        from tta.reporting.unfinished import farewell
+
+        text = farewell(stop.name, experiment.path(), len(experiment.plan))
+    print(f"\n{text}", file=sys.stderr)
+    return stop.status
+
+
 def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
     import torch
 
@@ -129,4 +158,4 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())

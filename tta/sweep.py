@@ -1,6 +1,7 @@
 """Run a grid of methods, data sets, scenarios, backbones, seeds and parameters.
 
-Cells that are finished are not run again; one that fails does not stop the others.
+Cells that are finished are not run again; one that fails does not stop the others. A grid with a
+cell that cannot run, such as an unknown method, is refused before anything is run.
 
 Example of a grid file:
   num_samples: 200                 # options of every run, as in --config
@@ -19,15 +20,17 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from tta.cli import EXIT_INTERRUPTED, Parser, given_path, guarded
+from tta.cli import EXIT_BAD_INPUT, Parser, given_path, guarded
 from tta.cores import core_count
 from tta.errors import UserError
+from tta.stops import Stopped, leave, listening
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell, read_grid
 from tta.text import printable
@@ -43,15 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.workers = min(options.workers or core_count(), len(cells))
     if options.dry_run:
         return _dry_run(cells, options.workers)
-    outcomes = []
-    try:
-        for outcome in tqdm(_execute(cells, options), total=len(cells), unit="cell", disable=None):
+    outcomes: list[Outcome] = []
+    with listening() as stops:
+        try:
+            _collect(cells, options, outcomes)
+        except KeyboardInterrupt as stop:
+            stops.end()
+            stop = stop if isinstance(stop, Stopped) else Stopped()
+            line = f"stopped by {stop.name}; the same command goes on with what is missing"
+            print(line, file=sys.stderr)
+            return stop.status
+    return _conclude(outcomes, options.grid.with_suffix(".errors.txt"))
+
+
+def _collect(cells: Sequence[Cell], options: argparse.Namespace, outcomes: list[Outcome]) -> None:
+    """Run the cells, and show and keep every outcome as it comes."""
+    with contextlib.closing(_execute(cells, options)) as ended:
+        for outcome in tqdm(ended, total=len(cells), unit="cell", disable=None):
             tqdm.write(printable(_line(outcome)))
             outcomes.append(outcome)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return _conclude(outcomes, options.grid.with_suffix(".errors.txt"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,7 +104,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _execute(cells: Sequence[Cell], options: argparse.Namespace) -> Iterator[Outcome]:
+def _execute(cells: Sequence[Cell], options: argparse.Namespace) -> Generator[Outcome, None, None]:
     if options.executor == "local":
         from tta.sweeps.local import run_locally
 
@@ -135,20 +148,23 @@ def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:
 
 
 def _dry_run(cells: Sequence[Cell], workers: int) -> int:
+    """List the cells; return 2 where one is refused, 1 where one fails otherwise, else 0."""
     from tta.sweeps.estimate import estimates
 
-    total = 0.0
+    total, status = 0.0, 0
     for estimate in tqdm(estimates(cells), total=len(cells), unit="cell", disable=None):
         seconds = estimate.seconds
         total += seconds or 0.0
+        if seconds is None:
+            status = max(status, EXIT_BAD_INPUT if estimate.refused else EXIT_FAILED_CELLS)
         shown = "" if not seconds else f", about {seconds:.0f} s"
         tqdm.write(printable(f"{estimate.cell.name}: {estimate.status}{shown}"))
     print(
         f"{len(cells)} cells, about {total:.0f} s of work, {total / workers:.0f} s on {workers} "
         "local workers if each were as fast as this process"
     )
-    return 0
+    return status
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())

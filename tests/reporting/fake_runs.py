@@ -10,6 +10,7 @@ import torch
 
 from tests.fakes import NUM_CLASSES, RandomImages
 from tta.backbones.passes import Passes
+from tta.reporting.done import done_text
 from tta.reporting.finite import nonfinite_facts
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory, run_path
@@ -105,3 +106,12 @@ def edit_summary(path: Path, **facts) -> None:
     """Change facts of a written summary."""
     file = path / "summary.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | facts))
+    seal(path)
+
+
+def seal(path: Path) -> None:
+    """Mark a run that was edited as finished, as if it had left its files as they are now."""
+    names = (RunDirectory.CONFIG, *RunDirectory.WHOLE, *RunDirectory.GROWING)
+    files = {name: path / name for name in names if (path / name).exists()}
+    digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    (path / "done").write_text(done_text(digests))

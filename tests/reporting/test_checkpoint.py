@@ -147,7 +147,7 @@ def _other_run(path):
 
 
 def _other_format(path):
-    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 9'))
+    path.write_bytes(path.read_bytes().replace(b'"format": 2', b'"format": 9'))
 
 
 def _other_torch(path):
@@ -161,7 +161,7 @@ def _other_torch(path):
         ("state.pt", _cut, "is damaged"),
         ("state.pt", _other_run, "belongs to the run 0123456789ab, not to"),
         ("state.pt", _other_format, "another version of this package"),
-        ("state.pt", _other_torch, "written with torch 1.0"),
+        ("state.pt", _other_torch, "made with torch 1.0, and this is torch"),
         ("prepared.pt", _flip, "is damaged"),
         ("prepared.pt", lambda path: path.unlink(), "cannot read"),
         ("batches.csv", lambda path: path.write_text("position\n"), "has lost rows"),

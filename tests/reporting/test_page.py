@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.reporting.fake_runs import write_run
+from tests.reporting.fake_runs import seal, write_run
 from tta.report import main
 
 pytest.importorskip("plotly", reason="the page needs plotly (extra `report`)")
@@ -28,6 +28,7 @@ def page(tmp_path):
 def test_everything_from_records_is_escaped(tmp_path, page):
     path = write_run(tmp_path, "bn", title=HOSTILE, domains=("a", HOSTILE), preset=HOSTILE)
     (path / "config.yaml").write_text(f"method: '{HOSTILE}'")
+    seal(path)
     text = page("--title", HOSTILE)
     assert html.escape(HOSTILE) in text
     assert "boom()" in text

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.reporting.fake_runs import edit_summary, write_run
+from tests.reporting.fake_runs import edit_summary, seal, write_run
 from tta.errors import UserError
 from tta.reporting.finding import find_runs
 from tta.reporting.records import Run
@@ -107,6 +107,7 @@ def test_pickled_samples_are_not_loaded(tmp_path):
 def test_records_without_samples_and_options(tmp_path):
     path = write_run(tmp_path, samples=False)
     (path / "config.yaml").unlink()
+    seal(path)
     run = Run.load(path)
     assert run.samples() is None
     assert run.config == {}

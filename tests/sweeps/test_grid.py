@@ -3,7 +3,7 @@
 import pytest
 
 from tta.errors import UserError
-from tta.sweeps.grid import read_grid
+from tta.sweeps.grid import distinct, read_grid
 
 
 @pytest.fixture
@@ -45,6 +45,20 @@ def test_lists_are_values_of_axes_of_lists(cells):
     assert found[0].name == "domains=fog,snow"
 
 
+def test_one_value_is_a_list_of_one(cells):
+    found = cells("grid: {method: foa, seed: [1, 2], set.lr: 0.1, contiguous_batches: false}")
+    assert [(cell.config.method, cell.config.seed) for cell in found] == [("foa", 1), ("foa", 2)]
+    assert found[0].config.set == {"lr": 0.1}
+    assert cells("grid: {method: foa}") == cells("grid: {method: [foa]}")
+
+
+def test_of_cells_that_differ_in_their_seed_one_is_checked(cells):
+    found = distinct(cells("grid: {method: [tent, bn], seed: [1, 2, 3], set.lr: [0.1, 0.2]}"))
+    assert [cell.name for cell in found] == [
+        f"method={method} seed=1 set.lr={lr}" for method in ("tent", "bn") for lr in (0.1, 0.2)
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -54,7 +68,9 @@ def test_lists_are_values_of_axes_of_lists(cells):
         ("grid: {1: [2]}", "has 1 where a name is expected"),
         ("grid: [{seed: [1], 2: [3]}]", "has 2 where a name is expected"),
         ("set: [1]\ngrid: {seed: [1]}", "set must be dict"),
-        ("grid: {seed: 1}", "grid.seed must be a list of values"),
+        ("grid: {seed: }", "grid.seed must be a list of values"),
+        ("grid: {seed: []}", "grid.seed must be a list of values"),
+        ("grid: {method: {foa: 1}}", "grid.method must be a list of values"),
         ("grid: {sede: [1]}", "unknown option 'sede'; did you mean 'seed'"),
         ("grid: {seed: [one]}", "seed must be int"),
         ("grid: {seed: [-1]}", "--seed must be at least 0"),

@@ -113,7 +113,7 @@ def test_a_dry_run_lists_and_estimates_and_writes_nothing(tmp_path, capsys):
     grid = write_grid(tmp_path, FOUR)
     text = Path(grid).read_text().replace("[source, bn]", "[source, tnet]")
     Path(grid).write_text(text)
-    assert main([grid, "--dry-run"]) == 0
+    assert main([grid, "--dry-run"]) == 2
     printed = capsys.readouterr().out
     assert "method=source seed=2: missing, about" in printed
     assert "method=tnet seed=1: unknown method 'tnet'" in printed
@@ -126,10 +126,23 @@ def test_a_dry_run_goes_on_after_a_cell_that_fails(tmp_path, capsys):
     grid = write_grid(tmp_path, FOUR)
     text = Path(grid).read_text().replace("[source, bn]", f"['{fails}', source]")
     Path(grid).write_text(text.replace("seed: [1, 2]", "seed: [1]"))
-    assert main([grid, "--dry-run"]) == 0
+    assert main([grid, "--dry-run"]) == 1
     printed = capsys.readouterr().out
     assert "MemoryError: no room" in printed
     assert "method=source seed=1: missing, about" in printed
+
+
+def test_a_grid_with_an_impossible_cell_is_refused_before_anything_is_run(tmp_path, capsys):
+    grid = write_grid(tmp_path, FOUR)
+    Path(grid).write_text(Path(grid).read_text().replace("[source, bn]", "[source, drm]"))
+    assert main([grid, "--workers", "1"]) == 2
+    captured = capsys.readouterr()
+    assert (
+        "error: nothing was run, as some cells of the grid cannot run (seeds aside, 1 of 2): "
+        in (captured.err)
+    )
+    assert "method=drm seed=1: " in captured.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_cell_run_apart_sends_its_files_whatever_a_probe_says(tmp_path, monkeypatch):
@@ -153,6 +166,7 @@ def test_workers_share_the_cores_that_they_may_use(tmp_path, capsys, monkeypatch
     threads = []
     monkeypatch.setattr("tta.sweeps.local._Worker.__init__", lambda _, share: threads.append(share))
     monkeypatch.setattr("tta.sweeps.local._Worker.run", lambda _, cell: Outcome(cell, None))
+    monkeypatch.setattr("tta.sweeps.local._Worker.check", lambda _, cell: "")
     monkeypatch.setattr("tta.sweeps.local._Worker.close", lambda _: None)
     assert main([write_grid(tmp_path, FOUR)]) == 1
     assert threads == [1, 1]

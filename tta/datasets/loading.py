@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tta.cores import core_count
 from tta.errors import UserError
+from tta.orphans import serve_parent
 
 Item = TypeVar("Item")
 
@@ -32,6 +33,10 @@ class _Batches(Dataset, Generic[Item]):
             return self.load(self.items[number])
         except UserError as error:
             return error
+
+
+def _begin(_: int) -> None:
+    serve_parent()
 
 
 def load_ahead(
@@ -61,6 +66,7 @@ def load_ahead(
             num_workers=min(workers, max(1, len(items))),
             pin_memory=pin,
             generator=torch.Generator(),
+            worker_init_fn=_begin,
         )
     )
     for _ in items:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from tta.methods.state import Stateful, captured_bytes
 from tta.reporting.run_directory import RunDirectory
-from tta.reporting.state_file import read_state, write_state
+from tta.reporting.saved_run import PREPARED_FILE, STATE_FILE
+from tta.reporting.state_file import write_state
+from tta.stops import Stops
 from tta.stream import Batch
 
 MIN_INTERVAL = 30.0
@@ -31,29 +32,10 @@ class Recording(Stateful, Protocol):
     def restart_clock(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class SavedRun:
-    """What a checkpoint holds.
-
-    Attributes:
-        position: of the next image in the stream.
-        method: state of the method.
-        recorder: state of the recorder.
-        sizes: bytes of the growing tables.
-        resumed_at: positions at which the run went on before.
-        preparation: what the method had computed from source images; None where nothing.
-    """
-
-    position: int
-    method: dict[str, Any]
-    recorder: dict[str, Any]
-    sizes: dict[str, int]
-    resumed_at: list[int]
-    preparation: dict[str, Any] | None
-
-
 class Checkpoints:
     """Observer that passes every batch on to the recorder and saves the run in between.
+
+    It is here that a run obeys a signal: between two batches, after saving.
 
     Args:
         recorder: sees every batch first.
@@ -66,6 +48,8 @@ class Checkpoints:
         resumed_at: positions at which the run went on.
         apart: context in which a checkpoint is made, such as
             :meth:`tta.reporting.memory.PeakMemory.paused`.
+        made_with: see :func:`tta.arithmetic.arithmetic`.
+        stops: what is told of signals; None where nothing is.
     """
 
     def __init__(
@@ -80,24 +64,37 @@ class Checkpoints:
         first_bytes: int = 0,
         resumed_at: list[int] | None = None,
         apart: Callable[[], AbstractContextManager[None]] = nullcontext,
+        made_with: Mapping[str, Any] | None = None,
+        stops: Stops | None = None,
     ) -> None:
         self.recorder, self.method, self.directory = recorder, method, directory
         self.images, self.every, self.preparation = images, every, preparation
         self.resumed_at = resumed_at or []
-        self.apart = apart
+        self.apart, self.made_with, self.stops = apart, made_with, stops or Stops()
         self.seconds = 0.0
         self._batches = 0
         self._last = time.perf_counter()
         self._interval = _interval(first_bytes / FIRST_GUESS)
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
-        """Show the batch to the recorder, then save the run where that is due."""
-        self.recorder.update(batch, outputs, counted)
-        self._batches += 1
-        if batch.stop < self.images and self._due():
-            self.save(batch.stop)
+        """Show the batch to the recorder, then save the run where that is due.
+
+        Raises:
+            Stopped: a signal came, and images are left; the run was saved, unless by choice none
+                is.
+        """
+        is_last = batch.stop >= self.images
+        with self.stops.held():
+            self.recorder.update(batch, outputs, counted)
+            self._batches += 1
+            if not is_last and self._due():
+                self.save(batch.stop)
+        if not is_last:
+            self.stops.obey()
 
     def _due(self) -> bool:
+        if self.stops.wanted is not None:
+            return self.every != 0
         if self.every is None:
             return time.perf_counter() - self._last > self._interval
         return self.every > 0 and self._batches % self.every == 0
@@ -113,9 +110,9 @@ class Checkpoints:
         self.recorder.restart_clock()
 
     def _write(self, position: int) -> None:
-        fingerprint = self.directory.path.name
+        fingerprint, folder = self.directory.path.name, self.directory.path
         if self.preparation is not None:
-            write_state(self.directory.path / "prepared.pt", self.preparation, fingerprint)
+            write_state(folder / PREPARED_FILE, self.preparation, fingerprint, self.made_with)
             self.preparation = None
         state = {
             "position": position,
@@ -123,8 +120,8 @@ class Checkpoints:
             "recorder": self.recorder.state_dict(),
             "resumed_at": self.resumed_at,
         }
-        state["sizes"] = self.directory.sync()
-        write_state(self.directory.path / "state.pt", state, fingerprint)
+        state["tables"] = self.directory.sync()
+        write_state(folder / STATE_FILE, state, fingerprint, self.made_with, position)
 
 
 def _interval(seconds: float) -> float:
@@ -134,22 +131,3 @@ def _interval(seconds: float) -> float:
 def saved_bytes(preparation: dict[str, Any]) -> int:
     """Return about how many bytes the first checkpoint of a prepared method writes."""
     return captured_bytes(preparation["prepared"]) + 2 * captured_bytes(preparation["state"])
-
-
-def load_run(directory: RunDirectory, prepares: bool) -> SavedRun | None:
-    """Return the latest checkpoint of a run; None where there is none. Nothing is changed.
-
-    Args:
-        directory: of the run.
-        prepares: whether the method computes something from source images.
-
-    Raises:
-        UserError: a file of the checkpoint is damaged, of another run or of another version.
-    """
-    if not directory.has_state():
-        return None
-    fingerprint = directory.path.name
-    state = read_state(directory.path / "state.pt", fingerprint)
-    preparation = read_state(directory.path / "prepared.pt", fingerprint) if prepares else None
-    directory.check_sizes(state["sizes"])
-    return SavedRun(**state, preparation=preparation)

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from tta.backbones.passes import Passes
 from tta.reporting.collapse import CollapseWatch
 from tta.reporting.metrics import SAMPLE_METRICS, expected_calibration_error, sample_metrics
+from tta.reporting.progress import make_progress
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
 from tta.reporting.stored_tables import to_csv
 from tta.reporting.trackers import Tracker
@@ -54,7 +54,7 @@ class Recorder:
             of a method that counts ``uploads``.
         device: where outputs are.
         directory: where batch records go; None keeps figures in memory alone.
-        progress: show a progress bar.
+        progress: show it on standard error, see :mod:`tta.reporting.progress`.
         passes: of the model; what it counted before is forgotten. None counts none.
         watch: says where the run collapsed; None for none.
         tracker: is sent the figures of batches as they are fetched; None for none.
@@ -90,7 +90,7 @@ class Recorder:
         self._labels = torch.from_numpy(labels).to(device)
         self._pending: list[_Pending] = []
         self._wrote_header = False
-        self._bar = tqdm(total=len(plan), unit="img", disable=not progress, smoothing=0.1)
+        self._progress = make_progress(progress, len(plan))
         self._last = self._last_flush = time.perf_counter()
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
@@ -167,12 +167,14 @@ class Recorder:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`; the directory must hold its rows."""
         samples = state["samples"].numpy()
+        if len(samples) != len(self.samples):
+            raise ValueError(f"figures are {len(samples)} per image, not {len(self.samples)}")
         self.seen, self.seconds = samples.shape[1], state["seconds"]
         self.samples[:, : self.seen] = samples
         if self.watch is not None:
             self.watch.load_state_dict(state["watch"])
         self._wrote_header = True
-        self._bar.initial = self._bar.n = self.seen
+        self._progress.go_on_from(self.seen)
 
     @property
     def diverged(self) -> bool:
@@ -189,9 +191,9 @@ class Recorder:
         return expected_calibration_error(confidence, correct)
 
     def close(self) -> None:
-        """Flush and end the progress bar."""
+        """Flush and end the display of progress."""
         self.flush()
-        self._bar.close()
+        self._progress.close()
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Send the summary to the tracker, and end it."""
@@ -201,14 +203,12 @@ class Recorder:
     def _show(self, count: int) -> None:
         correct = self.samples[0, : self.seen]
         domain = self.plan.domains[self.plan.domain[self.seen - 1]]
-        self._bar.set_description(printable(domain), refresh=False)
         figures = {"error": f"{100 * (1 - correct.mean()):.2f}%"}
         if self.watch is not None and self.watch.batch is not None:
             figures["collapsed"] = f"at batch {self.watch.batch}"
         if self.diverged:
             figures["not finite"] = f"from image {int(np.isnan(self.confidence()).argmax())}"
-        self._bar.set_postfix(figures, refresh=False)
-        self._bar.update(count)
+        self._progress.show(count, printable(domain), figures)
 
     def _write(self, pending: list[_Pending]) -> None:
         rows = self._rows(pending)

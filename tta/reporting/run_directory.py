@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import io
 import json
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,8 @@ import yaml
 from tta.errors import UserError
 from tta.files import write_atomically
 from tta.lock import FolderLock
+from tta.reporting.done import DONE_FILE, done_text, find_damage
+from tta.reporting.growing import GrowingTable, writing
 
 SCHEMA_VERSION = 1
 SAMPLES_FILE = "samples.npz"
@@ -32,17 +32,6 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text).strip("._") or "_"
 
 
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write {str(path)!r} ({error.strerror}); what was written before is kept: "
-            "make room or choose another --output, then pass --resume to go on"
-        ) from error
-
-
 class RunDirectory:
     """One run's folder, locked against other writers until it is closed.
 
@@ -55,11 +44,14 @@ class RunDirectory:
 
     GROWING = ("batches.csv", "timing.csv")
     WHOLE = ("summary.json", "domains.csv", SAMPLES_FILE)
+    CONFIG = "config.yaml"
     STATE = ("state.pt", "prepared.pt")
     """Of an unfinished run: its state between two batches, and at the start of the stream."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.tables = {name: GrowingTable(path / name) for name in self.GROWING}
+        self._digests: dict[str, str] = {}
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FolderLock(path)
@@ -76,44 +68,69 @@ class RunDirectory:
 
     def start_over(self) -> None:
         """Remove the records of an earlier run, first what would let it go on."""
-        with _writing(self.path):
-            for name in ("done", *self.STATE, *self.WHOLE, *self.GROWING):
+        with writing(self.path):
+            for name in (DONE_FILE, *self.STATE, *self.WHOLE):
                 (self.path / name).unlink(missing_ok=True)
-            (self.path / "batches.csv").touch()
+            for table in self.tables.values():
+                table.start_over()
+        self.append("batches.csv", "")
 
     def has_state(self) -> bool:
         """Return whether an unfinished run can go on from here."""
         return (self.path / "state.pt").is_file()
 
-    def sync(self) -> dict[str, int]:
-        """Bring the growing tables to the disk and return their sizes in bytes."""
-        sizes = {}
-        for name in self.GROWING:
-            with _writing(self.path / name), (self.path / name).open("ab") as file:
-                os.fsync(file.fileno())
-                sizes[name] = file.tell()
-        return sizes
+    def sync(self) -> dict[str, dict[str, Any]]:
+        """Bring the growing tables to the disk; return what :meth:`check_tables` takes."""
+        return {name: table.sync() for name, table in self.tables.items()}
 
-    def check_sizes(self, sizes: dict[str, int]) -> None:
-        """Refuse growing tables that are shorter than ``sizes``: rows of theirs are lost."""
-        for name, size in sizes.items():
-            path = self.path / name
-            if not path.is_file() or path.stat().st_size < size:
-                raise UserError(
-                    f"{str(path)!r} has lost rows that this run had written; put the file back, "
-                    "or pass --force to start over"
-                )
+    def check_tables(self, saved: dict[str, dict[str, Any]]) -> None:
+        """Refuse growing tables whose rows are not those of the run when it was saved.
 
-    def cut_back(self, sizes: dict[str, int]) -> None:
-        """Remove what the growing tables hold beyond ``sizes``."""
-        for name, size in sizes.items():
-            with _writing(self.path / name):
-                os.truncate(self.path / name, size)
+        Raises:
+            UserError: rows are lost or altered, or a table is a link to some other file.
+        """
+        for name, table in self.tables.items():
+            table.check(saved[name])
+
+    def cut_back(self) -> None:
+        """Remove what the growing tables hold beyond what was checked."""
+        for table in self.tables.values():
+            table.cut_back()
 
     @staticmethod
     def is_done(path: Path) -> bool:
-        """Return whether ``path`` holds a finished run."""
-        return (path / "done").is_file() and (path / "summary.json").is_file()
+        """Return whether ``path`` holds a finished run; :meth:`damage` says whether it is whole."""
+        return (path / DONE_FILE).is_file() and (path / "summary.json").is_file()
+
+    @classmethod
+    def is_started(cls, path: Path) -> bool:
+        """Return whether ``path`` holds a finished run, or one with a checkpoint."""
+        return cls.is_done(path) or (path / cls.STATE[0]).is_file()
+
+    @classmethod
+    def damage(cls, path: Path, names: tuple[str, ...] | None = None) -> str:
+        """Return which file of a finished run is not as the run left it; empty where all are.
+
+        Args:
+            path: the run directory; one that is not finished has no such damage.
+            names: files to look at; None for all.
+        """
+        return find_damage(path, names or (cls.CONFIG, *cls.WHOLE, *cls.GROWING))
+
+    @classmethod
+    def read_finished(cls, path: Path) -> dict[str, Any]:
+        """Return the summary of a finished run whose files are as it left them.
+
+        Raises:
+            UserError: one is not, or the summary is of another schema.
+        """
+        damage = cls.damage(path)
+        if damage:
+            raise UserError(
+                f"{damage}; this run had finished, but its record can no longer be trusted: pass "
+                "--force to run it again"
+            )
+        return cls.read_summary(path)
 
     @staticmethod
     def read_summary(path: Path) -> dict[str, Any]:
@@ -146,33 +163,33 @@ class RunDirectory:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``, which runs again with ``--config``."""
-        self.write("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        self.write(self.CONFIG, yaml.safe_dump(config, sort_keys=False))
 
     def append(self, name: str, rows: str) -> None:
         """Append lines to a growing table."""
-        path = self.path / name
-        with _writing(path), path.open("a", encoding="utf-8") as file:
-            file.write(rows)
+        self.tables[name].append(rows)
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         """Write a file whole."""
-        with _writing(self.path / name):
-            write_atomically(self.path / name, text)
+        data = content.encode("utf-8") if isinstance(content, str) else content
+        with writing(self.path / name):
+            write_atomically(self.path / name, data)
+        self._digests[name] = hashlib.sha256(data).hexdigest()
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Write arrays whole, compressed; equal arrays give equal bytes."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
-        with _writing(self.path / name):
-            write_atomically(self.path / name, buffer.getvalue())
+        self.write(name, buffer.getvalue())
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``."""
         self.write("summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     def mark_done(self) -> None:
-        """Mark the run as finished, and remove what it would have gone on from."""
-        self.write("done", "")
+        """Mark the run as finished, with digests of its files; remove what it would go on from."""
+        tables = {name: table.digest() for name, table in self.tables.items()}
+        self.write(DONE_FILE, done_text(self._digests | tables))
         for name in self.STATE:
             (self.path / name).unlink(missing_ok=True)
             (self.path / f".{name}.tmp").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
+from tta.errors import UserError
 
 if TYPE_CHECKING:
     from tta.sweeps.grid import Cell
@@ -52,6 +53,22 @@ class Outcome:
     finished: Finished | None
     error: str = ""
     details: str = ""
+
+
+def fault_of(config: RunConfig) -> str:
+    """Return why a configuration cannot run, on one line; empty where nothing is known of it.
+
+    Its parts are made, but nothing is measured, prepared or written.
+    """
+    from tta.assembly import build
+
+    if config.precision == "auto":  # takes a second to measure
+        config = dataclasses.replace(config, precision="fp32")
+    try:
+        build(config, calibrated=False)
+    except UserError as error:
+        return one_line(error)
+    return ""
 
 
 def run_cell(config: RunConfig) -> Finished:

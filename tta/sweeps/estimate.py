@@ -11,6 +11,7 @@ from itertools import islice
 from torch import Tensor
 
 from tta.assembly import Experiment, build
+from tta.errors import UserError
 from tta.evaluation import evaluate
 from tta.experiment import preparation_cache
 from tta.reporting.run_directory import RunDirectory
@@ -30,11 +31,13 @@ class Estimate:
         cell: the cell.
         seconds: it would take alone; 0 where it is finished, None where it would fail.
         status: ``done``, ``missing`` or why it would fail.
+        refused: whether it would fail for bad input.
     """
 
     cell: Cell
     seconds: float | None
     status: str
+    refused: bool = False
 
 
 def estimates(cells: Iterable[Cell]) -> Iterator[Estimate]:
@@ -43,6 +46,8 @@ def estimates(cells: Iterable[Cell]) -> Iterator[Estimate]:
     for cell in cells:
         try:
             yield _estimate(cell, known)
+        except UserError as error:
+            yield Estimate(cell, None, one_line(error), refused=True)
         except Exception as error:  # noqa: BLE001  whatever it is, it is this cell's alone
             yield Estimate(cell, None, one_line(error))
 
@@ -50,6 +55,7 @@ def estimates(cells: Iterable[Cell]) -> Iterator[Estimate]:
 def _estimate(cell: Cell, known: dict[str, tuple[float, float]]) -> Estimate:
     experiment = build(cell.config)
     if RunDirectory.is_done(experiment.path()) and not cell.config.force:
+        RunDirectory.read_finished(experiment.path())
         return Estimate(cell, 0.0, "done")
     key = str(dataclasses.replace(cell.config, seed=0))
     if key not in known:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ def read_grid(path: Path) -> list[Cell]:
     """Return the cells of a grid file, each once, in the order of its axes.
 
     The file holds options of :class:`~tta.config.RunConfig` that all runs share, and ``grid``: a
-    mapping of option names, or ``set.NAME`` for a hyper-parameter, to lists of values; or a list
-    of such mappings, whose cells are joined.
+    mapping of option names, or ``set.NAME`` for a hyper-parameter, to lists of values, or to one
+    value; or a list of such mappings, whose cells are joined.
 
     Raises:
         UserError: the file cannot be read, or has an unknown option or a value out of range.
@@ -56,15 +57,44 @@ def read_grid(path: Path) -> list[Cell]:
     return list(cells.values())
 
 
+def distinct(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the first of all cells that differ in their seed alone."""
+    kinds: dict[str, Cell] = {}
+    for cell in cells:
+        kinds.setdefault(str(dataclasses.replace(cell.config, seed=0)), cell)
+    return list(kinds.values())
+
+
+def refuse_impossible(cells: Sequence[Cell], faults: Sequence[str]) -> None:
+    """Refuse a grid that has cells which cannot run.
+
+    Args:
+        cells: see :func:`distinct`.
+        faults: of each, see :func:`tta.sweeps.cells.fault_of`.
+
+    Raises:
+        UserError: some cannot.
+    """
+    bad = [(cell, fault) for cell, fault in zip(cells, faults, strict=True) if fault]
+    if bad:
+        cell, fault = bad[0]
+        raise UserError(
+            f"nothing was run, as some cells of the grid cannot run (seeds aside, {len(bad)} of "
+            f"{len(cells)}): {cell.name}: {fault}; mend the grid, or split it into a list of "
+            "smaller ones without them; --dry-run names them all"
+        )
+
+
 def _points(grid: dict[str, Any], origin: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for axis, values in grid.items():
         if axis == "set":
             raise UserError(
                 f"{origin}: a grid names each hyper-parameter, as in set.lr: [0.1, 0.01]"
             )
-        if not isinstance(values, list) or not values:
+        if isinstance(values, dict) or values in ([], None):
             raise UserError(f"{origin}: grid.{axis} must be a list of values, but got {values!r}")
-    for values in itertools.product(*grid.values()):
+    axes = [values if isinstance(values, list) else [values] for values in grid.values()]
+    for values in itertools.product(*axes):
         point = dict(zip(grid, values, strict=True))
         yield " ".join(f"{axis}={_shown(value)}" for axis, value in point.items()), point
 

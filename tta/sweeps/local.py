@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import queue
+import signal
+import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import TypeVar
 
+from tta.config import RunConfig
 from tta.cores import core_count
-from tta.sweeps.cells import Outcome, one_line, run_cell
-from tta.sweeps.grid import Cell
+from tta.orphans import GRACE, end_with_parent, is_orphan
+from tta.stops import Stopped
+from tta.sweeps.cells import Finished, Outcome, fault_of, one_line, run_cell
+from tta.sweeps.grid import Cell, distinct, refuse_impossible
+
+Result = TypeVar("Result")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -20,29 +36,59 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 def run_locally(cells: Sequence[Cell], workers: int) -> Iterator[Outcome]:
     """Yield the outcome of every cell as it ends; one that fails does not stop the others.
 
+    Where it is ended before, by a signal say, the runs that are under way save a checkpoint after
+    their batch, and no process is left; a second signal kills them.
+
     Args:
         cells: what to run.
         workers: processes; the cores are divided among them.
+
+    Raises:
+        UserError: a cell cannot run; none was run.
     """
     threads = max(1, core_count() // workers)
+    everyone = [_Worker(threads) for _ in range(workers)]
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+    for worker in everyone:
+        idle.put(worker)
     pool = ThreadPoolExecutor(workers)
-    for _ in range(workers):
-        idle.put(_Worker(threads))
+    is_complete = False
     try:
-        futures = [pool.submit(_run, idle, cell) for cell in cells]
+        kinds = distinct(cells)
+        refuse_impossible(kinds, list(pool.map(partial(_lent, idle, _Worker.check), kinds)))
+        futures = [pool.submit(_lent, idle, _Worker.run, cell) for cell in cells]
         for future in as_completed(futures):
             yield future.result()
+        is_complete = True
     finally:
-        pool.shutdown(cancel_futures=True)
-        for _ in range(workers):
-            idle.get().close()
+        pool.shutdown(wait=False, cancel_futures=True)
+        if not is_complete:
+            _stop(everyone, pool)
+        for worker in everyone:
+            worker.close()
 
 
-def _run(idle: queue.SimpleQueue[_Worker], cell: Cell) -> Outcome:
+def _stop(everyone: Sequence[_Worker], pool: ThreadPoolExecutor) -> None:
+    print("\nstopping when batches are done and saved; once more to kill", file=sys.stderr)
+    have_ended = False
+    try:
+        for worker in everyone:
+            worker.stop()
+        pool.shutdown()
+        have_ended = True
+    finally:
+        if not have_ended:
+            for worker in everyone:
+                worker.send(signal.SIGKILL)
+
+
+def _lent(
+    idle: queue.SimpleQueue[_Worker], act: Callable[[_Worker, Cell], Result], cell: Cell
+) -> Result:
+    """Return what one of the idle workers makes of a cell."""
     worker = idle.get()
     try:
-        return worker.run(cell)
+        return act(worker, cell)
     finally:
         idle.put(worker)
 
@@ -52,34 +98,82 @@ class _Worker:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._start()
+        self._is_stopped = False
+        self._pid: Future[int] | None = None
+        self._process = self._new()
 
-    def _start(self) -> None:
-        self._process = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), _use_threads, (self.threads,)
-        )
+    def _new(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (self.threads,))
+
+    def check(self, cell: Cell) -> str:
+        """Return why the cell cannot run; empty where that is not known."""
+        end = self._end_of(fault_of, cell)
+        return end if isinstance(end, str) else ""
 
     def run(self, cell: Cell) -> Outcome:
+        """Run the cell."""
+        return self._outcome(cell, self._end_of(_run_cell, cell))
+
+    def _end_of(self, act: Callable[[RunConfig], Result], cell: Cell) -> Result | BaseException:
+        """Return what the process returns or raises."""
         try:
-            future = self._process.submit(run_cell, cell.config)
-        except BrokenProcessPool:  # killed between two cells
-            self._start()
-            future = self._process.submit(run_cell, cell.config)
-        error = future.exception()
-        if isinstance(error, BrokenProcessPool):
-            self._start()
+            try:
+                future = self._submit(act, cell)
+            except BrokenProcessPool:  # killed between two cells
+                self._process, self._pid = self._new(), None
+                future = self._submit(act, cell)
+            error = future.exception()
+        except (CancelledError, RuntimeError) as ended:  # the latter where none are taken any more
+            if not self._is_stopped:
+                raise
+            return ended
+        return future.result() if error is None else error
+
+    def _submit(self, act: Callable[[RunConfig], Result], cell: Cell) -> Future[Result]:
+        if self._pid is None:
+            self._pid = self._process.submit(os.getpid)
+        return self._process.submit(act, cell.config)
+
+    def _outcome(self, cell: Cell, end: Finished | BaseException) -> Outcome:
+        if isinstance(end, Finished):
+            return Outcome(cell, end)
+        if self._is_stopped or isinstance(end, Stopped):
+            return Outcome(cell, None, "stopped")
+        if isinstance(end, BrokenProcessPool):
+            self._process, self._pid = self._new(), None
             return Outcome(cell, None, "its process was killed; out of memory?")
-        if error is not None:
-            details = "".join(traceback.format_exception(error))
-            return Outcome(cell, None, one_line(error), details)
-        return Outcome(cell, future.result())
+        return Outcome(cell, None, one_line(end), "".join(traceback.format_exception(end)))
+
+    def stop(self) -> None:
+        """Let the process save what it runs, and end."""
+        self._is_stopped = True
+        self._process.shutdown(wait=False, cancel_futures=True)
+        self.send(signal.SIGTERM)
+
+    def send(self, number: int) -> None:
+        """Send the process a signal; one that has not begun to work has nothing to save."""
+        if self._pid is None or not self._pid.done() or self._pid.cancelled():
+            return
+        if self._pid.exception() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid.result(), number)
 
     def close(self) -> None:
         self._process.shutdown()
 
 
-def _use_threads(threads: int) -> None:
+def _begin(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop, by SIGTERM
+    end_with_parent(GRACE)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     import torch  # reads the variables now, unless the caller's main module has loaded it before
 
     torch.set_num_threads(threads)
+
+
+def _run_cell(config: RunConfig) -> Finished:
+    try:
+        return run_cell(config)
+    finally:
+        if is_orphan():
+            os._exit(1)

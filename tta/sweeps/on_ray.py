@@ -11,8 +11,16 @@ from typing import Any
 from tta.errors import UserError
 from tta.files import write_atomically
 from tta.reporting.run_directory import RunDirectory
-from tta.sweeps.cells import Finished, Outcome, finished_below, one_line, run_cell, run_cell_apart
-from tta.sweeps.grid import Cell
+from tta.sweeps.cells import (
+    Finished,
+    Outcome,
+    fault_of,
+    finished_below,
+    one_line,
+    run_cell,
+    run_cell_apart,
+)
+from tta.sweeps.grid import Cell, distinct, refuse_impossible
 
 RETRIES = 3
 """How often a cell is started again after its worker was lost."""
@@ -43,13 +51,15 @@ def run_on_ray(cells: Sequence[Cell], cluster: Cluster) -> Iterator[Outcome]:
     output folder is shared, from its beginning where not.
 
     Raises:
-        UserError: Ray is not installed, or there is no such cluster.
+        UserError: Ray is not installed, there is no such cluster, or a cell cannot run: then none
+            was run.
     """
     ray = import_ray()
     started = not ray.is_initialized()
     if started:
         _connect(ray, cluster.address)
     try:
+        _check(ray, distinct(cells), cluster)
         pending = {
             future: cell
             for cells_of_output in _by_output(cells)
@@ -96,6 +106,17 @@ def _connect(ray: Any, address: str | None) -> None:
         ) from error
 
 
+def _check(ray: Any, kinds: Sequence[Cell], cluster: Cluster) -> None:
+    task = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus)(fault_of)
+    faults = []
+    for future in [task.remote(cell.config) for cell in kinds]:
+        try:
+            faults.append(ray.get(future))
+        except ray.exceptions.RayError:  # the run itself will say what it is
+            faults.append("")
+    refuse_impossible(kinds, faults)
+
+
 def _by_output(cells: Sequence[Cell]) -> list[list[Cell]]:
     outputs = dict.fromkeys(cell.config.output for cell in cells)
     return [[cell for cell in cells if cell.config.output == output] for output in outputs]
@@ -126,7 +147,7 @@ def _gathered(cell: Cell, answer: tuple[Finished | str, dict[str, bytes]]) -> Fi
     finished, files = answer
     output = Path(cell.config.output)
     if isinstance(finished, str):
-        summary = RunDirectory.read_summary(output / finished)
+        summary = RunDirectory.read_finished(output / finished)
         collapsed, nonfinite = (
             summary.get(mark) is not None for mark in ("collapsed_at_batch", "nonfinite_at_batch")
         )
