@@ -31,8 +31,8 @@ from tta.errors import UserError, did_you_mean
 from tta.experiment import run
 from tta.methods import METHODS
 from tta.methods.requirements import SOURCE_NEEDS
-from tta.parts import resolve_params
 from tta.reporting.tables import markdown, percent
+from tta.resolving import resolve_params
 
 FIGURES = Path(__file__).with_name("published.csv")
 OUTPUT = Path("results/published")

@@ -35,12 +35,12 @@ from tta.parts import (
     make_method,
     make_source,
     open_test_data,
-    resolve_params,
-    scenario_options,
 )
 from tta.precision import PRECISIONS, choose_precision
+from tta.preflight import preflight
 from tta.reporting.run_directory import run_path
 from tta.reporting.trackers import require_tracker
+from tta.resolving import resolve_params, scenario_options
 from tta.scenarios import StreamPlan, plan_stream
 from tta.source import SourceData
 from tta.stream import Stream
@@ -145,6 +145,7 @@ def build(config: RunConfig) -> Experiment:
     Raises:
         UserError: bad input of any kind.
     """
+    preflight(config)
     require_tracker(config.track)
     method_class = find_method(config.method)
     dataset = open_test_data(config)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
-
 from tta.errors import UserError, did_you_mean
+from tta.inputs import read_text
+from tta.yaml_files import parse_yaml
 
 
 def option(
@@ -24,19 +24,25 @@ def option(
     *,
     choices: tuple[str, ...] | None = None,
     minimum: float | None = None,
+    maximum: float | None = None,
     metavar: str | None = None,
 ) -> Any:
-    """Declare one option of a run."""
+    """Declare one option of a run; where no maximum is given, numbers end at 2^63 - 1."""
     metadata = {
         "help": help,
         "group": group,
         "choices": choices,
         "minimum": minimum,
+        "maximum": maximum,
         "metavar": metavar,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+GREATEST_INTEGER = (1 << 63) - 1
+"""What 64 bits with a sign hold; seeds of NumPy and torch among them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class RunConfig:
         "with --batch-size 1: adapt once per window of this many images",
         "method",
         minimum=1,
+        maximum=1e6,
         metavar="N",
     )
     dataset: str = option(
@@ -89,7 +96,12 @@ class RunConfig:
         None, "corruption severity, 1 to 5", "data", minimum=0, metavar="N"
     )
     num_samples: int | None = option(
-        None, "images per domain; default: all", "data", minimum=1, metavar="N"
+        None,
+        "images per domain; default: all",
+        "data",
+        minimum=1,
+        maximum=1e9,
+        metavar="N",
     )
     backbone: str | None = option(
         None, "any timm model name; default: the dataset's", "backbone", metavar="NAME"
@@ -102,6 +114,7 @@ class RunConfig:
         "outputs of the classifier in --weights; default: the architecture's",
         "backbone",
         minimum=1,
+        maximum=1e6,
         metavar="C",
     )
     cloud_backbone: str | None = option(
@@ -118,6 +131,7 @@ class RunConfig:
         "greatest fraction of the images seen so far that is uploaded",
         "cloud",
         minimum=0.0,
+        maximum=1.0,
         metavar="FRACTION",
     )
     link_latency: float = option(
@@ -125,6 +139,7 @@ class RunConfig:
         "seconds that a message is under way, each way",
         "cloud",
         minimum=0.0,
+        maximum=1e9,
         metavar="SECONDS",
     )
     link_bandwidth: float | None = option(
@@ -132,6 +147,7 @@ class RunConfig:
         "bytes per second, each way; default: unlimited",
         "cloud",
         minimum=1.0,
+        maximum=1e15,
         metavar="BYTES",
     )
     batch_interval: float = option(
@@ -139,11 +155,17 @@ class RunConfig:
         "simulated seconds between two batches, the clock of the link",
         "cloud",
         minimum=0.0,
+        maximum=1e9,
         metavar="SECONDS",
     )
     scenario: str = option("continual", "order of the stream", "stream", metavar="NAME")
     batch_size: int | None = option(
-        None, "images per batch; default: the dataset's", "stream", minimum=1, metavar="N"
+        None,
+        "images per batch; default: the dataset's",
+        "stream",
+        minimum=1,
+        maximum=1e6,
+        metavar="N",
     )
     contiguous_batches: bool = option(False, "let batches run across domain boundaries", "stream")
     dirichlet: float = option(
@@ -151,6 +173,7 @@ class RunConfig:
         "label order of correlated scenarios: Dirichlet concentration, 0 sorts by label",
         "stream",
         minimum=0.0,
+        maximum=1e6,
         metavar="DELTA",
     )
     zipf: float = option(
@@ -158,6 +181,7 @@ class RunConfig:
         "class_imbalanced: exponent of the class proportions, above 1",
         "stream",
         minimum=1.01,
+        maximum=100.0,
         metavar="A",
     )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
@@ -170,6 +194,7 @@ class RunConfig:
         "else one per core, at most 8",
         "machine",
         minimum=0,
+        maximum=1024,
         metavar="N",
     )
     precision: str = option(
@@ -247,7 +272,7 @@ class RunConfig:
                 )
         hints = get_type_hints(cls)
         converted = {
-            name: tuple(value) if isinstance(value, list) else value
+            name: tuple(value) if isinstance(value, list) else _whole(value, hints[name])
             for name, value in values.items()
         }
         for name, value in converted.items():
@@ -269,13 +294,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or is not a mapping, or a name in it is not text.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {str(path)!r} ({error}); check the path") from error
-    except yaml.YAMLError as error:
-        place = " ".join(str(error).split())
-        raise UserError(f"{str(path)!r} is not valid YAML: {place}") from error
+    values = parse_yaml(read_text(path, "options"), repr(str(path)))
     if not isinstance(values, dict):
         raise UserError(f"{str(path)!r} must hold a mapping of option names to values")
     for name in _names(values):
@@ -310,11 +329,75 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     flag = "--" + field.name.replace("_", "-")
     choices, minimum = field.metadata["choices"], field.metadata["minimum"]
     if choices and value not in choices:
-        raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {value!r}")
+        raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{flag} must be finite, but got {value}")
-    if minimum is not None and value is not None and not value >= minimum:
-        raise UserError(f"{flag} must be at least {minimum}, but got {value}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        _check_range(flag, value, minimum, field.metadata["maximum"])
+    for text in _texts(value):
+        if "\0" in text or not _encodable(text):
+            raise UserError(
+                f"{flag} must be text without NUL or halves of characters, but got {text!r}"
+            )
+
+
+def _check_range(flag: str, value: float, minimum: float | None, maximum: float | None) -> None:
+    if minimum is not None and value < minimum:
+        raise UserError(f"{flag} must be at least {minimum}, but got {shown(value)}")
+    maximum = GREATEST_INTEGER if maximum is None else maximum
+    if value > maximum:
+        bound = int(maximum) if isinstance(value, int) else maximum
+        raise UserError(f"{flag} must be at most {bound}, but got {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: cut short where it is long."""
+    text = "a number of more digits than can be shown" if _is_huge(value) else repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}..."
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int) and value.bit_length() > 4096  # Python refuses to print it
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all text in an option's value, by which files and names are looked up."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _texts(name)
+            yield from _texts(inner)
+    elif isinstance(value, (tuple, list)):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _whole(value: Any, hint: Any) -> Any:
+    """Return a whole number that was written as ``1e3`` as an integer, where one is wanted."""
+    wanted = get_args(hint) or (hint,)
+    if int in wanted and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text (in quotes, where YAML takes it for something else)",
+    tuple: "a list of names, such as [fog, snow]",
+    dict: "a mapping, such as {lr: 0.001}",
+    type(None): "null",
+}
 
 
 def _check_type(name: str, value: Any, hint: Any, origin: str) -> None:
@@ -325,7 +408,9 @@ def _check_type(name: str, value: Any, hint: Any, origin: str) -> None:
         kinds = (dict,)
     accepted = (*kinds, int) if float in kinds else kinds
     if isinstance(value, bool) and bool not in kinds or not isinstance(value, accepted):
-        expected = " or ".join(kind.__name__ for kind in kinds)
-        raise UserError(f"{origin}: {name} must be {expected}, but got {value!r}")
+        expected = " or ".join(_KINDS[kind] for kind in kinds)
+        raise UserError(f"{origin}: {name} must be {expected}, but got {shown(value)}")
     if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
-        raise UserError(f"{origin}: {name} must list names, but got {list(value)!r}; quote numbers")
+        raise UserError(
+            f"{origin}: {name} must list names, but got {shown(list(value))}; quote numbers"
+        )

@@ -20,3 +20,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(repr(match) for match in near)}?"
     return f"known: {', '.join(known)}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of an error on one line."""
+    return " ".join(str(error).split())

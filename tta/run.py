@@ -19,6 +19,7 @@ from typing import Any
 from tta.cli import EXIT_INTERRUPTED, Parser, add_config_options, guarded, parse_settings
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
+from tta.preflight import check_method, preflight
 
 
 @guarded
@@ -34,10 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     config = _config(options, config_file)
     if show_params:
+        check_method(config)
         from tta.listing import parameter_table
 
         print(parameter_table(config.method))
         return 0
+    preflight(config)
     return _run(config, as_json)
 
 

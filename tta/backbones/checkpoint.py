@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tta.backbones.checkpoint_file import checkpoint_file
 from tta.backbones.domain_heads import split_state
 from tta.errors import UserError
 from tta.ops.batch_norm import replace_batch_norm
@@ -44,15 +45,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing, unreadable, damaged, no checkpoint, or would run code.
     """
-    path = Path(path).expanduser()
-    magic = _first_bytes(path)
-    if not magic:
-        raise UserError(f"checkpoint {path} is empty; download it again")
-    if magic.lstrip().startswith(b"<"):
-        raise UserError(
-            f"checkpoint {path} is a web page, not weights: its download failed; "
-            "download the file itself again"
-        )
+    path, magic = checkpoint_file(path)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path, magic)
     return _strip_prefix(_unwrap(content, path))
 
@@ -108,18 +101,6 @@ def weights_sha256(model: nn.Module) -> str:
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _first_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise UserError(f"checkpoint {path} is a directory; name the file in it")
-    try:
-        with path.open("rb") as file:
-            return file.read(64)
-    except FileNotFoundError as error:
-        raise UserError(f"checkpoint {path} does not exist; check the path") from error
-    except OSError as error:
-        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}") from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from tta.errors import UserError
 from tta.files import write_atomically
 from tta.lock import FolderLock
+from tta.yaml_files import dump_yaml
 
 SCHEMA_VERSION = 1
 SAMPLES_FILE = "samples.npz"
@@ -146,7 +146,7 @@ class RunDirectory:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``, which runs again with ``--config``."""
-        self.write("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        self.write("config.yaml", dump_yaml(config))
 
     def append(self, name: str, rows: str) -> None:
         """Append lines to a growing table."""
