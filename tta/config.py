@@ -65,7 +65,7 @@ class RunConfig:
         "with --batch-size 1: adapt once per window of this many images",
         "method",
         minimum=1,
-        maximum=1e6,
+        maximum=1_000_000,
         metavar="N",
     )
     dataset: str = option(
@@ -100,7 +100,7 @@ class RunConfig:
         "images per domain; default: all",
         "data",
         minimum=1,
-        maximum=1e9,
+        maximum=1_000_000_000,
         metavar="N",
     )
     backbone: str | None = option(
@@ -114,7 +114,7 @@ class RunConfig:
         "outputs of the classifier in --weights; default: the architecture's",
         "backbone",
         minimum=1,
-        maximum=1e6,
+        maximum=1_000_000,
         metavar="C",
     )
     cloud_backbone: str | None = option(
@@ -164,7 +164,7 @@ class RunConfig:
         "images per batch; default: the dataset's",
         "stream",
         minimum=1,
-        maximum=1e6,
+        maximum=1_000_000,
         metavar="N",
     )
     contiguous_batches: bool = option(False, "let batches run across domain boundaries", "stream")
@@ -346,8 +346,7 @@ def _check_range(flag: str, value: float, minimum: float | None, maximum: float 
         raise UserError(f"{flag} must be at least {minimum}, but got {shown(value)}")
     maximum = GREATEST_INTEGER if maximum is None else maximum
     if value > maximum:
-        bound = int(maximum) if isinstance(value, int) else maximum
-        raise UserError(f"{flag} must be at most {bound}, but got {shown(value)}")
+        raise UserError(f"{flag} must be at most {maximum}, but got {shown(value)}")
 
 
 def shown(value: Any) -> str:

@@ -86,12 +86,12 @@ class Registry(Generic[T]):
     def _published(self) -> dict[str, EntryPoint]:
         if self._group is None:
             return {}
-        return {
-            point.name: point
-            for distribution in distributions()
-            for point in _entry_points(distribution)
-            if point.group == self._group
-        }
+        found: dict[str, EntryPoint] = {}
+        for distribution in distributions():
+            for point in _entry_points(distribution):
+                if point.group == self._group:
+                    found.setdefault(point.name, point)  # the first on the path is imported
+        return found
 
 
 def _entry_points(distribution: Distribution) -> tuple[EntryPoint, ...]:

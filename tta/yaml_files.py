@@ -70,8 +70,14 @@ def parse_yaml(text: str, what: str) -> Any:
             return None
         _check_bounds(node, what)
         return loader.construct_document(node)
-    except (yaml.YAMLError, *_DAMAGE) as error:
-        raise UserError(f"{what} is not valid YAML: {message_of(error)}") from error
+    except yaml.YAMLError as error:
+        place = message_of(error).replace('in "<unicode string>", ', "in ")
+        raise UserError(f"{what} is not valid YAML: {place}") from error
+    except _DAMAGE as error:
+        raise UserError(
+            f"{what} has a value that is not of its kind ({type(error).__name__}: {error}); "
+            "put text in quotes"
+        ) from error
     except RecursionError as error:
         raise UserError(f"{what} is nested too deeply; write it plainly") from error
     finally:
