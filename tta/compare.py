@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tta.cli import Parser, guarded
 from tta.errors import UserError, did_you_mean
+from tta.publications import FIGURES
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
 TABLES = ("errors", "cost", "tests")
-PUBLISHED = Path(__file__).parents[1] / "benchmarks" / "published.csv"
 
 
 @guarded
@@ -86,9 +86,9 @@ def _parser() -> Parser:
         "--published",
         nargs="?",
         type=Path,
-        const=PUBLISHED,
+        const=FIGURES,
         metavar="FILE",
-        help="put published figures beside ours (default: benchmarks/published.csv)",
+        help="put published figures beside ours (default: the papers', as shipped)",
     )
     return parser
 

@@ -39,6 +39,4 @@ class StoredDataset(Dataset):
     @property
     def cure(self) -> str:
         """How to mend whatever is missing or damaged."""
-        return (
-            f"get it with `python data_scripts/get.py {self.facts.get} --data-dir {self.data_dir}`"
-        )
+        return f"get it with `python -m tta.get {self.facts.get} --data-dir {self.data_dir}`"
