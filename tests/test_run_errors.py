@@ -46,7 +46,7 @@ def refused_while_running(refused, monkeypatch):
     """Let the run itself fail, and return the one line of error."""
 
     def run(fail) -> str:
-        monkeypatch.setattr("tta.experiment.run", lambda *_, **__: fail())
+        monkeypatch.setattr("tta.experiment.run_experiment", lambda *_, **__: fail())
         return refused()
 
     return run
@@ -67,7 +67,7 @@ def refused_while_running(refused, monkeypatch):
         (["--method", "tent", "--set", "lr=inf"], "tent.lr must be float, but got 'inf'"),
         (["--method", "tent", "--set", "momentum=1"], "at least 0.0 and below 1.0, but got 1.0"),
         (["--method", "lame", "--set", "k=.inf"], "lame.k must be finite int, but got inf"),
-        (["--method", "lame", "--set", "k=2e-1"], "lame.k must be int, but got '2e-1'"),
+        (["--method", "lame", "--set", "k=2e-1"], "lame.k must be int, but got 0.2"),
         (["--method", "bn_alpha", "--set", "layer_weights=[.nan]"], "finite float, but got nan"),
         (["--method", "tent", "--set", "optimizer=lion"], "one of adam, sgd"),
         (["--method", "tent", "--set", "lr"], "--set takes NAME=VALUE"),
@@ -193,11 +193,15 @@ def test_yaml_files(refused, tmp_path):
     (tmp_path / "a.yaml").write_text("batch_size: [1")
     assert "not valid YAML" in refused("--config", "a.yaml")
     (tmp_path / "a.yaml").write_text("batch_size: many")
-    assert "batch_size must be int" in refused("--config", "a.yaml")
+    assert "batch_size must be a whole number or null, but got 'many'" in refused(
+        "--config", "a.yaml"
+    )
     (tmp_path / "a.yaml").write_text("- tent")
     assert "must hold a mapping" in refused("--config", "a.yaml")
     (tmp_path / "a.yaml").write_text("set: 3")
-    assert "set must be dict" in refused("--config", "a.yaml", "--set", "lr=1")
+    assert "set must be a mapping, such as {lr: 0.001}, but got 3" in refused(
+        "--config", "a.yaml", "--set", "lr=1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,7 +239,7 @@ def test_user_file_without_the_class(refused, tmp_path):
         (
             "from tta.methods import Method\nclass Mine(Method):\n"
             "    name = 'mine'\n    class Params: lr: float = 1\n",
-            "Mine.Params in 'mine.py' is no dataclass",
+            "class Mine in 'mine.py' has Params that are no dataclass",
         ),
     ],
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_scripts.train_source import main, training_domains
 from tta.backbones import create_backbone
 from tta.errors import UserError
+from tta.train_source import main, training_domains
 
 
 @pytest.fixture

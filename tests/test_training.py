@@ -129,7 +129,7 @@ def test_rotated_digits_run_from_the_command_line(tmp_path, capsys):
 
 def test_a_backbone_of_one_head_is_refused_on_the_command_line(tmp_path, capsys):
     assert main(["--method", "drm", "--output", str(tmp_path), "--device", "cpu"]) == 2
-    assert "single head; train one with data_scripts/train_source.py" in capsys.readouterr().err
+    assert "single head; train one with python -m tta.train_source" in capsys.readouterr().err
 
 
 def test_another_held_out_domain_is_trained_once(tmp_path, monkeypatch):

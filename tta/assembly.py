@@ -29,20 +29,18 @@ from tta.parts import (
     choose_device,
     choose_memory_format,
     choose_workers,
-    cloud_choices,
     fit_images,
     make_backbone,
     make_cloud,
     make_method,
     make_source,
     open_test_data,
-    resolve_params,
-    scenario_options,
-    stream_choices,
 )
 from tta.precision import PRECISIONS, choose_precision
+from tta.preflight import preflight
 from tta.reporting.run_directory import run_path
 from tta.reporting.trackers import require_tracker
+from tta.resolving import cloud_choices, resolve_params, scenario_options, stream_choices
 from tta.scenarios import StreamPlan, plan_stream
 from tta.source import SourceData
 from tta.stream import Stream
@@ -171,6 +169,7 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     Raises:
         UserError: bad input of any kind.
     """
+    preflight(config)
     require_tracker(config.track)
     method_class = find_method(config.method)
     dataset = open_test_data(config)

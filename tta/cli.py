@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
-
 from tta.config import NUMBERS, RunConfig
-from tta.errors import UserError
-from tta.text import printable
+from tta.errors import UserError, message_of
+from tta.yaml_files import parse_yaml
 
 EXIT_BAD_INPUT = 2
 EXIT_NOT_FINITE = 3
@@ -28,7 +27,7 @@ def guarded(command: Callable[[Sequence[str] | None], int]) -> Callable[..., int
         try:
             return command(arguments)
         except UserError as error:
-            print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+            print(f"error: {message_of(error)}", file=sys.stderr)
             return EXIT_BAD_INPUT
         except BrokenPipeError:  # the reader, such as `head`, has seen enough
             sys.stderr.close()
@@ -82,15 +81,24 @@ def _argument(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
     metavar = None if metadata["choices"] else metadata["metavar"] or field.name.upper()
     common["metavar"] = metavar or "{" + ",".join(metadata["choices"]) + "}"
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
-    if field.name == "domains":
-        return {**common, "type": _names}
     if hint == NUMBERS:
         return {**common, "type": _numbers}
-    return {**common, "type": kinds[0]}
+    readers = {tuple: _names, int: _integer, float: float, str: str}
+    return {**common, "type": readers[getattr(kinds[0], "__origin__", kinds[0])]}
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
+    """Return the names of a list; one that has a comma stands in double quotes.
+
+    An empty name stays, to be refused in the same words as other empty options.
+    """
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise UserError(
+            f"{text[:100]!r} is no list of names ({error}); write A,B or '\"A, B\",C'"
+        ) from error
+    return tuple(name.strip() for row in rows for name in row) or ("",)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -104,6 +112,20 @@ def _numbers(text: str) -> tuple[float, ...]:
         ) from error
 
 
+def _integer(text: str) -> int:
+    """Return a whole number, which may be written as ``1e3``."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
+_integer.__name__ = "int"  # argparse names it in "invalid int value"
+
+
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """Return ``name=value`` pairs as a mapping; values are read as YAML scalars.
 
@@ -115,8 +137,5 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise UserError(f"--set takes NAME=VALUE, but got {pair!r}")
-        try:
-            settings[name.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {name}: {text!r} is not a plain value") from error
+        settings[name.strip()] = parse_yaml(text, f"--set {name}: {text[:100]!r}")
     return settings

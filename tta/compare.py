@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from tta.cli import Parser, given_path, guarded
 from tta.errors import UserError, did_you_mean
+from tta.publications import FIGURES
 from tta.reporting.selection import add_filters, chosen_runs
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
 TABLES = ("errors", "cost", "tests")
-PUBLISHED = Path(__file__).parents[1] / "benchmarks" / "published.csv"
 
 
 @guarded
@@ -86,9 +85,9 @@ def _parser() -> Parser:
         "--published",
         nargs="?",
         type=given_path,
-        const=PUBLISHED,
+        const=FIGURES,
         metavar="FILE",
-        help="put published figures beside ours (default: benchmarks/published.csv)",
+        help="put published figures beside ours (default: the papers', as shipped)",
     )
     return parser
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
-
 from tta.errors import UserError, did_you_mean
+from tta.inputs import read_text
 from tta.normalisation import check_normalisation, spread
+from tta.yaml_files import parse_yaml
 
 NUMBERS = tuple[float, ...] | None
 """Type of an option that is a list of numbers."""
@@ -28,19 +28,25 @@ def option(
     *,
     choices: tuple[str, ...] | None = None,
     minimum: float | None = None,
+    maximum: float | None = None,
     metavar: str | None = None,
 ) -> Any:
-    """Declare one option of a run."""
+    """Declare one option of a run; where no maximum is given, numbers end at 2^63 - 1."""
     metadata = {
         "help": help,
         "group": group,
         "choices": choices,
         "minimum": minimum,
+        "maximum": maximum,
         "metavar": metavar,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+GREATEST_INTEGER = (1 << 63) - 1
+"""What 64 bits with a sign hold; seeds of NumPy and torch among them."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class RunConfig:
         "with --batch-size 1: adapt once per window of this many images",
         "method",
         minimum=1,
+        maximum=1_000_000,
         metavar="N",
     )
     on_nonfinite: str = option(
@@ -100,7 +107,12 @@ class RunConfig:
         None, "corruption severity, 1 to 5", "data", minimum=0, metavar="N"
     )
     num_samples: int | None = option(
-        None, "images per domain; default: all", "data", minimum=1, metavar="N"
+        None,
+        "images per domain; default: all",
+        "data",
+        minimum=1,
+        maximum=1_000_000_000,
+        metavar="N",
     )
     backbone: str | None = option(
         None, "any timm model name; default: the dataset's", "backbone", metavar="NAME"
@@ -113,6 +125,7 @@ class RunConfig:
         "outputs of the classifier in --weights; default: the architecture's",
         "backbone",
         minimum=1,
+        maximum=1_000_000,
         metavar="C",
     )
     weights_kind: str = option(
@@ -146,6 +159,7 @@ class RunConfig:
         "greatest fraction of the images seen so far that is uploaded",
         "cloud",
         minimum=0.0,
+        maximum=1.0,
         metavar="FRACTION",
     )
     link_latency: float = option(
@@ -153,6 +167,7 @@ class RunConfig:
         "seconds that a message is under way, each way",
         "cloud",
         minimum=0.0,
+        maximum=1e9,
         metavar="SECONDS",
     )
     link_bandwidth: float | None = option(
@@ -160,6 +175,7 @@ class RunConfig:
         "bytes per second, each way; default: unlimited",
         "cloud",
         minimum=1.0,
+        maximum=1e15,
         metavar="BYTES",
     )
     batch_interval: float = option(
@@ -167,11 +183,17 @@ class RunConfig:
         "simulated seconds between two batches, the clock of the link",
         "cloud",
         minimum=0.0,
+        maximum=1e9,
         metavar="SECONDS",
     )
     scenario: str = option("continual", "order of the stream", "stream", metavar="NAME")
     batch_size: int | None = option(
-        None, "images per batch; default: the dataset's", "stream", minimum=1, metavar="N"
+        None,
+        "images per batch; default: the dataset's",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="N",
     )
     contiguous_batches: bool = option(False, "let batches run across domain boundaries", "stream")
     dirichlet: float = option(
@@ -179,6 +201,7 @@ class RunConfig:
         "label order of correlated scenarios: Dirichlet concentration, 0 sorts by label",
         "stream",
         minimum=0.0,
+        maximum=1e6,
         metavar="DELTA",
     )
     zipf: float = option(
@@ -186,6 +209,7 @@ class RunConfig:
         "class_imbalanced: exponent of the class proportions, above 1",
         "stream",
         minimum=1.01,
+        maximum=100.0,
         metavar="A",
     )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
@@ -198,6 +222,7 @@ class RunConfig:
         "else one per core, at most 8",
         "machine",
         minimum=0,
+        maximum=1024,
         metavar="N",
     )
     precision: str = option(
@@ -301,13 +326,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing or is not a mapping, or a name in it is not text.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {str(path)!r} ({error}); check the path") from error
-    except yaml.YAMLError as error:
-        place = " ".join(str(error).split())
-        raise UserError(f"{str(path)!r} is not valid YAML: {place}") from error
+    values = parse_yaml(read_text(path, "options"), repr(str(path)))
     if not isinstance(values, dict):
         raise UserError(f"{str(path)!r} must hold a mapping of option names to values")
     for name in _names(values):
@@ -341,15 +360,20 @@ def with_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
 def _declared(value: Any, hint: Any) -> Any:
     """Return a value as its option declares it: equal options are equal to the byte.
 
-    A tuple for a list, or for a single number where several may be given; a float for an int.
+    A tuple for a list, or for a single number where several may be given; a float for an int, and
+    an int for a whole number such as 1e3.
     """
     kinds = get_args(hint) or (hint,)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int) and _is_huge(value):
+        return value  # beyond every option's range
     if hint == NUMBERS:
         several = value if isinstance(value, list | tuple) else (value,) if is_number else None
         return value if several is None else tuple(_declared(one, float) for one in several)
     if float in kinds and is_number:
         return float(value)
+    if int in kinds and isinstance(value, float) and value.is_integer():
+        return int(value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -362,11 +386,66 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         )
     choices, minimum = field.metadata["choices"], field.metadata["minimum"]
     if choices and value not in choices:
-        raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {value!r}")
+        raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{flag} must be finite, but got {value}")
-    if minimum is not None and value is not None and not value >= minimum:
-        raise UserError(f"{flag} must be at least {minimum}, but got {value}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        _check_range(flag, value, minimum, field.metadata["maximum"])
+    for text in _texts(value):
+        if "\0" in text or not _encodable(text):
+            raise UserError(
+                f"{flag} must be text without NUL or halves of characters, but got {text!r}"
+            )
+
+
+def _check_range(flag: str, value: float, minimum: float | None, maximum: float | None) -> None:
+    if minimum is not None and value < minimum:
+        raise UserError(f"{flag} must be at least {minimum}, but got {shown(value)}")
+    maximum = GREATEST_INTEGER if maximum is None else maximum
+    if value > maximum:
+        raise UserError(f"{flag} must be at most {maximum}, but got {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: cut short where it is long."""
+    text = "a number of more digits than can be shown" if _is_huge(value) else repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}..."
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int) and value.bit_length() > 1000  # no float; too long to be read
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all text in an option's value, by which files and names are looked up."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _texts(name)
+            yield from _texts(inner)
+    elif isinstance(value, (tuple, list)):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text (in quotes, where YAML takes it for something else)",
+    tuple: "a list of names, such as [fog, snow]",
+    dict: "a mapping, such as {lr: 0.001}",
+    type(None): "null",
+}
 
 
 def _is_empty(value: Any) -> bool:
@@ -383,10 +462,12 @@ def _check_type(name: str, value: Any, hint: Any, origin: str) -> None:
         kinds = (dict,)
     accepted = (*kinds, int) if float in kinds else kinds
     if isinstance(value, bool) and bool not in kinds or not isinstance(value, accepted):
-        expected = " or ".join(kind.__name__ for kind in kinds)
-        raise UserError(f"{origin}: {name} must be {expected}, but got {value!r}")
+        expected = " or ".join(_KINDS[kind] for kind in kinds)
+        raise UserError(f"{origin}: {name} must be {expected}, but got {shown(value)}")
     if isinstance(value, tuple) and hint == NUMBERS:
         if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
-            raise UserError(f"{origin}: {name} must list numbers, but got {list(value)!r}")
+            raise UserError(f"{origin}: {name} must list numbers, but got {shown(list(value))}")
     elif isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
-        raise UserError(f"{origin}: {name} must list names, but got {list(value)!r}; quote numbers")
+        raise UserError(
+            f"{origin}: {name} must list names, but got {shown(list(value))}; quote numbers"
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from tta.text import printable
+
 
 class UserError(Exception):
     """Bad input: the message says what is wrong, what was expected and how to mend it.
@@ -20,3 +22,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {' or '.join(repr(match) for match in near)}?"
     return f"known: {', '.join(known)}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of an error on one line, as a terminal may show it."""
+    return printable(" ".join(str(error).split()))

@@ -4,53 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tta.errors import UserError
-
 STALE = 24 * 3600.0
 """Seconds after which what a killed process was writing to a path of its own is removed."""
-_SHOWN = 200
-
-
-def regular_file(path: str | Path, what: str) -> Path:
-    """Return the path of a file that can be opened, with a leading ``~`` expanded.
-
-    Args:
-        path: as the user wrote it.
-        what: what the file is, for messages.
-
-    Raises:
-        UserError: there is none, or a folder, a pipe or a device, or it may not be looked at.
-    """
-    name = f"{what} {shown_path(path)}"
-    try:
-        path = Path(path).expanduser()
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            path.open("rb").close()
-            return path
-    except FileNotFoundError as error:
-        raise UserError(f"{name} does not exist; check the path") from error
-    except OSError as error:
-        raise UserError(
-            f"{name} cannot be read: {error.strerror}; check the path and its permissions"
-        ) from error
-    except (ValueError, RuntimeError) as error:  # a null byte, half a surrogate, an unknown ~user
-        raise UserError(f"{name} cannot be the name of a file: {error}") from error
-    if stat.S_ISDIR(mode):
-        raise UserError(f"{name} is a directory; name the file in it")
-    raise UserError(f"{name} is a pipe, a socket or a device; copy it to a file and name that")
-
-
-def shown_path(path: str | Path) -> str:
-    """Return a path as a message shows it: on one line, and not too long."""
-    text = str(path)
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
 
 
 @contextlib.contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import get_type_hints
 
-from tta.datasets import DATASETS
+from tta.datasets import DATASETS, Dataset
 from tta.datasets.facts import DatasetFacts
+from tta.errors import UserError, message_of
 from tta.methods import METHODS, Method, find_method
 from tta.presets import columns_of
 from tta.reporting.tables import markdown
@@ -15,32 +16,60 @@ from tta.scenarios import SCENARIOS
 
 def listing() -> str:
     """Return tables of the methods, data sets and scenarios that are installed."""
-    methods = [_method_row(name, METHODS[name]) for name in METHODS]
+    methods, broken = _rows_of_methods()
+    datasets, broken_datasets = _loaded_datasets()
+    broken += broken_datasets
     scenarios = [[name, scenario.description] for name, scenario in SCENARIOS.items()]
     return "\n\n".join(
         [
             markdown(["method", "needs", "predicts", "paper"], methods),
-            _dataset_tables(),
+            _dataset_tables(datasets),
             markdown(["scenario", "what"], scenarios),
             "Backbones: any timm model; `python -c 'import timm; print(timm.list_models())'`.",
+            *([markdown(["broken", "why"], broken)] if broken else []),
         ]
     )
 
 
+def _rows_of_methods() -> tuple[list[list[str]], list[list[str]]]:
+    """Return a row of each method, and of each that another package publishes and is broken."""
+    rows, broken = [], []
+    for name in METHODS:
+        try:
+            rows.append(_method_row(name, METHODS[name]))
+        except UserError as error:
+            broken.append([name, message_of(error)])
+    return rows, broken
+
+
+def _loaded_datasets() -> tuple[dict[str, type[Dataset]], list[list[str]]]:
+    loaded, broken = {}, []
+    for name in DATASETS:
+        try:
+            loaded[name] = DATASETS[name]
+        except UserError as error:
+            broken.append([name, message_of(error)])
+    return loaded, broken
+
+
 def _method_row(name: str, method: type[Method]) -> list[str]:
-    needs = sorted(need.value for need in method.needs(method.Params()))
-    paper = method.paper or _first_line(method.__doc__)
-    return [name, ", ".join(needs) or "-", method.predicts, paper]
+    try:
+        needs = sorted(need.value for need in method.needs(method.Params()))
+        paper = method.paper or _first_line(method.__doc__)
+        return [name, ", ".join(needs) or "-", str(method.predicts), str(paper)]
+    except Exception as error:  # of another package: a row of its own, not the end of the list
+        raise UserError(
+            f"method {name!r} cannot be asked what it needs ({type(error).__name__}: {error})"
+        ) from error
 
 
-def _dataset_tables() -> str:
+def _dataset_tables(datasets: dict[str, type[Dataset]]) -> str:
     published = {
-        name: dataset
-        for name in DATASETS
-        for dataset in [DATASETS[name]]
-        if getattr(dataset, "facts", None)
+        name: item
+        for name, item in datasets.items()
+        if isinstance(getattr(item, "facts", None), DatasetFacts)
     }
-    descriptions = [[name, _first_line(DATASETS[name].__doc__)] for name in DATASETS]
+    descriptions = [[name, _first_line(item.__doc__)] for name, item in datasets.items()]
     columns = ["dataset", "classes", "images per domain", "metric", "licence", "from"]
     orders: dict[tuple[str, ...], list[str]] = {}
     for name, dataset in published.items():

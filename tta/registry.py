@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import Any, Generic, TypeVar
 
 from tta.errors import UserError, did_you_mean
 
@@ -19,42 +19,100 @@ class Registry(Generic[T]):
         kind: what the objects are, for messages ("method").
         locations: built-in names and where they live, as ``module:attribute``.
         entry_point_group: group under which other packages publish objects of this kind.
+        flaw: tells of an object that another package publishes why it is none of this kind
+            ("is no ..."), or None.
     """
 
     def __init__(
-        self, kind: str, locations: dict[str, str], entry_point_group: str | None = None
+        self,
+        kind: str,
+        locations: dict[str, str],
+        entry_point_group: str | None = None,
+        flaw: Callable[[Any], str | None] = lambda _: None,
     ) -> None:
         self.kind = kind
         self._locations = dict(locations)
         self._objects: dict[str, T] = {}
         self._group = entry_point_group
+        self._flaw = flaw
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._locations, *self._published()}))
 
     def __contains__(self, name: object) -> bool:
-        return name in set(self)
+        return name in self._locations or name in self._published()
 
     def __getitem__(self, name: str) -> T:
         if name not in self._objects:
             self._objects[name] = self._load(name)
         return self._objects[name]
 
+    def check(self, name: str) -> None:
+        """Refuse a name that stands for nothing, without importing what it stands for.
+
+        Raises:
+            UserError: it is unknown.
+        """
+        if name not in self:
+            raise UserError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self)}")
+
+    def location(self, name: str) -> str | None:
+        """Return ``module:attribute`` of a built-in object; None for any other name."""
+        return self._locations.get(name)
+
     def _load(self, name: str) -> T:
+        self.check(name)
         if name in self._locations:
             module, attribute = self._locations[name].split(":")
             return getattr(import_module(module), attribute)
-        if name not in self._published():
-            raise UserError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self)}")
+        return self._published_object(name)
+
+    def _published_object(self, name: str) -> T:
+        where = f"{self.kind} {name!r} is published by an installed package but"
         try:
-            return self._published()[name].load()
-        except (ImportError, AttributeError) as error:
+            found = self._published()[name].load()
+        except KeyboardInterrupt:  # the user's, not the package's
+            raise
+        except BaseException as error:  # a package may raise anything, or exit
             raise UserError(
-                f"{self.kind} {name!r} is published by an installed package but cannot be "
-                f"loaded: {error}; mend or uninstall that package"
+                f"{where} cannot be loaded ({type(error).__name__}: {error}); mend or uninstall "
+                "that package"
             ) from error
+        reason = self._flaw(found)
+        if reason:
+            raise UserError(f"{where} {reason}; mend or uninstall that package")
+        return found
 
     def _published(self) -> dict[str, EntryPoint]:
         if self._group is None:
             return {}
-        return {point.name: point for point in entry_points(group=self._group)}
+        found: dict[str, EntryPoint] = {}
+        for distribution in distributions():
+            for point in _entry_points(distribution):
+                if point.group == self._group:
+                    found.setdefault(point.name, point)  # the first on the path is imported
+        return found
+
+
+def _entry_points(distribution: Distribution) -> tuple[EntryPoint, ...]:
+    """Return what a package publishes; nothing where its list cannot be read."""
+    try:
+        return tuple(distribution.entry_points)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError):
+        return ()
+
+
+def lazy_attributes(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__``: names that are imported when they are asked for.
+
+    Args:
+        module: the module that offers the names.
+        homes: the modules that the names live in.
+    """
+
+    def lookup(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    return lookup

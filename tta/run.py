@@ -29,6 +29,7 @@ from tta.cli import (
 )
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
+from tta.preflight import check_method, preflight
 from tta.stops import Stopped, leave, listening
 from tta.text import printable
 
@@ -50,10 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     config = _config(options, config_file)
     if show_params:
+        check_method(config)
         from tta.listing import parameter_table
 
         print(parameter_table(config.method))
         return 0
+    preflight(config)
     return _run(config, as_json, quiet)
 
 

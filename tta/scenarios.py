@@ -153,14 +153,8 @@ def plan_stream(name: str, catalog: Catalog, options: ScenarioOptions) -> Stream
     Raises:
         UserError: an unknown scenario or domain, or a severity that the data set lacks.
     """
-    if name not in SCENARIOS:
-        raise UserError(f"unknown scenario {name!r}; {did_you_mean(name, SCENARIOS)}")
+    check_stream(name, catalog, options)
     scenario = SCENARIOS[name]
-    if catalog.in_order and name not in IN_ORDER:
-        raise UserError(
-            f"dataset {catalog.name!r} is a stream in an order of its own; choose --scenario "
-            f"{' or '.join(IN_ORDER)}"
-        )
     if scenario.recorded:
         return _recorded(catalog, options)
     visits = [
@@ -173,11 +167,40 @@ def plan_stream(name: str, catalog: Catalog, options: ScenarioOptions) -> Stream
     return _sequential(scenario, domains, visits, options)
 
 
+def check_stream(name: str, catalog: Catalog | None, options: ScenarioOptions) -> None:
+    """Check the options of a stream against what is known of the data set.
+
+    Args:
+        name: of the scenario.
+        catalog: of which no labels are asked; None where nothing is known yet.
+        options: of the stream.
+
+    Raises:
+        UserError: see :func:`plan_stream`.
+    """
+    if name not in SCENARIOS:
+        raise UserError(f"unknown scenario {name!r}; {did_you_mean(name, SCENARIOS)}")
+    if catalog is None:
+        return
+    if catalog.in_order and name not in IN_ORDER:
+        raise UserError(
+            f"dataset {catalog.name!r} is a stream in an order of its own; choose --scenario "
+            f"{' or '.join(IN_ORDER)}"
+        )
+    if not SCENARIOS[name].recorded:
+        _itinerary(SCENARIOS[name], catalog, options)
+    elif options.severity not in (None, catalog.default_severity):
+        raise UserError("--severity cannot be chosen with --scenario recorded; leave it out")
+    _chosen_domains(catalog, options)
+
+
 def _chosen_domains(catalog: Catalog, options: ScenarioOptions) -> tuple[str, ...]:
     chosen = options.domains or catalog.domains
     for domain in chosen:
         if domain not in catalog.domains:
             hint = did_you_mean(domain, catalog.domains)
+            if any("," in known for known in catalog.domains):
+                hint += """ a name with a comma stands in double quotes: --domains '"A, B",C'"""
             raise UserError(f"dataset {catalog.name!r} has no domain {domain!r}; {hint}")
     if len(set(chosen)) < len(chosen):
         raise UserError(f"--domains names a domain twice: {', '.join(chosen)}; name each once")
@@ -282,8 +305,6 @@ def _mixed(
 
 
 def _recorded(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
-    if options.severity not in (None, catalog.default_severity):
-        raise UserError("--severity cannot be chosen with --scenario recorded; leave it out")
     domain, index = catalog.stored_order()
     domains = _chosen_domains(catalog, options)
     numbers = {catalog.domains.index(name): number for number, name in enumerate(domains)}

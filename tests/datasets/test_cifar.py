@@ -89,7 +89,7 @@ def test_faults_are_found_before_the_stream(message, tmp_path):
     with pytest.raises(UserError, match=message) as error:
         data.labels("fog", 5)
         data.check(("fog",), (5,))
-    assert "python data_scripts/get.py cifar10-c" in str(error.value)
+    assert "python -m tta.get cifar10-c" in str(error.value)
 
 
 def test_permission_denied_is_named(published, monkeypatch):
@@ -167,7 +167,7 @@ def test_a_part_of_the_images_keeps_their_numbers(tmp_path):
 
 
 def test_nothing_there_names_what_is_expected(tmp_path):
-    with pytest.raises(UserError, match="cifar-10-batches-bin.*get.py cifar10 "):
+    with pytest.raises(UserError, match="cifar-10-batches-bin.*tta.get cifar10 "):
         open_dataset("cifar10-c@gen", tmp_path)
 
 

@@ -71,7 +71,7 @@ def test_faults_are_found_before_the_stream(message, pacs):
     data = open_dataset("pacs", pacs)
     with pytest.raises(UserError, match=message) as error:
         data.check(data.domains, (0,))
-    assert "get.py pacs" in str(error.value)
+    assert "tta.get pacs" in str(error.value)
 
 
 def test_permission_denied_is_named(pacs, monkeypatch):

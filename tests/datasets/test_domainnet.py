@@ -74,7 +74,7 @@ def test_faults_are_found_before_the_stream(message, domainnet):
     data = open_dataset("domainnet126", domainnet)
     with pytest.raises(UserError, match=message) as error:
         data.check(data.domains, (0,))
-    assert "get.py domainnet126" in str(error.value)
+    assert "tta.get domainnet126" in str(error.value)
 
 
 def test_a_published_list(tmp_path):

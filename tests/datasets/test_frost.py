@@ -55,10 +55,10 @@ def test_the_id_says_which_textures_were_used(clean, monkeypatch):
 def test_other_pictures_are_not_called_official(clean, monkeypatch):
     folder = add_pictures(clean, monkeypatch)
     Image.new("RGB", (400, 300), "red").save(folder / "frost2.png")
-    with pytest.raises(UserError, match="frost2.png' is not the official.*get.py frost"):
+    with pytest.raises(UserError, match="frost2.png' is not the official.*tta.get frost"):
         open_dataset(SPECIFICATION, clean)
     (folder / "frost2.png").unlink()
-    with pytest.raises(UserError, match="lacks frost2.png; get them with .*get.py frost"):
+    with pytest.raises(UserError, match="lacks frost2.png; get them with .*tta.get frost"):
         open_dataset(SPECIFICATION, clean)
 
 

@@ -1,6 +1,3 @@
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,10 +6,7 @@ from PIL import Image
 from tests.datasets.layouts import cifar_binary, resize_facts, validation_names, write_images
 from tta.datasets import open_dataset
 from tta.datasets.imagenet_c import ImageNetCFull, ImageNetCFullGenerated
-
-main = runpy.run_path(str(Path(__file__).parents[2] / "data_scripts" / "generate_corrupted.py"))[
-    "main"
-]
+from tta.generate_corrupted import main
 
 
 @pytest.fixture

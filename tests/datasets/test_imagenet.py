@@ -80,7 +80,7 @@ def test_faults_are_found_before_the_stream(message, renditions):
     FAULTS[message](renditions / "imagenet-r")
     with pytest.raises(UserError, match=message) as error:
         open_dataset("imagenet-r", renditions).check(("renditions",), (0,))
-    assert "get.py imagenet-r" in str(error.value)
+    assert "tta.get imagenet-r" in str(error.value)
 
 
 def test_folders_of_v2_are_labels_and_not_in_sorted_order(tmp_path, monkeypatch):
@@ -132,7 +132,7 @@ def test_all_images_are_in_sorted_order(corrupted):
     data = open_dataset("imagenet-c-full", corrupted)
     data.check(("fog",), (5,))
     assert data.labels("fog", 5).tolist() == [0, 7, 14, 21, 28, 35]
-    with pytest.raises(UserError, match="no folder '.*snow/5'.*get.py imagenet-c "):
+    with pytest.raises(UserError, match="no folder '.*snow/5'.*tta.get imagenet-c "):
         data.labels("snow", 5)
 
 

@@ -99,7 +99,7 @@ def test_faults_of_imagenet_c_are_found_before_the_stream(message, root):
     FAULTS[message](folder, folder / validation_names(2)[1])
     with pytest.raises(UserError, match=message) as error:
         open_dataset("imagenet-c-full", root).check(("fog",), (5,))
-    assert "get.py imagenet-c" in str(error.value)
+    assert "tta.get imagenet-c" in str(error.value)
 
 
 def test_a_file_that_may_not_be_read_is_named(root, monkeypatch):

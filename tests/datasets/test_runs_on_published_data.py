@@ -36,7 +36,7 @@ def test_source_images_are_opened_only_where_a_method_needs_them(tmp_path, weigh
     experiment = build(RunConfig(method="tent", **options))
     assert experiment.source is None
     assert experiment.stream.labels().shape == (8,)
-    with pytest.raises(UserError, match="cifar-10-batches-bin.*get.py cifar10 "):
+    with pytest.raises(UserError, match="cifar-10-batches-bin.*tta.get cifar10 "):
         build(RunConfig(method="rmt", **options))
     with pytest.raises(UserError, match="no file '.*snow.npy'"):
         build(RunConfig(method="tent", **{**options, "domains": ("fog", "snow")}))

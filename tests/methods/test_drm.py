@@ -216,7 +216,7 @@ def test_state_round_trip():
 
 
 def test_a_backbone_without_heads_is_refused():
-    with pytest.raises(UserError, match=r"'drm' needs a head for each.*train_source.py --drm"):
+    with pytest.raises(UserError, match=r"'drm' needs a head for each.*tta.train_source --drm"):
         check_needs(
             DomainSpecificRiskMinimization,
             DomainSpecificRiskMinimization.Params(),

@@ -64,7 +64,9 @@ def test_the_released_weight_decay_is_as_many_times_as_much_as_there_are_classes
 def test_a_model_that_was_not_trained_for_it_is_refused_unless_converted():
     note = METHODS["note"]
     backbone = make_backbone("batch_norm")
-    with pytest.raises(UserError, match="instance-aware.*train_source.py.*convert_batch_norm=true"):
+    with pytest.raises(
+        UserError, match="instance-aware.*tta.train_source.*convert_batch_norm=true"
+    ):
         check_needs(note, note.Params(), backbone, has_source=False)
     check_needs(note, note.Params(convert_batch_norm=True), backbone, has_source=False)
     replace_batch_norm(backbone, InstanceAwareBatchNorm)

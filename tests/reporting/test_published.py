@@ -3,8 +3,10 @@
 import pytest
 
 from tests.reporting.fake_runs import write_run
-from tta.compare import PUBLISHED, main
+from tta.compare import main
 from tta.errors import UserError
+from tta.publications import FIGURES
+from tta.publications.table import published_figures
 from tta.reporting.published import COLUMNS, read_published
 
 ROWS = [
@@ -64,6 +66,8 @@ def test_a_missing_file(tmp_path):
         read_published(tmp_path / "none.csv")
 
 
-@pytest.mark.skipif(not PUBLISHED.is_file(), reason="the checkout has no benchmarks/published.csv")
-def test_the_published_figures_of_the_checkout_are_readable():
-    assert len(read_published(PUBLISHED)) > 0
+def test_the_published_figures_of_the_package_are_the_default(tmp_path, capsys):
+    figures = published_figures()
+    assert len(read_published(FIGURES)) == figures.metric.isin(["error", "accuracy"]).sum() > 100
+    run = write_run(tmp_path / "runs", "bn")
+    assert main([str(run), "--published"]) == 0

@@ -23,7 +23,7 @@ from tta.backbones.state_dicts import (
     without_wrappers,
 )
 from tta.errors import UserError
-from tta.files import shown_path
+from tta.inputs import shown_path
 from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.instance_aware import InstanceAwareBatchNorm
 

@@ -11,13 +11,10 @@ from typing import Any
 
 import torch
 
-from tta.backbones.foreign_files import HEAD_BYTES, refuse_foreign, refuse_unknown
+from tta.backbones.checkpoint_head import checkpoint_head, is_safetensors
 from tta.errors import UserError
-from tta.files import regular_file, shown_path
+from tta.inputs import shown_path
 from tta.pickles import DAMAGE, SAFE_SINCE, load_pickle, pickles_are_safe
-
-_TORCH = (b"PK\x03\x04", b"\x80")
-_LONGEST_HEADER = 100_000_000  # bytes, as the format has it
 
 
 @dataclass(frozen=True)
@@ -41,28 +38,13 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     Raises:
         UserError: the file is missing, unreadable, damaged, no checkpoint, or would run code.
     """
-    path = regular_file(path, "checkpoint")
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError as error:
-        raise UserError(
-            f"checkpoint {shown_path(path)} cannot be read: {error.strerror}"
-        ) from error
+    path, head = checkpoint_head(path)
     named_safetensors = path.suffix.lower() == ".safetensors"
-    if _is_safetensors(head):
+    if is_safetensors(head):
         form = "" if named_safetensors else "safetensors by its content"
         return CheckpointFile(path, _read_safetensors(path), form)
-    refuse_foreign(path, head)
-    if not head.startswith(_TORCH):
-        refuse_unknown(path, head)
     form = "a pickle of torch.save by its content" if named_safetensors else ""
     return CheckpointFile(path, _read_torch(path), form)
-
-
-def _is_safetensors(head: bytes) -> bool:
-    # A header's length, then the header, a JSON object.
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

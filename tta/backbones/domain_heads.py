@@ -80,6 +80,6 @@ def load_heads(
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"the domain heads in checkpoint {path} do not fit its network ({reason}); train it "
-            "again with data_scripts/train_source.py --drm"
+            "again with python -m tta.train_source --drm"
         ) from error
     return made

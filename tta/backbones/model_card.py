@@ -11,7 +11,7 @@ from typing import Any
 
 from tta.backbones.checkpoint_file import CheckpointFile
 from tta.errors import UserError
-from tta.files import regular_file, shown_path
+from tta.inputs import regular_file, shown_path
 from tta.normalisation import check_normalisation, listed, spread
 
 _INSIDE = ("pretrained_cfg", "hyper_parameters", "hparams", "args", "config")

@@ -1,14 +1,30 @@
-"""Data sets by name, and the user's own by path."""
+"""Data sets by name, and the user's own by path.
+
+What a data set is made of is imported when it is asked for, so that the commands start fast.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tta.datasets.base import NATURAL, Dataset
-from tta.errors import UserError, did_you_mean
-from tta.registry import Registry
+from tta.errors import UserError
+from tta.registry import Registry, lazy_attributes
 
-__all__ = ["DATASETS", "NATURAL", "Dataset", "leaves_one_out", "open_dataset"]
+if TYPE_CHECKING:
+    from tta.datasets.base import NATURAL, Dataset
+
+__all__ = ["DATASETS", "NATURAL", "Dataset", "check_argument", "leaves_one_out", "open_dataset"]
+
+__getattr__ = lazy_attributes(__name__, dict.fromkeys(["Dataset", "NATURAL"], f"{__name__}.base"))
+
+
+def _flaw(found: Any) -> str | None:
+    from tta.datasets.base import Dataset
+
+    whole = isinstance(found, type) and issubclass(found, Dataset)
+    return None if whole else "is no subclass of tta.datasets.Dataset"
+
 
 DATASETS: Registry[type[Dataset]] = Registry(
     "dataset",
@@ -46,6 +62,7 @@ DATASETS: Registry[type[Dataset]] = Registry(
         "domainnet126-source": "tta.datasets.domainnet:DomainNet126Source",
     },
     entry_point_group="tta.datasets",
+    flaw=_flaw,
 )
 
 
@@ -61,14 +78,26 @@ def open_dataset(specification: str, data_dir: str | Path | None = None) -> Data
             data that cannot be read.
     """
     name, _, argument = specification.partition(":")
-    if name not in DATASETS:
-        raise UserError(f"unknown dataset {name!r}; {did_you_mean(name, DATASETS)}")
     dataset = DATASETS[name]
-    if argument and dataset.argument == "none":
-        raise UserError(f"cannot open dataset {specification!r}; {name} takes no path")
-    if not argument and dataset.argument == "path":
-        raise UserError(f"cannot open dataset {specification!r}; write {name}:PATH")
+    check_argument(specification, dataset.argument)
     return dataset.open(argument, data_dir)
+
+
+def check_argument(specification: str, kind: str) -> None:
+    """Refuse a path where none belongs, or none where one belongs.
+
+    Args:
+        specification: of the data set.
+        kind: what may follow its name, as in ``Dataset.argument``.
+
+    Raises:
+        UserError: see above.
+    """
+    name, _, argument = specification.partition(":")
+    if argument and kind == "none":
+        raise UserError(f"cannot open dataset {specification!r}; {name} takes no path")
+    if not argument and kind == "path":
+        raise UserError(f"cannot open dataset {specification!r}; write {name}:PATH")
 
 
 def leaves_one_out(specification: str) -> bool:

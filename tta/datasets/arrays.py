@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tta.datasets.base import NATURAL, Dataset
 from tta.datasets.images import take_rows
+from tta.datasets.paths import array_file
 from tta.errors import UserError
 
 
@@ -72,8 +73,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: the file is missing or damaged.
     """
-    if not path.is_file():
-        raise UserError(f"no file {str(path)!r}; arrays:PATH names an .npz file that exists")
+    array_file(str(path))
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}

@@ -17,7 +17,7 @@ class DatasetFacts:
         images: images of a domain, at one severity; by domain where domains differ in size.
         licence: of the images, in words.
         origin: where its authors publish it.
-        get: what ``data_scripts/get.py`` calls it.
+        get: what ``python -m tta.get`` calls it.
         metric: the figure that papers report on it, "error" or "accuracy".
     """
 

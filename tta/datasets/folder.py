@@ -18,7 +18,7 @@ from tta.datasets.base import NATURAL
 from tta.datasets.generated import CorruptedImageFiles
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.images import IMAGE_SUFFIXES
-from tta.datasets.stored import optional_data_folder
+from tta.datasets.paths import image_folder, optional_data_folder
 from tta.errors import UserError
 
 
@@ -35,7 +35,7 @@ class FolderDataset(ImageFileDataset):
     argument = "path"
 
     def __init__(self, path: str) -> None:
-        root = _existing(path)
+        root = image_folder(path)
         self.name = f"folder:{root.name}"
         files = {domain.name: _image_files(domain) for domain in _subfolders(root)}
         self._files = {domain: found for domain, found in files.items() if found}
@@ -81,7 +81,7 @@ class CorruptedFolder(CorruptedImageFiles):
     default_severity = 5
 
     def __init__(self, path: str, data_dir: Path | None = None) -> None:
-        root = _existing(path)
+        root = image_folder(path)
         self._files = _image_files(root)
         if not self._files:
             raise UserError(f"{path!r} holds no images; lay them out as <class>/*.jpg or *.png")
@@ -106,12 +106,6 @@ class CorruptedFolder(CorruptedImageFiles):
     def digest(self) -> str:
         lines = [self.name, *map(_identity, self._files)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _existing(path: str) -> Path:
-    if not Path(path).is_dir():
-        raise UserError(f"no folder {path!r}; name one that exists")
-    return Path(path)
 
 
 def _classes(files: Iterable[Path]) -> list[str]:

@@ -31,7 +31,7 @@ def find_frost(data_dir: Path) -> Path | None:
     if not folder.is_dir():
         return None
     cure = (
-        f"get them with `python data_scripts/get.py frost --data-dir {data_dir}`, or remove the "
+        f"get them with `python -m tta.get frost --data-dir {data_dir}`, or remove the "
         "folder for procedural frost"
     )
     try:

@@ -69,7 +69,7 @@ class _Listed(_ImageNetC):
         except FileNotFoundError as error:
             raise UserError(
                 f"no list {str(file)!r} of the {expected} images, lines <wnid>/<file>; get it with "
-                f"`python data_scripts/get.py imagenet-c-list --data-dir {self.data_dir}`"
+                f"`python -m tta.get imagenet-c-list --data-dir {self.data_dir}`"
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise self.fault(f"list {str(file)!r} cannot be read ({error})") from error

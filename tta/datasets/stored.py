@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import ClassVar
 
 from tta.datasets.base import Dataset
 from tta.datasets.facts import DatasetFacts
+from tta.datasets.paths import data_folder
 from tta.errors import UserError
-
-
-def data_folder(data_dir: str | Path | None) -> Path:
-    """Return the folder of published data sets: ``data_dir``, by default ``$TTA_DATA_DIR``.
-
-    Raises:
-        UserError: neither is given, or there is no such folder.
-    """
-    folder = optional_data_folder(data_dir)
-    if folder is None:
-        raise UserError(
-            "published data sets are read from a folder; pass --data-dir DIR or set TTA_DATA_DIR"
-        )
-    return folder
-
-
-def optional_data_folder(data_dir: str | Path | None) -> Path | None:
-    """Return the same folder, or None where none is given.
-
-    Raises:
-        UserError: there is no such folder.
-    """
-    folder = data_dir or os.environ.get("TTA_DATA_DIR")
-    if not folder:
-        return None
-    if not Path(folder).is_dir():
-        raise UserError(
-            f"no folder {str(folder)!r}; pass the folder of the data sets as --data-dir, or set "
-            "TTA_DATA_DIR"
-        )
-    return Path(folder)
 
 
 class StoredDataset(Dataset):
@@ -70,6 +39,4 @@ class StoredDataset(Dataset):
     @property
     def cure(self) -> str:
         """How to mend whatever is missing or damaged."""
-        return (
-            f"get it with `python data_scripts/get.py {self.facts.get} --data-dir {self.data_dir}`"
-        )
+        return f"get it with `python -m tta.get {self.facts.get} --data-dir {self.data_dir}`"

@@ -1,18 +1,18 @@
-"""Adaptation methods by name, by entry point and by file."""
+"""Adaptation methods by name, by entry point and by file.
+
+What a method is made of is imported when it is asked for, so that the commands start fast.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
-import sys
-import traceback
-from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-from tta.errors import UserError
-from tta.methods.base import Method, Need, descend, make_optimizer, trainable
-from tta.methods.params import OptimizerParams, param
-from tta.registry import Registry
+from tta.methods.own_file import flaw_of_method, method_of_file, split_own
+from tta.registry import Registry, lazy_attributes
+
+if TYPE_CHECKING:
+    from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+    from tta.methods.params import OptimizerParams, param
 
 __all__ = [
     "METHODS",
@@ -25,6 +25,12 @@ __all__ = [
     "param",
     "trainable",
 ]
+
+__getattr__ = lazy_attributes(
+    __name__,
+    dict.fromkeys(["Method", "Need", "descend", "make_optimizer", "trainable"], f"{__name__}.base")
+    | dict.fromkeys(["OptimizerParams", "param"], f"{__name__}.params"),
+)
 
 METHODS: Registry[type[Method]] = Registry(
     "method",
@@ -65,6 +71,7 @@ METHODS: Registry[type[Method]] = Registry(
         "ttaug": "tta.methods.ttaug:AveragedViews",
     },
     entry_point_group="tta.methods",
+    flaw=flaw_of_method,
 )
 
 
@@ -78,49 +85,5 @@ def find_method(name: str) -> type[Method]:
         UserError: there is no such name, file or class, the file cannot be imported, or the class
             is no whole Method.
     """
-    path, colon, class_name = name.rpartition(":")
-    if not (colon and path.endswith(".py")):
-        return METHODS[name]
-    return _from_file(Path(path), class_name)
-
-
-def _from_file(path: Path, class_name: str) -> type[Method]:
-    if not path.is_file():
-        raise UserError(f"method file {str(path)!r} does not exist; give path/to/file.py:ClassName")
-    found = getattr(_imported(path), class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise UserError(
-            f"{str(path)!r} has no subclass of tta.methods.Method named {class_name!r}; "
-            "check the name after the colon"
-        )
-    if not isinstance(getattr(found, "name", None), str):
-        raise UserError(
-            f"class {class_name} in {str(path)!r} has no name; give it one, such as "
-            f"name = {class_name.lower()!r}"
-        )
-    if not dataclasses.is_dataclass(found.Params):
-        raise UserError(
-            f"{class_name}.Params in {str(path)!r} is no dataclass; put "
-            "@dataclass(frozen=True) above it"
-        )
-    return found
-
-
-def _imported(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tta_user_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # noqa: S101 - a .py file has a loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up while the class is made
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[spec.name]
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == spec.origin]
-        line = lines[-1] if lines else getattr(error, "lineno", None)
-        place = f" in line {line}" if line else ""
-        cure = "install it" if isinstance(error, ModuleNotFoundError) else "mend the file"
-        raise UserError(
-            f"method file {str(path)!r} fails{place} ({type(error).__name__}: {error}); {cure}"
-        ) from error
-    return module
+    own = split_own(name)
+    return METHODS[name] if own is None else method_of_file(*own)

@@ -84,8 +84,12 @@ class AdaContrast(Method):
         teacher_decay: float = param(
             0.999, "EMA decay of the momentum encoder", minimum=0.0, maximum=1.0
         )
-        queue_size: int = param(16_384, "size of queue and bank", unit="images", minimum=1)
-        neighbors: int = param(10, "neighbours that a pseudo-label is the mean of", minimum=1)
+        queue_size: int = param(
+            16_384, "size of queue and bank", unit="images", minimum=1, maximum=1_000_000
+        )
+        neighbors: int = param(
+            10, "neighbours that a pseudo-label is the mean of", minimum=1, maximum=10_000
+        )
         refine_after: int = param(1024, "refine labels after so many", unit="images", minimum=1)
         crop: bool = param(False, "crop the strong views at random, by 20 to 100 % of the area")
         trained: str = trained_param()

@@ -58,7 +58,7 @@ class Cotta(Method):
             minimum=0.0,
             maximum=1.0,
         )
-        views: int = param(32, "augmented views that are averaged", minimum=1)
+        views: int = param(32, "augmented views that are averaged", minimum=1, maximum=4096)
         symmetric: bool = param(
             False, "symmetric cross-entropy, as published for ImageNet, not the teacher's alone"
         )

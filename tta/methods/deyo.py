@@ -42,7 +42,7 @@ class DestroyYourObject(Tent):
             0.4, "entropy at which the entropy's weight is 1, as a fraction of ln C", minimum=0.0
         )
         plpd_margin: float = param(0.2, "PLPD to exceed", minimum=-1.0, maximum=1.0)
-        patches: int = param(4, "patches per side", minimum=1)
+        patches: int = param(4, "patches per side", minimum=1, maximum=4096)
         frozen_share: float = param(
             0.25, "share of the last stages that is not trained", minimum=0.0, maximum=0.75
         )

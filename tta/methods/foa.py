@@ -51,8 +51,12 @@ class ForwardOnlyAdaptation(Method):
     class Params:
         """Hyper-parameters; the defaults are those for ImageNet-C."""
 
-        prompts: int = param(3, "prompts beside the class token", unit="tokens", minimum=1)
-        population: int = param(27, "prompts that the search proposes per batch", minimum=4)
+        prompts: int = param(
+            3, "prompts beside the class token", unit="tokens", minimum=1, maximum=4096
+        )
+        population: int = param(
+            27, "prompts that the search proposes per batch", minimum=4, maximum=100_000
+        )
         fitness_lambda: float = param(0.4, "lambda: weight of the discrepancy", minimum=0.0)
         mean_decay: float = param(
             0.9, "EMA decay of the test features' mean", minimum=0.0, maximum=1.0

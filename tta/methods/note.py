@@ -45,7 +45,9 @@ class Note(Method):
         """Hyper-parameters."""
 
         lr: float = param(1e-4, "learning rate", minimum=0.0)
-        memory_size: int = param(64, "images in the reservoir", unit="images", minimum=1)
+        memory_size: int = param(
+            64, "images in the reservoir", unit="images", minimum=1, maximum=1_000_000
+        )
         update_interval: int = param(
             64, "images from one update to the next", unit="images", minimum=1
         )

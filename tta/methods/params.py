@@ -7,9 +7,14 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from tta.config import shown
 from tta.errors import UserError, did_you_mean
 
 P = TypeVar("P")
+GREATEST_FLOAT = 3.4e38
+"""Beyond it is infinity in float32, in which models compute."""
+GREATEST_WHOLE = 10**9
+"""Of counts and sizes."""
 
 
 def param(
@@ -22,7 +27,10 @@ def param(
     maximum: float | None = None,
     below: float | None = None,
 ) -> Any:
-    """Declare one hyper-parameter of a ``Params`` dataclass; numbers must be finite.
+    """Declare one hyper-parameter of a ``Params`` dataclass.
+
+    Numbers must be finite in float32; whole numbers end at a thousand million, or where
+    ``maximum`` says.
 
     Args:
         default: value where none is given.
@@ -92,12 +100,14 @@ def _convert(value: Any, hint: Any, label: str) -> Any:
         return int(number)
     names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in types)
     finite = "finite " if isinstance(value, float) and not math.isfinite(value) else ""
-    raise UserError(f"parameter {label} must be {finite}{names}, but got {value!r}")
+    raise UserError(f"parameter {label} must be {finite}{names}, but got {shown(value)}")
 
 
 def _convert_list(value: Any, kind: Any, label: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        raise UserError(f"parameter {label} must be a list such as [0.1, 0.5], but got {value!r}")
+        raise UserError(
+            f"parameter {label} must be a list such as [0.1, 0.5], but got {shown(value)}"
+        )
     return tuple(_convert(item, kind, label) for item in value)
 
 
@@ -105,19 +115,21 @@ def _number(value: Any) -> int | float | None:
     """Return a finite number; None for anything else."""
     if isinstance(value, str):
         try:
-            value = float(value)  # YAML 1.1 reads "1e-3" as text
+            value = float(value)  # a number in quotes
         except ValueError:
             return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value if isinstance(value, int) or math.isfinite(value) else None
+    if isinstance(value, int):
+        return value if value.bit_length() < 1000 else None  # no float holds it
+    return value if math.isfinite(value) else None
 
 
 def _check_range(value: Any, metadata: Mapping[str, Any], label: str) -> None:
     choices = metadata.get("choices")
     if choices is not None and value not in choices:
         known = ", ".join(str(choice) for choice in choices)
-        raise UserError(f"parameter {label} must be one of {known}, but got {value!r}")
+        raise UserError(f"parameter {label} must be one of {known}, but got {shown(value)}")
     if value is None or isinstance(value, str):
         return
     if isinstance(value, tuple):
@@ -130,4 +142,9 @@ def _check_range(value: Any, metadata: Mapping[str, Any], label: str) -> None:
     if too_low or too_high:
         bounds = f"between {low} and {high}" if high is not None else f"at least {low}"
         bounds += f" and below {below}" if below is not None else ""
-        raise UserError(f"parameter {label} must be {bounds}, but got {value!r}")
+        raise UserError(f"parameter {label} must be {bounds}, but got {shown(value)}")
+    greatest = GREATEST_WHOLE if isinstance(value, int) else GREATEST_FLOAT
+    if abs(value) > greatest:
+        raise UserError(
+            f"parameter {label} must be at most {greatest:g} in size, but got {shown(value)}"
+        )

@@ -38,7 +38,9 @@ class RankedEntropyMinimization(Tent):
         mask_step: float = param(
             0.1, "share of the patches that each view lacks more", minimum=0.0, maximum=1.0
         )
-        views: int = param(3, "views, the whole image included", unit="views", minimum=2)
+        views: int = param(
+            3, "views, the whole image included", unit="views", minimum=2, maximum=4096
+        )
         rank_weight: float = param(1.0, "lambda: weight of the hinge on entropies", minimum=0.0)
         margin: float = param(
             0.0, "by how much entropy is to rise, as a fraction of ln C", minimum=0.0

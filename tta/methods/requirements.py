@@ -37,7 +37,7 @@ def check_needs(
     if Need.INSTANCE_AWARE_NORM in needs and not instance_aware_layers(backbone):
         raise UserError(
             f"method {method.name!r} needs a source model trained with instance-aware batch norm "
-            f"and backbone {backbone.name!r} was not; train one with data_scripts/train_source.py "
+            f"and backbone {backbone.name!r} was not; train one with python -m tta.train_source "
             "--instance-aware and pass its file as --weights, or put such layers into this one "
             "with --set convert_batch_norm=true"
         )
@@ -55,7 +55,7 @@ def check_needs(
     if Need.DOMAIN_HEADS in needs and getattr(backbone, "domain_heads", None) is None:
         raise UserError(
             f"method {method.name!r} needs a head for each of several source domains and backbone "
-            f"{backbone.name!r} has a single head; train one with data_scripts/train_source.py "
+            f"{backbone.name!r} has a single head; train one with python -m tta.train_source "
             "--drm and pass its file as --weights, use --dataset digits-r, or another method"
         )
     if Need.CLOUD_MODEL in needs:

@@ -55,7 +55,7 @@ class RobustMeanTeacher(Method):
         temperature: float = param(0.1, "temperature of the contrastive loss", minimum=1e-6)
         teacher_decay: float = param(0.999, "EMA decay per step", minimum=0.0, maximum=1.0)
         projection_dim: int = param(
-            128, "width of the projector; 0 for none", unit="features", minimum=0
+            128, "width of the projector; 0 for none", unit="features", minimum=0, maximum=65_536
         )
         warm_up_samples: int = param(
             50_000, "source images seen before the stream", unit="images", minimum=0

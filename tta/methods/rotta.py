@@ -29,7 +29,7 @@ from tta.ops.parameters import norm_affine_parameters
 class MemoryParams(OptimizerParams):
     """Hyper-parameters of the methods that adapt on a bank of timely, balanced images."""
 
-    memory_size: int = param(64, "images in the bank", unit="images", minimum=1)
+    memory_size: int = param(64, "images in the bank", unit="images", minimum=1, maximum=1_000_000)
     statistics_momentum: float = param(
         0.05, "step of the running statistics to the bank's", minimum=0.0, maximum=1.0
     )

@@ -42,7 +42,7 @@ class Santa(Method):
         lambda_contrastive: float = param(1.0, "weight of the contrastive loss", minimum=0.0)
         temperature: float = param(0.1, "temperature of the contrastive loss", minimum=1e-6)
         projection_dim: int = param(
-            128, "width of the projector; 0 for none", unit="features", minimum=0
+            128, "width of the projector; 0 for none", unit="features", minimum=0, maximum=65_536
         )
 
     @classmethod

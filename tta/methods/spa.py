@@ -52,7 +52,10 @@ class SelfBootstrapping(Method):
         noise: float = param(0.4, "mean share of noise in the other view", minimum=0.0, maximum=1.0)
         noise_lr: float = param(1.0, "learning rate of the noise's shares", minimum=0.0)
         patches: int = param(
-            14, "patches of equal noise per side, of 16 pixels in a side of 224", minimum=1
+            14,
+            "patches of equal noise per side, of 16 pixels in a side of 224",
+            minimum=1,
+            maximum=4096,
         )
         compat: bool = param(False, "one draw of noise for all images of a batch")
 

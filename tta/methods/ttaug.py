@@ -35,7 +35,7 @@ class AveragedViews(Method):
     class Params:
         """Hyper-parameters; the defaults are those for CIFAR."""
 
-        views: int = param(32, "augmented views per image", unit="views", minimum=1)
+        views: int = param(32, "augmented views per image", unit="views", minimum=1, maximum=4096)
         crop: str = param(
             "padded",
             "views shifted by up to 4 pixels (CIFAR), or a part of the image enlarged (ImageNet)",

@@ -13,9 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tta.errors import UserError, did_you_mean
+from tta.yaml_files import parse_yaml
 
 FOLDER = Path(__file__).parent
 
@@ -34,7 +33,7 @@ def load_preset(name: str) -> dict[str, Any]:
     """
     if name not in preset_names():
         raise UserError(f"unknown preset {name!r}; {did_you_mean(name, preset_names())}")
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    return parse_yaml((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), f"preset {name!r}")
 
 
 def published_params(name: str, method: str, backbone: str) -> tuple[dict[str, Any], str]:

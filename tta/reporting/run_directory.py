@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from tta.errors import UserError
 from tta.files import write_atomically
 from tta.lock import FolderLock
 from tta.reporting.done import DONE_FILE, done_text, find_damage
 from tta.reporting.growing import GrowingTable, writing
+from tta.yaml_files import dump_yaml
 
 SCHEMA_VERSION = 1
 SAMPLES_FILE = "samples.npz"
@@ -163,7 +163,7 @@ class RunDirectory:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``, which runs again with ``--config``."""
-        self.write(self.CONFIG, yaml.safe_dump(config, sort_keys=False))
+        self.write(self.CONFIG, dump_yaml(config))
 
     def append(self, name: str, rows: str) -> None:
         """Append lines to a growing table."""

@@ -1,8 +1,6 @@
 import hashlib
 import io
-import runpy
 import tarfile
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +13,7 @@ from tta.datasets.getting.download import Download
 from tta.datasets.getting.sources import SOURCES, Source
 from tta.datasets.getting.verify import problems
 from tta.datasets.imagenet_c import ImageNetC
-
-main = runpy.run_path(str(Path(__file__).parents[3] / "data_scripts" / "get.py"))["main"]
+from tta.get import main
 
 
 def test_every_published_data_set_says_what_it_is_and_how_it_is_got():

@@ -1,1 +1,1 @@
-"""Getting published data sets: what ``data_scripts/get.py`` is made of."""
+"""Getting published data sets: what ``python -m tta.get`` is made of."""

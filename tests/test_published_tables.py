@@ -1,22 +1,19 @@
 """The papers' figures as data, and the tables that put ours beside them."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
-from benchmarks import published
-from benchmarks.published import main, missing, published_figures, read_table, table_rows
 from tta.datasets import DATASETS
 from tta.datasets.base import NATURAL
 from tta.methods import METHODS
 from tta.methods.params import build_params
+from tta.publications import FOLDER, missing, table, table_file, table_names
+from tta.publications.missing import data_faults, weights_faults
+from tta.publications.table import published_figures, read_table, table_rows
+from tta.published import main
 from tta.scenarios import SCENARIOS
 
-FOLDER = Path(published.__file__).parent
-TABLES = [
-    path for path in sorted(FOLDER.glob("*.yaml")) if "citation" in yaml.safe_load(path.read_text())
-]
+TABLES = [table_file(name) for name in table_names()]
 DIGITS = DATASETS["digits-c"]
 
 # What papers have figures of and this package may not (yet) have.
@@ -37,7 +34,7 @@ PERCENT = {"error", "accuracy", "ece", "mIoU", "upload_percent"}
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TTA_DATA_DIR", raising=False)
-    for cached in (published.data_faults, published.weights_faults):
+    for cached in (data_faults, weights_faults):
         cached.cache_clear()
 
 
@@ -102,27 +99,26 @@ def test_the_main_table_has_eleven_figures_and_five_seeds():
 def test_a_refusal_names_all_that_is_missing(tmp_path, capsys):
     data = tmp_path / "data"
     data.mkdir()
-    table = str(FOLDER / "cifar10c_continual.yaml")
-    assert main([table, "--data-dir", str(data)]) == 2
+    assert main(["cifar10c_continual", "--data-dir", str(data)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and error.startswith("error: ")
     expected = ["labels.npy", *(f"{name}.npy" for name in DATASETS["cifar10-c"].domains)]
-    expected += ["robustbench_cifar10_Standard.pt", "get.py cifar10-c", "get.py cifar10 "]
+    expected += ["robustbench_cifar10_Standard.pt", "tta.get cifar10-c", "tta.get cifar10 "]
     expected += ["Standard.pt) there"]
     assert not [name for name in expected if name not in error]
     assert not (tmp_path / "results").exists()
 
 
 def test_without_a_data_folder_the_refusal_says_so_and_still_names_the_weights(capsys):
-    assert main([str(FOLDER / "cifar100c_continual.yaml")]) == 2
+    assert main(["cifar100c_continual"]) == 2
     error = capsys.readouterr().err
     assert "TTA_DATA_DIR" in error
     assert "$TTA_DATA_DIR/weights/robustbench_cifar100_Hendrycks2020AugMix_ResNeXt.pt" in error
 
 
 def test_without_data_no_weights_are_downloaded(monkeypatch, capsys):
-    monkeypatch.setattr(published, "weights_faults", None)
-    assert main([str(FOLDER / "imagenetc_vit.yaml")]) == 2
+    monkeypatch.setattr(missing, "weights_faults", None)
+    assert main(["imagenetc_vit"]) == 2
     assert "TTA_DATA_DIR" in capsys.readouterr().err
 
 
@@ -161,7 +157,7 @@ def figures(tmp_path, monkeypatch):
         f"another paper,bn,,{place},error,1,",
     ]
     file.write_text("\n".join(lines))
-    monkeypatch.setattr(published, "FIGURES", file)
+    monkeypatch.setattr(table, "FIGURES", file)
 
 
 def test_a_table_is_run_and_written(tmp_path, figures, capsys):
@@ -200,4 +196,14 @@ def test_natural_data_sets_have_no_severity():
         lambda name: name in DATASETS and DATASETS[name].default_severity == NATURAL
     )
     assert (figures[natural].severity == "").all()
-    assert missing([]) == []
+    assert missing.missing([]) == []
+
+
+def test_a_wrong_name_is_refused(capsys):
+    assert main(["cifar10c_continul"]) == 2
+    error = capsys.readouterr().err
+    assert "no table or YAML file 'cifar10c_continul'; did you mean 'cifar10c_continual'" in error
+
+
+def test_there_are_as_many_tables_as_the_readme_says():
+    assert len(TABLES) == 14

@@ -1,7 +1,7 @@
 r"""Train a source model on one or several domains: ERM, or with --drm a head per domain.
 
-    python data_scripts/train_source.py --drm --dataset digits-r --output digits.safetensors
-    python data_scripts/train_source.py --drm --dataset folder:PACS --held-out sketch \
+    python -m tta.train_source --drm --dataset digits-r --output digits.safetensors
+    python -m tta.train_source --drm --dataset folder:PACS --held-out sketch \
         --backbone resnet50 --weights imagenet.safetensors --lr 5e-5 --output sketch.safetensors
 
 A part of every training domain is kept out of training, and the accuracy on it printed. The file
@@ -98,7 +98,11 @@ def accuracy(backbone: Backbone, dataset: Dataset) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog="python -m tta.train_source",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     recipe = Recipe()
     parser.add_argument("--drm", action="store_true", help="train a head per domain as well")
     parser.add_argument("--dataset", default="digits-r", help="NAME, arrays:PATH or folder:PATH")

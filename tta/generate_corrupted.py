@@ -1,7 +1,7 @@
 """Write CIFAR-10-C, CIFAR-100-C or ImageNet-C in the official layout, from the clean images.
 
-    python data_scripts/generate_corrupted.py cifar10-c --data-dir /data --output /data
-    python data_scripts/generate_corrupted.py imagenet-c --data-dir /data --output /big --workers 8
+    python -m tta.generate_corrupted cifar10-c --data-dir /data --output /data
+    python -m tta.generate_corrupted imagenet-c --data-dir /data --output /big --workers 8
 
 The clean images are read below --data-dir (default $TTA_DATA_DIR), as for the data sets `...@gen`,
 which show the same images without writing them. The folder gets a file generated.json, by which
@@ -68,7 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog="python -m tta.generate_corrupted",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("name", choices=[*CIFAR, *IMAGENET])
     parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
     parser.add_argument("--output", metavar="DIR", required=True, help="a data folder")

@@ -1,7 +1,7 @@
 """Download a published data set, or check one that is on disk.
 
-    python data_scripts/get.py cifar10-c --data-dir /data
-    python data_scripts/get.py verify imagenet-r
+    python -m tta.get cifar10-c --data-dir /data
+    python -m tta.get verify imagenet-r
 
 The folder is --data-dir, by default $TTA_DATA_DIR. A download that is broken off is continued the
 next time. `python -m tta.run --list` shows the data sets with their licences.
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = _root(options.data_dir)
     if options.names[0] == "verify":
         if len(options.names) == 1:
-            raise UserError("verify what? write: get.py verify NAME")
+            raise UserError("verify what? write: python -m tta.get verify NAME")
         return max(_verify(name, root) for name in options.names[1:])
     try:
         return max([_get(_source(name), root) for name in options.names])
@@ -40,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog="python -m tta.get",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("names", nargs="+", metavar="[verify] NAME", help=", ".join(SOURCES))
     parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
     return parser

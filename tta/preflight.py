@@ -1,0 +1,108 @@
+"""What can be told to be wrong before torch is imported, which takes seconds."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from tta.backbones.checkpoint_head import checkpoint_head
+from tta.config import RunConfig
+from tta.datasets import DATASETS, check_argument
+from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
+from tta.declared import Undeclared, declared
+from tta.inputs import check_writable
+from tta.methods import METHODS
+from tta.methods.own_file import check_file, split_own
+from tta.presets import load_preset
+from tta.registry import Registry
+from tta.resolving import resolve_params, scenario_options
+from tta.scenarios import check_stream
+
+_UNKNOWN = SimpleNamespace(preset=None, backbone=None)
+_PATHS = {"arrays": array_file, "folder": image_folder, "folder@gen": image_folder}
+
+
+def preflight(config: RunConfig) -> None:
+    """Check names, paths and numbers of a run, as far as that takes no torch.
+
+    Raises:
+        UserError: the same as later, when the parts of the run are made.
+    """
+    dataset = _checked_data(config.dataset)
+    check_stream(config.scenario, _catalog(config, dataset), scenario_options(config))
+    check_method(config, dataset)
+    _check_folders(config, dataset)
+    if config.source is not None:
+        _checked_data(config.source)
+    for weights in (config.weights, config.cloud_weights):
+        if weights is not None:
+            checkpoint_head(weights)
+
+
+def check_method(config: RunConfig, dataset: type | None = None) -> None:
+    """Check the name of the method, its file, its hyper-parameters and the preset.
+
+    Raises:
+        UserError: one of them is wrong.
+    """
+    own = split_own(config.method)
+    if own is not None:
+        check_file(own[0])
+    else:
+        METHODS.check(config.method)
+    if config.preset not in ("auto", "defaults"):
+        load_preset(config.preset)
+    method = None if own is not None else _declared(METHODS, config.method)
+    if method is not None:
+        resolve_params(method, config, dataset or _UNKNOWN)  # type: ignore[arg-type]
+
+
+def _declared(registry: Registry, name: str) -> Any:
+    """Return what the source of a built-in object declares, or None."""
+    location = registry.location(name)
+    try:
+        return declared(location) if location else None
+    except Undeclared:
+        return None
+
+
+def _checked_data(specification: str) -> Any:
+    """Check a data set's name and the path behind it; return what its source declares."""
+    name, _, argument = specification.partition(":")
+    DATASETS.check(name)
+    dataset = _declared(DATASETS, name)
+    if dataset is not None:
+        check_argument(specification, dataset.argument)
+    if name in _PATHS:
+        _PATHS[name](argument)
+    return dataset
+
+
+def _catalog(config: RunConfig, dataset: Any) -> Any:
+    """Return what is known of the data set as ``check_stream`` asks for it, or None."""
+    if dataset is None:
+        return None
+    _, _, argument = config.dataset.partition(":")
+    # What follows the name may choose domains, unless it is a path.
+    known = (
+        getattr(dataset, "domains", None) if dataset.argument == "path" or not argument else None
+    )
+    return SimpleNamespace(
+        name=getattr(dataset, "name", config.dataset),
+        domains=known or config.domains or (),
+        severities=dataset.severities,
+        default_severity=dataset.default_severity,
+        in_order=dataset.in_order,
+    )
+
+
+def _check_folders(config: RunConfig, dataset: Any) -> None:
+    stored = declared("tta.datasets.stored:StoredDataset")
+    needed = isinstance(dataset, type) and issubclass(dataset, stored)
+    if needed:
+        data_folder(config.data_dir)
+    elif config.data_dir is not None:
+        optional_data_folder(config.data_dir)
+    check_writable(config.output, "--output")
+    if config.decoded_cache is not None:
+        check_writable(config.decoded_cache, "--decoded-cache")

@@ -1,0 +1,70 @@
+"""From options to hyper-parameters and to the stream's own, without importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from tta.config import RunConfig
+from tta.methods.params import build_params
+from tta.presets import published_params
+from tta.scenarios import SCENARIOS, ScenarioOptions, StreamPlan
+
+if TYPE_CHECKING:
+    from tta.backbones.backbone import Backbone
+    from tta.datasets import Dataset
+    from tta.methods import Method
+
+
+def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) -> tuple[Any, str]:
+    """Return the hyper-parameters of a run and where they come from.
+
+    ``--set`` goes over the preset, the preset over the method's defaults.
+    """
+    name = dataset.preset if config.preset == "auto" else config.preset
+    published, origin = {}, ""
+    if name not in (None, "defaults"):
+        backbone = config.backbone or dataset.backbone or ""
+        published, origin = published_params(name, method.name, backbone)
+    origin = origin or "the method's defaults"
+    values = {**published, **config.set}
+    if config.set:
+        origin += ", with " + ", ".join(f"{key}={value}" for key, value in config.set.items())
+    return build_params(method.Params, values, method.name), origin
+
+
+def scenario_options(config: RunConfig) -> ScenarioOptions:
+    """Return the options of the stream."""
+    return ScenarioOptions(
+        seed=config.seed,
+        severity=config.severity,
+        domains=config.domains,
+        num_samples=config.num_samples,
+        dirichlet=config.dirichlet,
+        zipf=config.zipf,
+    )
+
+
+def stream_choices(config: RunConfig, dataset: Dataset, plan: StreamPlan) -> dict[str, Any]:
+    """Return the options of the stream in the one form that all ways to write them share."""
+    scenario = SCENARIOS[config.scenario]
+    severity = config.severity
+    if severity is None:
+        severity = dataset.default_severity
+    sizes = [len(dataset.labels(domain, severity)) for domain in plan.domains]
+    takes_all = config.num_samples is None or config.num_samples >= max(sizes)
+    return {
+        "domains": list(plan.domains),
+        "severity": None if scenario.gradual else severity,
+        "num_samples": None if takes_all and dataset.length is None else config.num_samples,
+        "dirichlet": config.dirichlet if scenario.correlated else RunConfig.dirichlet,
+        "zipf": config.zipf if scenario.imbalanced else RunConfig.zipf,
+    }
+
+
+def cloud_choices(config: RunConfig, cloud: Backbone | None) -> dict[str, Any]:
+    """Return the options of the cloud; where a method has none, they are at their defaults."""
+    names = [field.name for field in fields(RunConfig) if field.metadata["group"] == "cloud"]
+    if cloud is None:
+        return {name: getattr(RunConfig, name) for name in names}
+    return {name: getattr(config, name) for name in names} | {"cloud_backbone": cloud.name}
