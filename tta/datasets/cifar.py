@@ -21,7 +21,7 @@ from tta.datasets.base import NATURAL
 from tta.datasets.cifar_batches import CIFAR10, CIFAR100, Edition, read_split
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import GeneratedDataset, name_of, read_marker
-from tta.datasets.image_files import PROBES
+from tta.datasets.identity import PROBES, Identity, with_times
 from tta.datasets.images import take_rows
 from tta.datasets.stored import StoredDataset
 from tta.errors import UserError
@@ -69,13 +69,18 @@ class PublishedCifarC(_CifarC):
                 yield error
 
     def digest(self) -> str:
-        """Return a SHA-256 of the labels and of some images of every corruption on disk."""
-        probes = [
-            self._array(domain)[:: SHAPE[0] // PROBES]
-            for domain in self.domains
-            if self._file(domain).is_file()
-        ]
-        return array_digest(self.name, self._labels, *probes)
+        return self._digests.exact
+
+    def portable_digest(self) -> str:
+        return self._digests.portable
+
+    @cached_property
+    def _digests(self) -> Identity:
+        """Digests of the labels, some images, and the times of every corruption on disk."""
+        present = [domain for domain in self.domains if self._file(domain).is_file()]
+        probes = [self._array(domain)[:: SHAPE[0] // PROBES] for domain in present]
+        digest = array_digest(self.name, self._labels, *probes)
+        return with_times(digest, [self._file(domain) for domain in present])
 
     def _file(self, stem: str) -> Path:
         return self.data_dir / self.folder / f"{stem}.npy"

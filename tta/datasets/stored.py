@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from tta.datasets.base import Dataset
 from tta.datasets.facts import DatasetFacts
+from tta.datasets.paths import existing_folder
 from tta.errors import UserError
 
 
@@ -34,12 +35,9 @@ def optional_data_folder(data_dir: str | Path | None) -> Path | None:
     folder = data_dir or os.environ.get("TTA_DATA_DIR")
     if not folder:
         return None
-    if not Path(folder).is_dir():
-        raise UserError(
-            f"no folder {str(folder)!r}; pass the folder of the data sets as --data-dir, or set "
-            "TTA_DATA_DIR"
-        )
-    return Path(folder)
+    return existing_folder(
+        folder, "pass the folder of the data sets as --data-dir, or set TTA_DATA_DIR"
+    )
 
 
 class StoredDataset(Dataset):
@@ -51,9 +49,11 @@ class StoredDataset(Dataset):
 
     Attributes:
         facts: what is known of it.
+        published: of image files, see :class:`~tta.datasets.image_files.ImageFileDataset`.
     """
 
     facts: ClassVar[DatasetFacts]
+    published = True
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         self.data_dir = data_dir
