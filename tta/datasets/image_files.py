@@ -18,7 +18,7 @@ from torch import Tensor
 from tta.datasets.base import Dataset
 from tta.datasets.decoded_cache import DecodedImages
 from tta.datasets.identity import Identity, identify, stamp
-from tta.datasets.images import FIT, Resizing, check_image, read_image
+from tta.datasets.images import FIT, MOST_HEADERS, Resizing, check_image, read_image
 from tta.errors import UserError
 
 
@@ -106,9 +106,11 @@ class ImageFileDataset(Dataset):
                 yield error
                 continue
             yield from self._count_faults(domain, severity, size)
+            header = not self.published and size <= MOST_HEADERS
             for index in range(size):
+                file = self.file(domain, severity, index)
                 try:
-                    check_image(self.file(domain, severity, index), self.cure, self.published)
+                    check_image(file, self.cure, self.published, header)
                 except UserError as error:
                     yield error
 

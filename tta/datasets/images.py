@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +36,8 @@ UNDECODABLE = (
     zlib.error,
 )
 """What decoders raise on damaged files."""
+MOST_HEADERS = 4096
+"""Files of a data set whose headers are read before a run: a million would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -103,21 +108,29 @@ def read_image(
         UserError: the file is missing, truncated, too large or no image.
     """
     content = _content(path, cure)
-    try:
+    with _named(path, cure):
         if is_torn(content):
             raise ValueError("it ends in zeros, as a copy does that was cut short")
         with Image.open(io.BytesIO(content)) as image:
             rgb = as_published(image) if published else as_shown(image)
-    except UNDECODABLE as error:
-        words = _reason(error)
-        raise UserError(f"image {str(path)!r} cannot be decoded ({words}); {cure}") from error
     if size is not None:
         rgb = resizing(rgb, size)
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
-def check_image(path: Path, cure: str = "replace it or remove it", published: bool = False) -> None:
+def check_image(
+    path: Path,
+    cure: str = "replace it or remove it",
+    published: bool = False,
+    header: bool = False,
+) -> None:
     """Check that an image file is whole, decoding it only where its ends leave a doubt.
+
+    Args:
+        path: the file.
+        cure: what the user can do about a bad one.
+        published: see :func:`read_image`.
+        header: have its decoder read its header too.
 
     Raises:
         UserError: the file is missing, truncated or no image.
@@ -132,11 +145,26 @@ def check_image(path: Path, cure: str = "replace it or remove it", published: bo
         raise _unreadable(path, error, cure) from error
     if not ends_well(head, tail, size):
         read_image(path, cure=cure, published=published)
+    elif header:
+        with _named(path, cure), Image.open(path):
+            pass
+
+
+@contextlib.contextmanager
+def _named(path: Path, cure: str) -> Iterator[None]:
+    """Name the file in what its decoder raises; of mere warnings, which name none, say nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UNDECODABLE as error:
+        words = _reason(error)
+        raise UserError(f"image {str(path)!r} cannot be decoded ({words}); {cure}") from error
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is no picture of a known format"
+        return "it is no picture of a known format, or its header is damaged"
     return " ".join(str(error).split()) or type(error).__name__
 
 

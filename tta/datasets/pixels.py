@@ -115,6 +115,9 @@ def _upper_byte(image: Image.Image) -> Image.Image:
 def _over_white(image: Image.Image) -> Image.Image:
     if not _has_alpha(image):
         return image.convert("RGB")
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and max(clear) > 255:  # of 16 bits, as the pixels once were
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
     picture = image.convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
     return Image.alpha_composite(white, picture).convert("RGB")
