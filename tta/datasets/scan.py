@@ -22,7 +22,7 @@ class Reason(Enum):
     SUFFIX = "of other suffixes"
     DEEP = "in folders below the class folders"
     SHALLOW = "above the class folders"
-    SPECIAL = "no regular files"
+    SPECIAL = "that are no regular files"
 
 
 _HIDDEN = ("__MACOSX", "@eaDir")
@@ -85,8 +85,9 @@ class Scan:
     def words(self) -> str:
         """Return what was left out, by reason, or nothing."""
         parts = [
-            f"{number} {reason.value} ({self.examples[reason]!r})"
-            for reason, number in self.left_out.items()
+            f"{self.left_out[reason]} {reason.value} ({self.examples[reason]!r})"
+            for reason in Reason
+            if self.left_out[reason]
         ]
         return ", ".join(parts)
 
