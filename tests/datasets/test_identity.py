@@ -214,3 +214,12 @@ def test_published_and_own_decoding_do_not_share_rows(mine, tmp_path):
     published.published = True
     assert shown.images("sun", 0, ALL[:1])[0, :, 0, 0].tolist() == [255, 127, 127]
     assert published.images("sun", 0, ALL[:1])[0, :, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_file_more_shifts_rows_and_none_serves_another_file(mine, tmp_path):
+    for name in ("0005.bmp", "1495.bmp"):
+        (mine / "sun" / "c0" / "000.bmp").rename(mine / "sun" / "c0" / name)
+        cached(mine, tmp_path).images("sun", 0, ALL)
+        (mine / "sun" / "c0" / name).rename(mine / "sun" / "c0" / "000.bmp")
+    images = cached(mine, tmp_path).images("sun", 0, ALL)
+    assert torch.equal(images, opened(mine).images("sun", 0, ALL))

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tta.datasets import open_dataset
+from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.formats import image_suffixes
 from tta.errors import UserError
 
@@ -67,13 +68,14 @@ def test_what_is_left_out_is_counted_by_reason(mine):
         "__MACOSX/rain/cat/._0.png",
         "rain/cat/._0.png",
         "sun/dog/old/9.png",
+        "sun/dog/old/.DS_Store",
         "sun/notes.txt",
         "sun/dog/9.heic",
         "cover.png",
     )
     os.mkfifo(mine / "sun" / "dog" / "pipe.png")
     assert files_note(f"folder:{mine}") == (
-        "16 images; left out: 5 hidden ('.DS_Store'), 2 of other suffixes ('sun/dog/9.heic'), "
+        "16 images; left out: 6 hidden ('.DS_Store'), 2 of other suffixes ('sun/dog/9.heic'), "
         "1 in folders below the class folders ('sun/dog/old/9.png'), 1 above the class folders "
         "('cover.png'), 1 that are no regular files ('sun/dog/pipe.png')"
     )
@@ -226,6 +228,13 @@ def test_paths_that_cannot_be_looked_at(kind, case, tmp_path):
         open_dataset(f"{kind}:{tmp_path}/{BAD_PATHS[case]}")
     with pytest.raises(UserError, match="no folder|cannot be looked at"):
         open_dataset("imagenet", f"{tmp_path}/{BAD_PATHS[case]}")
+
+
+@pytest.mark.parametrize("case", ["too long", "a NUL", "no text", "below a file", "a file"])
+def test_caches_that_cannot_be_made(case, tmp_path):
+    lay_out(tmp_path, "file.png")
+    with pytest.raises(UserError, match="cannot write decoded images .* choose another"):
+        open_cache_folder(f"{tmp_path}/{BAD_PATHS[case]}")
 
 
 def test_a_folder_that_may_not_be_read_is_named(mine, monkeypatch):

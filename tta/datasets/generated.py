@@ -75,7 +75,7 @@ class CorruptedImageFiles(CorruptedOnTheFly, ImageFileDataset):
     def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
         yield from super().faults(domains[:1], severities[:1])
 
-    def _different_files(self) -> Sequence[tuple[str, int]]:
+    def places_in_use(self) -> Sequence[tuple[str, int]]:
         return [(self.domains[0], self.default_severity)]
 
     encoded_bytes = Dataset.encoded_bytes  # of what is made of the files, not of these

@@ -42,25 +42,21 @@ def identify(files: Sequence[tuple[str, Path]]) -> Identity:
         return Identity(digest, digest)
     lines = [f"{name}\n{size}\n" for (name, _), (size, _) in zip(files, facts, strict=True)]
     probed = _by_content(files[:: max(1, len(files) // PROBES)])
-    return _timed(_sha("".join(lines) + probed), facts)
+    portable = _sha("".join(lines) + probed)
+    return Identity(_sha(f"{portable} {facts}"), portable)
 
 
-def with_times(digest: str, paths: Sequence[Path]) -> Identity:
-    """Return a digest of part of some files, and one that follows their sizes and times too."""
-    return _timed(digest, [_size_and_time(path) for path in paths])
+def stamp(path: Path) -> bytes:
+    """Return what tells a file, as it is written now, from all others on this machine.
 
-
-def _timed(digest: str, facts: Sequence[tuple[int, int]]) -> Identity:
-    return Identity(_sha(f"{digest} {facts}"), digest)
-
-
-def stamp(path: str | Path) -> bytes:
-    """Return what changes with every writing of a file on this machine; nothing if it is gone."""
+    It is empty where there is no such file.
+    """
     try:
         found = os.stat(path)
     except OSError:
         return b""
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}".encode()
+    facts = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} "
+    return facts.encode() + os.fsencode(os.path.abspath(path))
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

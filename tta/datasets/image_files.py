@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -30,15 +29,12 @@ class ImageFileDataset(Dataset):
         cure: what to do about a file that is missing or damaged.
         published: whether files are read as the papers' code reads them, or as a viewer shows
             them; see :mod:`tta.datasets.pixels`.
-        in_use: domains and severities that the stream shows, whose files the digest follows: set
-            by :meth:`check`. None stands for every domain at the default severity.
     """
 
     costly = True
     resizing: Resizing = FIT
     cure: str = "replace it or remove it"
     published: bool = False
-    in_use: tuple[tuple[str, int], ...] | None = None
 
     @abstractmethod
     def file(self, domain: str, severity: int, index: int) -> Path:
@@ -84,15 +80,14 @@ class ImageFileDataset(Dataset):
         self, domain: str, severity: int, size: tuple[int, int], resizing: Resizing
     ) -> DecodedImages:
         opened = self.__dict__.setdefault("_stores", {})
-        if (domain, severity, size) not in opened:
+        place = domain, severity, size, resizing
+        if place not in opened:
             count = len(self.labels(domain, severity))
-            way = f"{PIL.__version__} {resizing} {size} {self.published}\n"
-            sha = hashlib.sha256(way.encode())
-            for index in range(count):
-                sha.update(os.fsencode(self.file(domain, severity, index).absolute()) + b"\n")
-            key = sha.hexdigest()
-            opened[domain, severity, size] = DecodedImages(self.decoded_cache, key, count, size)
-        return opened[domain, severity, size]
+            ends = [self.file(domain, severity, index).absolute() for index in (0, count - 1)]
+            facts = [PIL.__version__, resizing, size, self.published, count, *ends]
+            key = hashlib.sha256(repr(facts).encode()).hexdigest()  # rows are told by their stamps
+            opened[place] = DecodedImages(self.decoded_cache, key, count, size)
+        return opened[place]
 
     def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
         sizes = [self.file(domain, severity, int(index)).stat().st_size for index in indices]
@@ -116,11 +111,6 @@ class ImageFileDataset(Dataset):
 
     def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
         yield from ()
-
-    def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
-        super().check(domains, severities)
-        chosen = [domain for domain in self.domains if domain in domains]
-        self.in_use = tuple(itertools.product(chosen, sorted(severities)))
 
     @property
     def identity_name(self) -> str:
@@ -157,12 +147,8 @@ class ImageFileDataset(Dataset):
                 yield f"{domain}/{severity}/{file.parent.name}/{file.name}", file
 
     def _labelled_places(self) -> Iterator[tuple[str, int, np.ndarray]]:
-        for domain, severity in self._different_files():
+        for domain, severity in self.places_in_use():
             try:
                 yield domain, severity, self.labels(domain, severity)
             except UserError:  # a domain that is not on disk is no part of any stream
                 continue
-
-    def _different_files(self) -> Sequence[tuple[str, int]]:
-        """Return domains and severities in use, once each where several are made of one file."""
-        return self.in_use or [(domain, self.default_severity) for domain in self.domains]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -114,30 +113,36 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _walk(found: Scan, place: Place, depth: int) -> None:
-    names = found.images.setdefault(place, []) if len(place) == depth else []
+    here = len(place) == depth
+    names = found.images.setdefault(place, []) if here else []
     for entry in _entries_below(found.root, place):
-        if is_hidden(entry.name):
-            for file in _files_in(entry):
-                found.leave_out(Reason.HIDDEN, place, "/".join((*place, file)))
+        if is_hidden(entry.name) or here and _is_folder(entry):
+            _leave_out_all(found, place, entry)
         elif _is_folder(entry):
-            _enter(found, place, entry, depth)
-        elif _is_special(entry):
-            found.leave_out(Reason.SPECIAL, place, "/".join((*place, entry.name)))
-        elif not is_image_name(entry.name):
-            found.leave_out(Reason.SUFFIX, place, "/".join((*place, entry.name)))
-        elif len(place) == depth:
-            names.append(entry.name)
+            _check_name(entry)
+            _walk(found, (*place, entry.name), depth)
+        elif reason := _reason(entry, here):
+            found.leave_out(reason, place, "/".join((*place, entry.name)))
         else:
-            found.leave_out(Reason.SHALLOW, place, "/".join((*place, entry.name)))
+            names.append(entry.name)
 
 
-def _enter(found: Scan, place: Place, entry: os.DirEntry[str], depth: int) -> None:
-    if len(place) < depth:
-        _check_name(entry)
-        _walk(found, (*place, entry.name), depth)
-        return
+def _reason(entry: os.DirEntry[str], here: bool) -> Reason | None:
+    """Return why a file is left out, or None for an image of a class folder."""
+    if _is_special(entry):
+        return Reason.SPECIAL
+    if not is_image_name(entry.name):
+        return Reason.SUFFIX
+    return None if here else Reason.SHALLOW
+
+
+def _leave_out_all(found: Scan, place: Place, entry: os.DirEntry[str]) -> None:
+    """Leave out a hidden file, or every file of a folder and below."""
     for file in _files_in(entry):
-        reason = Reason.DEEP if is_image_name(file) else Reason.SUFFIX
+        if any(map(is_hidden, file.split("/"))):
+            reason = Reason.HIDDEN
+        else:
+            reason = Reason.DEEP if is_image_name(file) else Reason.SUFFIX
         found.leave_out(reason, place, "/".join((*place, file)))
 
 
@@ -153,7 +158,7 @@ def _entries_below(root: Path, place: Place) -> list[os.DirEntry[str]]:
 
 
 def _files_in(entry: os.DirEntry[str]) -> Iterator[str]:
-    """Yield a file, or all files of a folder and below, hidden ones in it apart."""
+    """Yield a file, or all files of a folder and below, with the way to them."""
     if not _is_folder(entry):
         yield entry.name
         return
@@ -172,8 +177,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
     try:
-        return not stat.S_ISREG(entry.stat().st_mode)
-    except OSError:  # a broken link: who reads it says so
+        # Of a broken link, who reads it says so.
+        return not entry.is_file() and os.path.exists(entry.path)
+    except OSError:
         return False
 
 
