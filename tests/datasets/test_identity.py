@@ -1,5 +1,6 @@
 """A data set is told by every file that it is made of, and decoded images by theirs."""
 
+import dataclasses
 import os
 import shutil
 
@@ -7,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.datasets.layouts import resize_facts, write_images
+from tta.backbones import create_backbone
+from tta.config import RunConfig
 from tta.datasets import identity, open_dataset
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.domain_folders import Pacs
 from tta.datasets.image_files import ImageFileDataset
+from tta.experiment import run
 
 COUNT = 150
 """More images than are probed of large data, so that some are not."""
@@ -223,3 +228,34 @@ def test_a_file_more_shifts_rows_and_none_serves_another_file(mine, tmp_path):
         (mine / "sun" / "c0" / name).rename(mine / "sun" / "c0" / "000.bmp")
     images = cached(mine, tmp_path).images("sun", 0, ALL)
     assert torch.equal(images, opened(mine).images("sun", 0, ALL))
+
+
+def test_replaced_images_do_not_return_the_record_of_the_old_ones(mine, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = create_backbone("test_resnet", num_classes=3, pretrained=False).model
+    save_file(model.state_dict(), weights)
+    config = RunConfig(
+        method="source",
+        dataset=f"folder:{mine}",
+        backbone="test_resnet",
+        weights=str(weights),
+        num_classes=3,
+        num_samples=12,
+        decoded_cache=str(tmp_path / "cache"),
+        output=str(tmp_path / "runs"),
+        device="cpu",
+    )
+    first = run(config)
+    assert first["understood"]["files"] == f"{COUNT} images"
+    assert run(config)["reused"]
+    for file in mine.rglob("*.bmp"):
+        times = file.stat()
+        replace(file)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    second = run(config)
+    assert not second["reused"]
+    plain = dataclasses.replace(config, decoded_cache=None, output=str(tmp_path / "others"))
+    assert second["data_digest"] == run(plain)["data_digest"] != first["data_digest"]
+    assert second["domains"] == run(plain)["domains"]
