@@ -84,9 +84,28 @@ def test_wrong_arrays_are_refused(case, file):
         open_dataset(save(file, **{"domains": [0, 0, 0, 1, 1, 1], **arrays}))
 
 
-def test_arrays_that_nobody_asks_for_are_left_alone(file):
-    expected = open_dataset(save(file)).digest()
-    assert open_dataset(save(file, notes=np.array([{"a": 1}], object))).digest() == expected
+def test_arrays_that_nobody_asks_for_are_left_alone_and_named(file):
+    plain = open_dataset(save(file))
+    assert plain.understood() == {}
+    data = open_dataset(save(file, notes=np.array([{"a": 1}], object), index=LABELS))
+    assert data.digest() == plain.digest()
+    assert data.understood() == {"files": "left out: arrays 'index', 'notes'"}
+
+
+@pytest.mark.parametrize("name", ["domain", "Domains", "name"])
+def test_a_name_that_is_nearly_right_is_refused(name, file):
+    with pytest.raises(UserError, match=f"has an array '{name}' but no"):
+        open_dataset(save(file, **{name: LABELS}))
+
+
+def test_a_name_that_the_archive_has_in_two_ways_is_refused(file):
+    save(file, domains=LABELS)
+    content = file.read_bytes()
+    assert content.count(b"domains.npy") == 2
+    place = content.rindex(b"domains.npy")
+    file.write_bytes(content[:place] + b"xxmains.npy" + content[place + 11 :])
+    with pytest.raises(UserError, match="cannot be read as an .npz file"):
+        open_dataset(f"arrays:{file}")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +210,20 @@ def test_headers_that_lie_are_refused(case, file):
     with pytest.raises(UserError, match="cannot be read as an .npz file") as error:
         open_dataset(f"arrays:{file}")
     assert "\n" not in str(error.value)
+
+
+def test_a_directory_that_has_lost_entries_is_refused(file):
+    save(file, domains=LABELS, names=["a", "b", "c"])
+    content = bytearray(file.read_bytes())
+    end = content.rindex(b"PK\5\6")
+    last = content.rindex(b"PK\1\2")
+    size = int.from_bytes(content[end + 12 : end + 16], "little") - (end - last)
+    content[end + 12 : end + 16] = size.to_bytes(4, "little")
+    del content[last:end]
+    file.write_bytes(content)
+    assert "names.npy" not in zipfile.ZipFile(file).namelist()
+    with pytest.raises(UserError, match="its directory has lost entries"):
+        open_dataset(f"arrays:{file}")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\5\6" + bytes(18), b"PK", b"\x93NUMPY\1\0"])

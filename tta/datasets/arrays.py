@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
@@ -11,8 +13,10 @@ from torch import Tensor
 
 from tta.datasets.base import NATURAL, Dataset
 from tta.datasets.images import take_rows
-from tta.datasets.npz import read_arrays
+from tta.datasets.npz import array_names, read_arrays
 from tta.errors import UserError
+
+_OPTIONAL = ("domains", "names")
 
 
 class ArrayDataset(Dataset):
@@ -30,7 +34,8 @@ class ArrayDataset(Dataset):
     argument = "path"
 
     def __init__(self, path: str) -> None:
-        arrays = read_arrays(Path(path), ("images", "labels"), ("domains", "names"))
+        arrays = read_arrays(Path(path), ("images", "labels"), _OPTIONAL)
+        self._left_out = _left_out(Path(path), arrays)
         self.name = f"arrays:{Path(path).name}"
         self._images = _checked_images(arrays, path)
         self._labels = checked_integers(arrays, "labels", len(self._images), path)
@@ -58,12 +63,35 @@ class ArrayDataset(Dataset):
             index[rows] = np.arange(len(rows))
         return self._domain, index
 
+    def understood(self) -> dict[str, str]:
+        said = super().understood()
+        if not self._left_out:
+            return said
+        return {**said, "files": f"left out: arrays {', '.join(map(repr, self._left_out))}"}
+
     def digest(self) -> str:
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
         return array_digest("", self._images, self._labels, self._domain)
+
+
+def _left_out(path: Path, read: Collection[str]) -> list[str]:
+    """Return the names of arrays that are not read.
+
+    Raises:
+        UserError: one may be meant to be an optional array that is missing.
+    """
+    others = [name for name in array_names(path) if name not in read]
+    for key in _OPTIONAL:
+        near = get_close_matches(key, others, n=1, cutoff=0.7)
+        if near and key not in read:
+            raise UserError(
+                f"{str(path)!r} has an array {near[0]!r} but no {key!r}; save it under that key, "
+                "or under a name that is not so much like it"
+            )
+    return others
 
 
 def array_digest(name: str, *arrays: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import struct
 import tokenize
@@ -33,6 +34,10 @@ _UNREADABLE = (
     zlib.error,
 )
 _SUFFIX = ".npy"
+_END = struct.Struct(
+    "<4s6sH8sH"
+)  # of an archive: its mark, disks, number of entries, place, comment
+_UNTOLD = 0xFFFF
 
 
 def read_arrays(
@@ -49,7 +54,7 @@ def read_arrays(
     existing_file(path, "arrays:PATH names an .npz file that exists")
     try:
         with zipfile.ZipFile(path) as archive:
-            present = {name.removesuffix(_SUFFIX) for name in archive.namelist()}
+            present = _names(archive)
             _check_present(path, required, present)
             wanted = [key for key in (*required, *optional) if key in present]
             return {key: _read(archive, key + _SUFFIX) for key in wanted}
@@ -58,6 +63,27 @@ def read_arrays(
             f"{str(path)!r} cannot be read as an .npz file of plain arrays ({_reason(error)}); "
             "write it again with numpy.savez"
         ) from error
+
+
+def array_names(path: Path) -> list[str]:
+    """Return the names of all arrays of a file that could be read, sorted."""
+    with zipfile.ZipFile(path) as archive:
+        return sorted(_names(archive))
+
+
+def _names(archive: zipfile.ZipFile) -> set[str]:
+    """Return the names, each as the archive has it in both of its places.
+
+    Raises:
+        zipfile.BadZipFile: some are lost, or differ between the places.
+    """
+    archive.fp.seek(-_END.size, io.SEEK_END)
+    mark, _, count = _END.unpack(archive.fp.read(_END.size))[:3]
+    if mark == b"PK\5\6" and count not in (len(archive.namelist()), _UNTOLD):
+        raise zipfile.BadZipFile("its directory has lost entries")
+    for member in archive.namelist():
+        archive.open(member).close()  # compares them
+    return {name.removesuffix(_SUFFIX) for name in archive.namelist()}
 
 
 def _check_present(path: Path, required: Sequence[str], present: Collection[str]) -> None:
