@@ -246,7 +246,7 @@ def _summary(
             "memory_rise_bytes": memory.rise(),
         },
         "stream_digest": experiment.plan.digest,
-        "data_digest": experiment.dataset.digest(),
+        "data_digest": experiment.dataset.portable_digest(),
         "data": dict(experiment.dataset.provenance),
         "understood": experiment.understood,
         "weights_sha256": experiment.backbone.weights_sha256,

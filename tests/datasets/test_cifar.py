@@ -48,14 +48,23 @@ def test_the_order_of_the_stream_is_fixed(published):
     assert plan.digest[:12] == "70ee2dcb7249"
 
 
-def test_the_digest_follows_the_images(published, tmp_path):
-    before = open_dataset("cifar10-c", published).digest()
+def test_the_digest_follows_all_images_in_use_and_not_their_place(published, tmp_path):
+    def digest(folder, severities=(5,)):
+        data = open_dataset("cifar10-c", folder)
+        data.check(TWO, severities)
+        return data.digest()
+
     cifar_c(tmp_path / "CIFAR-10-C", TWO)
-    assert open_dataset("cifar10-c", tmp_path).digest() == before
-    array = np.load(tmp_path / "CIFAR-10-C" / "snow.npy", mmap_mode="r+")
-    array[0] = 9
-    array.flush()
-    assert open_dataset("cifar10-c", tmp_path).digest() != before
+    known = {levels: digest(tmp_path, levels) for levels in ((5,), (1,), (1, 5))}
+    assert known == {levels: digest(published, levels) for levels in known}
+    assert len(set(known.values())) == 3
+    for row, levels in ((40_001, {(5,), (1, 5)}), (49_999, {(5,), (1, 5)}), (7, {(1,), (1, 5)})):
+        array = np.load(tmp_path / "CIFAR-10-C" / "snow.npy", mmap_mode="r+")
+        array[row, 5, 5] ^= 9
+        array.flush()
+        now = {levels: digest(tmp_path, levels) for levels in known}
+        assert {levels for levels in known if now[levels] != known[levels]} == levels
+        known = now
 
 
 def truncate(file, keep):

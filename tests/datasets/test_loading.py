@@ -114,7 +114,7 @@ def test_decoded_images_are_the_same_and_not_decoded_again(folder, tmp_path, wor
     plain = list(stream(open_folder(folder), 0))
     cache = tmp_path / "cache"
     equal(plain, stream(open_folder(folder, cache), workers))
-    assert sum(file.stat().st_size for file in cache.iterdir()) < 11 * (3 * 32 * 32 + 1) + 600
+    assert sum(file.stat().st_size for file in cache.iterdir()) == 11 * (3 * 32 * 32 + 4)
     filled = open_folder(folder, cache)
     filled._decode = _die
     equal(plain, stream(filled, workers))
@@ -132,9 +132,10 @@ def test_who_open_the_cache_at_once_share_one_file(tmp_path, monkeypatch):
     monkeypatch.setattr(decoded_cache, "_create", slow)
     with ThreadPoolExecutor() as pool:
         first = DecodedImages(tmp_path, "key", 2, (1, 1))
-    first.take(np.arange(2), lambda rows: torch.full((2, 3, 1, 1), 7, dtype=torch.uint8))
-    assert (others[0].result().take(np.arange(2), pytest.fail) == 7).all()
-    assert [file.name for file in tmp_path.iterdir()] == ["key.npy"]
+    rows, stamps = np.arange(2), [b"a", b"b"]
+    first.take(rows, stamps, lambda _: torch.full((2, 3, 1, 1), 7, dtype=torch.uint8))
+    assert (others[0].result().take(rows, stamps, pytest.fail) == 7).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["key.rgb"]
 
 
 def test_decoded_images_follow_their_files(folder, tmp_path):
@@ -154,7 +155,6 @@ def test_a_half_written_image_is_decoded_again(folder, tmp_path):
     expected = data.images("a", 0, np.array([3, 3, 0]))
     (store,) = data._stores.values()
     store._rows[3, :7] = 0
-    store._rows[3, -1] = 0
     assert torch.equal(data.images("a", 0, np.array([3, 3, 0])), expected)
 
 

@@ -147,3 +147,11 @@ def test_cuda_agrees_and_never_synchronises():
         torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(first, second)
     torch.testing.assert_close(plain.cpu(), quiet(images(), generator(5)), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("augment", [ROID_AUGMENT, CottaAugment(noise_std=0.0)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1)])
+def test_images_of_one_pixel_stay_what_they_are(augment, size):
+    batch = torch.full((2, 3, *size), 0.5)
+    drawn = replace(augment.draw(generator(), *size), jitter=())
+    torch.testing.assert_close(augment.transform(batch, drawn), batch)

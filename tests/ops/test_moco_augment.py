@@ -1,11 +1,12 @@
 """The batched views against torchvision, one image after the other."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as F
 
 from tests.fakes import make_images
-from tta.ops.moco_augment import MocoAugment, flip_at_random, shift_hue, transform
+from tta.ops.moco_augment import MocoAugment, _blur, flip_at_random, shift_hue, transform
 
 IMAGES = make_images(12, seed=3)
 
@@ -87,3 +88,17 @@ def test_keeps_range_layout_and_the_input(view):
     assert torch.equal(images, kept)
     assert torch.equal(output, view(images, generator(2)))
     assert not torch.equal(output, view(images, generator(3)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 5), (4, 30)])
+def test_images_smaller_than_the_blur_are_mirrored_as_often_as_it_takes(size):
+    images = make_images(2)[..., : size[0], : size[1]]
+    sigma = torch.tensor([0.5, 2.0])
+    taps = torch.exp(-0.5 * (torch.arange(-6, 7) / sigma[:, None]) ** 2)
+    taps = (taps / taps.sum(1, keepdim=True)).numpy()
+    blurred = _blur(images, sigma).numpy()
+    for image, tap, found in zip(images.numpy(), taps, blurred, strict=True):
+        padded = np.pad(image, ((0, 0), (6, 6), (6, 6)), mode="reflect")
+        rows = sum(tap[k] * padded[:, k : k + size[0]] for k in range(13))
+        expected = sum(tap[k] * rows[:, :, k : k + size[1]] for k in range(13))
+        np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
+from collections.abc import Collection
+from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from tta.datasets.base import NATURAL, Dataset
 from tta.datasets.images import take_rows
-from tta.datasets.paths import array_file
+from tta.datasets.npz import array_names, read_arrays
 from tta.errors import UserError
+
+_OPTIONAL = ("domains", "names")
 
 
 class ArrayDataset(Dataset):
@@ -21,7 +24,8 @@ class ArrayDataset(Dataset):
 
     Args:
         path: a file with ``images`` (uint8 ``[N, H, W, 3]``) and ``labels`` (integers ``[N]``);
-            for several domains also ``domains`` (integers ``[N]``) and ``names`` (their names).
+            for several domains also ``domains`` (integers ``[N]``) and ``names``, which they
+            count (text ``[D]``). Only domains that have images are kept.
 
     Raises:
         UserError: a missing file or key, another shape or type, or unequal lengths.
@@ -30,16 +34,20 @@ class ArrayDataset(Dataset):
     argument = "path"
 
     def __init__(self, path: str) -> None:
-        arrays = read_arrays(Path(path))
+        arrays = read_arrays(Path(path), ("images", "labels"), _OPTIONAL)
+        self._left_out = _left_out(Path(path), arrays)
         self.name = f"arrays:{Path(path).name}"
         self._images = _checked_images(arrays, path)
         self._labels = checked_integers(arrays, "labels", len(self._images), path)
         self._domain = np.zeros(len(self._images), np.int64)
         self.domains = (Path(path).stem,)
         if "domains" in arrays:
-            self._domain = checked_integers(arrays, "domains", len(self._images), path)
-            self.domains = _domain_names(arrays, self._domain, path)
-        self._rows = [np.flatnonzero(self._domain == d) for d in range(len(self.domains))]
+            numbers = checked_integers(arrays, "domains", len(self._images), path)
+            occurring, self._domain = np.unique(numbers, return_inverse=True)
+            self.domains = _domain_names(arrays, occurring, path)
+        in_order = np.argsort(self._domain, kind="stable")
+        ends = np.cumsum(np.bincount(self._domain))
+        self._rows = np.split(in_order, ends[:-1])
         self.num_classes = int(self._labels.max()) + 1
 
     def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
@@ -55,41 +63,52 @@ class ArrayDataset(Dataset):
             index[rows] = np.arange(len(rows))
         return self._domain, index
 
+    def understood(self) -> dict[str, str]:
+        said = super().understood()
+        if not self._left_out:
+            return said
+        return {**said, "files": f"left out: arrays {', '.join(map(repr, self._left_out))}"}
+
     def digest(self) -> str:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return array_digest("", self._images, self._labels, self._domain)
 
 
+def _left_out(path: Path, read: Collection[str]) -> list[str]:
+    """Return the names of arrays that are not read.
+
+    Raises:
+        UserError: one may be meant to be an optional array that is missing.
+    """
+    others = [name for name in array_names(path) if name not in read]
+    for key in _OPTIONAL:
+        near = get_close_matches(key, others, n=1, cutoff=0.7)
+        if near and key not in read:
+            raise UserError(
+                f"{str(path)!r} has an array {near[0]!r} but no {key!r}; save it under that key, "
+                "or under a name that is not so much like it"
+            )
+    return others
+
+
 def array_digest(name: str, *arrays: np.ndarray) -> str:
-    """Return a SHA-256 of a name and of what arrays hold."""
-    sha = hashlib.sha256(name.encode())
+    """Return a SHA-256 of a name and of the types, shapes and contents of arrays."""
+    sha = hashlib.sha256(name.encode(errors="surrogatepass"))
     for array in arrays:
+        sha.update(f"{array.dtype.str}{array.shape}".encode())
         sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file by name.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    array_file(str(path))
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{str(path)!r} cannot be read as an .npz file of plain arrays ({error}); "
-            "write it again with numpy.savez"
-        ) from error
-
-
 def _checked_images(arrays: dict[str, np.ndarray], path: str) -> np.ndarray:
-    images = _required(arrays, "images", path)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+    images = arrays["images"]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
         raise UserError(
-            f"'images' in {path!r} must be uint8 of shape [N, H, W, 3] with N > 0, but is "
-            f"{images.dtype} of shape {list(images.shape)}; convert it before saving"
+            f"'images' in {path!r} must be uint8 of shape [N, H, W, 3] with N > 0 and H, W > 0, "
+            f"but is {images.dtype} of shape {list(images.shape)}; convert it before saving"
         )
     return images
 
@@ -98,9 +117,9 @@ def checked_integers(arrays: dict[str, np.ndarray], key: str, length: int, path:
     """Return array ``key`` as int64 ``[length]``.
 
     Raises:
-        UserError: it is missing, of another type or length, or negative.
+        UserError: it is of another type or length, negative, or beyond 64 bits.
     """
-    values = _required(arrays, key, path)
+    values = arrays[key]
     if values.ndim != 1 or values.dtype.kind not in "iu":
         raise UserError(
             f"{key!r} in {path!r} must be integers of shape [N], but is {values.dtype} of shape "
@@ -110,26 +129,32 @@ def checked_integers(arrays: dict[str, np.ndarray], key: str, length: int, path:
         raise UserError(
             f"{path!r} holds {length} images but {len(values)} {key}; they must be equally many"
         )
-    if values.min() < 0:
-        raise UserError(f"{key!r} in {path!r} must not be negative, but holds {values.min()}")
+    if values.min() < 0 or values.max() > np.iinfo(np.int64).max:
+        wrong = min(int(values.min()), 0) or int(values.max())
+        raise UserError(
+            f"{key!r} in {path!r} must not be negative nor above 2**63 - 1, but holds {wrong}"
+        )
     return values.astype(np.int64)
 
 
-def _required(arrays: dict[str, np.ndarray], key: str, path: str) -> np.ndarray:
-    if key not in arrays:
-        found = ", ".join(sorted(arrays)) or "nothing"
-        raise UserError(f"{path!r} has no array {key!r}, only {found}; save it under that key")
-    return arrays[key]
-
-
-def _domain_names(arrays: dict[str, np.ndarray], domain: np.ndarray, path: str) -> tuple[str, ...]:
-    count = int(domain.max()) + 1
+def _domain_names(arrays: dict[str, np.ndarray], numbers: np.ndarray, path: str) -> tuple[str, ...]:
+    """Return the names of the domains with the given numbers, which are in ascending order."""
     if "names" not in arrays:
-        return tuple(f"domain{number}" for number in range(count))
-    names = tuple(str(name) for name in arrays["names"])
-    if len(names) < count or len(set(names)) != len(names):
+        return tuple(f"domain{number}" for number in numbers)
+    stored = arrays["names"]
+    if stored.ndim != 1 or stored.dtype.kind not in "USiu":
         raise UserError(
-            f"'names' in {path!r} must give each of the {count} domains a name of its own, but "
-            f"holds {len(names)}"
+            f"'names' in {path!r} must be text of shape [D], but is {stored.dtype} of shape "
+            f"{list(stored.shape)}"
         )
-    return names[:count]
+    names = tuple(_text(name) for name in stored)
+    if len(names) <= numbers[-1] or len(set(names)) != len(names):
+        raise UserError(
+            f"'names' in {path!r} must give each domain a name of its own, and domains count up "
+            f"to {numbers[-1]}, but it holds {len(names)}, {len(set(names))} of them different"
+        )
+    return tuple(names[number] for number in numbers)
+
+
+def _text(name: np.generic) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -69,6 +70,8 @@ class Dataset(ABC):
         costly: whether images are decoded or made when they are asked for, which worker processes
             can do ahead.
         decoded_cache: folder in which decoded image files are kept, or None.
+        in_use: domains and severities that the stream shows, in the data set's order, set by
+            :meth:`check`; None before. The digest of large data follows these.
     """
 
     argument: ClassVar[Literal["none", "path", "held_out", "choice"]] = "none"
@@ -93,6 +96,7 @@ class Dataset(ABC):
     length: int | None = None
     costly: bool = False
     decoded_cache: Path | None = None
+    in_use: tuple[tuple[str, int], ...] | None = None
 
     @classmethod
     def open(cls, argument: str, data_dir: str | Path | None) -> Dataset:
@@ -153,6 +157,12 @@ class Dataset(ABC):
         """
         for fault in self.faults(domains, severities):
             raise fault
+        chosen = [domain for domain in self.domains if domain in domains]
+        self.in_use = tuple(itertools.product(chosen, sorted(severities)))
+
+    def places_in_use(self) -> Sequence[tuple[str, int]]:
+        """Return the domains and severities in use, by default all at the default severity."""
+        return self.in_use or [(domain, self.default_severity) for domain in self.domains]
 
     def understood(self) -> dict[str, str]:
         """Return in words how the user's data was taken, by key of :data:`tta.notes.ORDER`."""
@@ -161,3 +171,10 @@ class Dataset(ABC):
     def digest(self) -> str:
         """Return a SHA-256 that differs where the data differs."""
         return hashlib.sha256(self.name.encode()).hexdigest()
+
+    def portable_digest(self) -> str:
+        """Return one that is the same on every machine, by which records tell data apart.
+
+        It is weaker than :meth:`digest` where that follows the times of files too large to read.
+        """
+        return self.digest()

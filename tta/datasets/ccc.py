@@ -255,6 +255,7 @@ class CccImageNet(ContinuallyChanging):
                 (SIDE, SIDE),
                 RandomCrop(draw),
                 self._validation.cure,
+                published=True,
             )
             for row, draw in zip(rows, draws, strict=True)
         ]

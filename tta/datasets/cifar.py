@@ -8,6 +8,7 @@ The published files are
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,7 +22,6 @@ from tta.datasets.base import NATURAL
 from tta.datasets.cifar_batches import CIFAR10, CIFAR100, Edition, read_split
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import GeneratedDataset, name_of, read_marker
-from tta.datasets.image_files import PROBES
 from tta.datasets.images import take_rows
 from tta.datasets.stored import StoredDataset
 from tta.errors import UserError
@@ -29,6 +29,7 @@ from tta.errors import UserError
 IMAGES = 10_000
 """Per corruption and severity."""
 SHAPE = (5 * IMAGES, 32, 32, 3)
+_AT_ONCE = 500  # images that are read at once for the digest
 
 
 class _CifarC(StoredDataset):
@@ -69,13 +70,27 @@ class PublishedCifarC(_CifarC):
                 yield error
 
     def digest(self) -> str:
-        """Return a SHA-256 of the labels and of some images of every corruption on disk."""
-        probes = [
-            self._array(domain)[:: SHAPE[0] // PROBES]
-            for domain in self.domains
-            if self._file(domain).is_file()
-        ]
-        return array_digest(self.name, self._labels, *probes)
+        """Return a SHA-256 of the labels and of all images in use, as they were at first."""
+        known: dict[object, str] = self.__dict__.setdefault("_digests", {})
+        if self.in_use not in known:
+            known[self.in_use] = self._digest()
+        return known[self.in_use]
+
+    def _digest(self) -> str:
+        sha = hashlib.sha256(array_digest(self.name, self._labels).encode())
+        for domain, severity in self.places_in_use():
+            if self._file(domain).is_file():
+                sha.update(f"{domain} {severity}".encode())
+                self._update(sha, domain, _rows(severity))
+        return sha.hexdigest()
+
+    def _update(self, sha: hashlib._Hash, domain: str, rows: slice) -> None:
+        """Read the images: those of a mapped file would count as memory of the run."""
+        array = self._array(domain)
+        with self._file(domain).open("rb") as file:
+            file.seek(array.offset + rows.start * array[0].nbytes)
+            for _ in range(rows.start, rows.stop, _AT_ONCE):
+                sha.update(file.read(_AT_ONCE * array[0].nbytes))
 
     def _file(self, stem: str) -> Path:
         return self.data_dir / self.folder / f"{stem}.npy"

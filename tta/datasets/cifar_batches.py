@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from tta.datasets.arrays import ArrayDataset, checked_integers, read_arrays
+from tta.datasets.arrays import ArrayDataset, checked_integers
+from tta.datasets.npz import read_arrays
 from tta.errors import UserError
 
 PIXELS = 3 * 32 * 32
@@ -170,8 +171,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _read_npz(path: Path) -> CifarImages:
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, ("images",), ("index",))
     data = ArrayDataset(str(path))
+    if len(data.domains) > 1:
+        raise UserError(f"{str(path)!r} holds {len(data.domains)} domains where one is expected")
     (domain,) = data.domains
     labels = data.labels(domain)
     index = np.arange(len(labels))

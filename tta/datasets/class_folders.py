@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from tta.datasets.image_files import ImageFileDataset
-from tta.datasets.images import IMAGE_SUFFIXES
+from tta.datasets.scan import entries, is_hidden, is_image_name, scan
 from tta.datasets.stored import StoredDataset
 from tta.errors import UserError
 
@@ -40,9 +40,11 @@ class ClassFolders(StoredDataset, ImageFileDataset):
     def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
         expected = self.facts.images_of(domain)
         if size != expected:
+            folder = self.folder(domain, severity)
+            left_out = scan(folder, 1).words()
             yield self.fault(
-                f"{str(self.folder(domain, severity))!r} holds {size} images where "
-                f"{self.facts.title} has {expected}"
+                f"{str(folder)!r} holds {size} images where {self.facts.title} has {expected}"
+                + (f" (left out: {left_out})" if left_out else "")
             )
 
     def _listing(self, domain: str, severity: int) -> tuple[list[str], np.ndarray]:
@@ -69,25 +71,24 @@ class ClassFolders(StoredDataset, ImageFileDataset):
         return names, np.repeat(np.arange(len(self.classes)), counts)
 
     def subfolders(self, folder: Path) -> list[str]:
-        """Return the names of the folders in a folder, sorted.
+        """Return the names of the folders in a folder, sorted; hidden ones are passed over.
 
         Raises:
             UserError: there is no such folder, or it cannot be read.
         """
-        return self._entries(folder, lambda entry: entry.is_dir())
+        return [entry.name for entry in self._entries(folder) if entry.is_dir()]
 
     def image_names(self, folder: Path) -> list[str]:
-        """Return the names of the image files in a folder, sorted.
+        """Return the names of the image files in a folder, sorted; hidden ones are passed over.
 
         Raises:
             UserError: there is no such folder, or it cannot be read.
         """
-        return self._entries(folder, lambda entry: entry.name.lower().endswith(IMAGE_SUFFIXES))
+        return [entry.name for entry in self._entries(folder) if is_image_name(entry.name)]
 
-    def _entries(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         try:
-            with os.scandir(folder) as entries:
-                return sorted(entry.name for entry in entries if wanted(entry))
+            return [entry for entry in entries(folder) if not is_hidden(entry.name)]
         except FileNotFoundError as error:
             raise self.fault(f"no folder {str(folder)!r}") from error
         except OSError as error:

@@ -1,13 +1,14 @@
 """Images of one's own.
 
-``folder:PATH`` is a stream of domains, ``<domain>/<class>/*.jpg|png``; ``folder@gen:PATH`` makes
-the common corruptions of clean images, ``<class>/*.jpg|png``, on the fly.
+``folder:PATH`` is a stream of domains, ``<domain>/<class>/*.jpg``; ``folder@gen:PATH`` makes the
+common corruptions of clean images, ``<class>/*.jpg``, on the fly. Every suffix of a still image
+that Pillow reads may stand in place of ``.jpg``.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,38 +18,89 @@ from tta.corruptions import CORRUPTIONS
 from tta.datasets.base import NATURAL
 from tta.datasets.generated import CorruptedImageFiles
 from tta.datasets.image_files import ImageFileDataset
-from tta.datasets.images import IMAGE_SUFFIXES
+from tta.datasets.layout import Layout
 from tta.datasets.paths import image_folder, optional_data_folder
-from tta.errors import UserError
+from tta.datasets.scan import Place, Scan
+from tta.datasets.survey import survey
 
 
-class FolderDataset(ImageFileDataset):
-    """Images of a folder tree; class numbers follow the sorted names over all domains.
+class OwnFolder(ImageFileDataset):
+    """What both kinds of folders share: class numbers follow the sorted names of class folders.
 
-    Args:
-        path: folder of ``<domain>/<class>/*.jpg|png``.
-
-    Raises:
-        UserError: the folder is missing or holds no such images.
+    Attributes:
+        layout: of the folder.
+        found: the images, and what was left out.
+        classes: names of the class folders, sorted; an empty one keeps its number.
     """
 
     argument = "path"
+    layout: Layout
+    found: Scan
+
+    def _read(self, path: str) -> Path:
+        """List the images and number the classes; return the folder."""
+        root = image_folder(path)
+        self.found = self.layout.read(root)
+        self.classes = sorted({place[-1] for place in self._places})
+        self.num_classes = len(self.classes)
+        return root
+
+    @cached_property
+    def _places(self) -> list[Place]:
+        """The class folders of domains that hold images."""
+        filled = {place[:-1] for place, names in self.found.images.items() if names}
+        return [place for place in self.found.images if place[:-1] in filled]
+
+    def _files_of(self, places: Sequence[Place]) -> list[Path]:
+        return [
+            self.found.root.joinpath(*place, name)
+            for place in places
+            for name in self.found.images[place]
+        ]
+
+    def _numbered(self, files: Sequence[Path]) -> np.ndarray:
+        number = {name: k for k, name in enumerate(self.classes)}
+        return np.array([number[file.parent.name] for file in files], np.int64)
+
+    def understood(self) -> dict[str, str]:
+        return {**super().understood(), "files": "; ".join(self._notes)}
+
+    @cached_property
+    def _notes(self) -> list[str]:
+        return list(self._take_notes())
+
+    def _take_notes(self) -> Iterator[str]:
+        files = self._files_of(self._places)
+        unusual = survey(files)
+        yield f"{len(files)} images" + (f", {unusual}" if unusual else "")
+        empty = [place for place in self._places if not self.found.images[place]]
+        if empty:
+            yield f"empty class folders: {len(empty)} ({'/'.join(empty[0])!r})"
+        if self.found.left_out:
+            yield f"left out: {self.found.words()}"
+
+
+class FolderDataset(OwnFolder):
+    """Images of a folder tree; class numbers follow the sorted names over all domains.
+
+    Args:
+        path: folder of ``<domain>/<class>/*.jpg``.
+
+    Raises:
+        UserError: the folder is missing or holds no such images, or part of them would be missed.
+    """
+
+    layout = Layout("folder", 2)
 
     def __init__(self, path: str) -> None:
-        root = image_folder(path)
+        root = self._read(path)
         self.name = f"folder:{root.name}"
-        files = {domain.name: _image_files(domain) for domain in _subfolders(root)}
-        self._files = {domain: found for domain, found in files.items() if found}
-        if not self._files:
-            raise UserError(
-                f"{path!r} holds no images; lay them out as <domain>/<class>/*.jpg or *.png"
-            )
-        self.domains = tuple(self._files)
-        self.classes = _classes(file for found in self._files.values() for file in found)
-        self.num_classes = len(self.classes)
-        self._labels = {
-            domain: _numbered(found, self.classes) for domain, found in self._files.items()
+        self.domains = tuple(dict.fromkeys(place[0] for place in self._places))
+        self._files = {
+            domain: self._files_of([place for place in self._places if place[0] == domain])
+            for domain in self.domains
         }
+        self._labels = {domain: self._numbered(files) for domain, files in self._files.items()}
 
     def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
         return self._labels[domain]
@@ -56,39 +108,32 @@ class FolderDataset(ImageFileDataset):
     def file(self, domain: str, severity: int, index: int) -> Path:
         return self._files[domain][index]
 
-    def digest(self) -> str:
-        sha = hashlib.sha256()
-        for domain, files in self._files.items():
-            for file in files:
-                sha.update(f"{domain}/{_identity(file)}\n".encode())
-        return sha.hexdigest()
+    @property
+    def identity_name(self) -> str:
+        return self.layout.kind  # the same images elsewhere are the same data
 
 
-class CorruptedFolder(CorruptedImageFiles):
+class CorruptedFolder(OwnFolder, CorruptedImageFiles):
     """Corruptions of the images of a folder; class numbers follow the sorted names.
 
     Args:
-        path: folder of ``<class>/*.jpg|png``, clean images.
+        path: folder of ``<class>/*.jpg``, clean images.
         data_dir: where ``frost`` holds the official textures, or None.
 
     Raises:
-        UserError: the folder is missing or holds no such images.
+        UserError: the folder is missing or holds no such images, or part of them would be missed.
     """
 
-    argument = "path"
+    layout = Layout("folder@gen", 1)
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
 
     def __init__(self, path: str, data_dir: Path | None = None) -> None:
-        root = image_folder(path)
-        self._files = _image_files(root)
-        if not self._files:
-            raise UserError(f"{path!r} holds no images; lay them out as <class>/*.jpg or *.png")
+        root = self._read(path)
         self.choose_frost(f"folder@gen:{root.name}", data_dir)
-        self.classes = _classes(self._files)
-        self.num_classes = len(self.classes)
-        self._labels = _numbered(self._files, self.classes)
+        self._files = self._files_of(self._places)
+        self._labels = self._numbered(self._files)
 
     @classmethod
     def open(cls, argument: str, data_dir: str | Path | None) -> CorruptedFolder:
@@ -103,32 +148,6 @@ class CorruptedFolder(CorruptedImageFiles):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.corrupted(super().images(domain, severity, indices), domain, severity, indices)
 
-    def digest(self) -> str:
-        lines = [self.name, *map(_identity, self._files)]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _classes(files: Iterable[Path]) -> list[str]:
-    return sorted({file.parent.name for file in files})
-
-
-def _numbered(files: Sequence[Path], classes: Sequence[str]) -> np.ndarray:
-    number = {name: k for k, name in enumerate(classes)}
-    return np.array([number[file.parent.name] for file in files], np.int64)
-
-
-def _identity(file: Path) -> str:
-    return f"{file.parent.name}/{file.name}:{file.stat().st_size}"
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
-
-
-def _image_files(domain: Path) -> list[Path]:
-    return [
-        file
-        for folder in _subfolders(domain)
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in IMAGE_SUFFIXES
-    ]
+    @property
+    def identity_name(self) -> str:
+        return f"{self.layout.kind},frost={self.provenance['frost']}"

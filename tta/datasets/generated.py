@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,9 @@ class CorruptedImageFiles(CorruptedOnTheFly, ImageFileDataset):
 
     def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
         yield from super().faults(domains[:1], severities[:1])
+
+    def places_in_use(self) -> Sequence[tuple[str, int]]:
+        return [(self.domains[0], self.default_severity)]
 
     encoded_bytes = Dataset.encoded_bytes  # of what is made of the files, not of these
 

@@ -16,11 +16,9 @@ from torch import Tensor
 
 from tta.datasets.base import Dataset
 from tta.datasets.decoded_cache import DecodedImages
-from tta.datasets.images import FIT, Resizing, check_image, read_image
+from tta.datasets.identity import Identity, identify, stamp
+from tta.datasets.images import FIT, MOST_HEADERS, Resizing, check_image, read_image
 from tta.errors import UserError
-
-PROBES = 64
-"""Files of a domain whose sizes are part of the digest: opening a million would take minutes."""
 
 
 class ImageFileDataset(Dataset):
@@ -29,11 +27,14 @@ class ImageFileDataset(Dataset):
     Attributes:
         resizing: how a file gets the size of the backbone.
         cure: what to do about a file that is missing or damaged.
+        published: whether files are read as the papers' code reads them, or as a viewer shows
+            them; see :mod:`tta.datasets.pixels`.
     """
 
     costly = True
     resizing: Resizing = FIT
     cure: str = "replace it or remove it"
+    published: bool = False
 
     @abstractmethod
     def file(self, domain: str, severity: int, index: int) -> Path:
@@ -54,7 +55,8 @@ class ImageFileDataset(Dataset):
         decode = partial(self._decode, domain, severity, size, resizing)
         if self.decoded_cache is None or size is None:
             return decode(indices)
-        return self._store(domain, severity, size, resizing).take(indices, decode)
+        stamps = [stamp(self.file(domain, severity, int(index))) for index in indices]
+        return self._store(domain, severity, size, resizing).take(indices, stamps, decode)
 
     def _decode(
         self,
@@ -65,7 +67,7 @@ class ImageFileDataset(Dataset):
         indices: np.ndarray,
     ) -> Tensor:
         files = [self.file(domain, severity, int(index)) for index in indices]
-        images = [read_image(file, size, resizing, self.cure) for file in files]
+        images = [read_image(file, size, resizing, self.cure, self.published) for file in files]
         shapes = {tuple(image.shape[1:]) for image in images}
         if len(shapes) > 1:
             raise UserError(
@@ -78,16 +80,14 @@ class ImageFileDataset(Dataset):
         self, domain: str, severity: int, size: tuple[int, int], resizing: Resizing
     ) -> DecodedImages:
         opened = self.__dict__.setdefault("_stores", {})
-        if (domain, severity, size) not in opened:
+        place = domain, severity, size, resizing
+        if place not in opened:
             count = len(self.labels(domain, severity))
-            sha = hashlib.sha256(f"{PIL.__version__} {resizing} {size} {count}\n".encode())
-            for index in _probes(count):
-                file = self.file(domain, severity, index)
-                sha.update(f"{file.absolute()} {file.stat().st_mtime_ns} ".encode())
-                sha.update(_identity(file))
-            key = sha.hexdigest()
-            opened[domain, severity, size] = DecodedImages(self.decoded_cache, key, count, size)
-        return opened[domain, severity, size]
+            ends = [self.file(domain, severity, index).absolute() for index in (0, count - 1)]
+            facts = [PIL.__version__, resizing, size, self.published, count, *ends]
+            key = hashlib.sha256(repr(facts).encode()).hexdigest()  # rows are told by their stamps
+            opened[place] = DecodedImages(self.decoded_cache, key, count, size)
+        return opened[place]
 
     def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
         sizes = [self.file(domain, severity, int(index)).stat().st_size for index in indices]
@@ -101,33 +101,54 @@ class ImageFileDataset(Dataset):
                 yield error
                 continue
             yield from self._count_faults(domain, severity, size)
+            header = not self.published and size <= MOST_HEADERS
             for index in range(size):
+                file = self.file(domain, severity, index)
                 try:
-                    check_image(self.file(domain, severity, index), self.cure)
+                    check_image(file, self.cure, self.published, header)
                 except UserError as error:
                     yield error
 
     def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
         yield from ()
 
+    @property
+    def identity_name(self) -> str:
+        """What the digest knows the data by, beside its labels and files."""
+        return self.name
+
     def digest(self) -> str:
-        """Return a SHA-256 of every label, and of the names and sizes of some files."""
-        sha = hashlib.sha256(self.name.encode())
-        for domain in self.domains:
-            try:
-                labels = self.labels(domain, self.default_severity)
-            except UserError:  # a domain that is not on disk is no part of any stream
-                continue
+        """Return a SHA-256 of every label and file that is in use, as it was when first asked for.
+
+        Files are told apart by their content where that is cheap, and else by size and time.
+        """
+        return self._digest(self._identity.exact)
+
+    def portable_digest(self) -> str:
+        return self._digest(self._identity.portable)
+
+    def _digest(self, files: str) -> str:
+        sha = hashlib.sha256(f"{self.identity_name} {files}".encode())
+        for domain, _, labels in self._labelled_places():
             sha.update(f"{domain}:".encode() + np.ascontiguousarray(labels, "<i8").tobytes())
-            for index in _probes(len(labels)):
-                sha.update(_identity(self.file(domain, self.default_severity, index)))
         return sha.hexdigest()
 
+    @property
+    def _identity(self) -> Identity:
+        known: dict[object, Identity] = self.__dict__.setdefault("_identities", {})
+        if self.in_use not in known:
+            known[self.in_use] = identify(list(self._named_files()))
+        return known[self.in_use]
 
-def _probes(count: int) -> range:
-    return range(0, count, max(1, count // PROBES))
+    def _named_files(self) -> Iterator[tuple[str, Path]]:
+        for domain, severity, labels in self._labelled_places():
+            for index in range(len(labels)):
+                file = self.file(domain, severity, index)
+                yield f"{domain}/{severity}/{file.parent.name}/{file.name}", file
 
-
-def _identity(file: Path) -> bytes:
-    size = file.stat().st_size if file.is_file() else -1
-    return f"{file.parent.name}/{file.name}:{size}\n".encode()
+    def _labelled_places(self) -> Iterator[tuple[str, int, np.ndarray]]:
+        for domain, severity in self.places_in_use():
+            try:
+                yield domain, severity, self.labels(domain, severity)
+            except UserError:  # a domain that is not on disk is no part of any stream
+                continue

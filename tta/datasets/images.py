@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +16,28 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from tta.datasets.formats import ends_well, is_torn
+from tta.datasets.pixels import as_published, as_shown
 from tta.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+UNDECODABLE = (
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What decoders raise on damaged files."""
+MOST_HEADERS = 4096
+"""Files of a data set whose headers are read before a run: a million would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -68,51 +92,94 @@ def read_image(
     size: tuple[int, int] | None = None,
     resizing: Resizing = FIT,
     cure: str = "replace it or remove it",
+    published: bool = False,
 ) -> Tensor:
     """Return an image file as uint8 ``[3, H, W]``.
 
     Args:
-        path: a JPEG or PNG file.
+        path: a file of any format of :func:`~tta.datasets.formats.image_suffixes`.
         size: (height, width) to resize to; None leaves the image as it is.
         resizing: how.
         cure: what the user can do about a bad file.
+        published: read it as the papers' code does, not as a viewer shows it; see
+            :mod:`tta.datasets.pixels`.
 
     Raises:
-        UserError: the file is missing, truncated or no image.
+        UserError: the file is missing, truncated, too large or no image.
     """
-    try:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-    except (FileNotFoundError, PermissionError) as error:
-        raise _unreadable(path, error, cure) from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(f"image {str(path)!r} cannot be decoded ({error}); {cure}") from error
+    content = _content(path, cure)
+    with _named(path, cure):
+        if is_torn(content):
+            raise ValueError("it ends in zeros, as a copy does that was cut short")
+        with Image.open(io.BytesIO(content)) as image:
+            rgb = as_published(image) if published else as_shown(image)
     if size is not None:
         rgb = resizing(rgb, size)
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
-def check_image(path: Path, cure: str = "replace it or remove it") -> None:
-    """Check that an image file is whole, decoding it only where its last bytes leave a doubt.
+def check_image(
+    path: Path,
+    cure: str = "replace it or remove it",
+    published: bool = False,
+    header: bool = False,
+) -> None:
+    """Check that an image file is whole, decoding it only where its ends leave a doubt.
+
+    Args:
+        path: the file.
+        cure: what the user can do about a bad one.
+        published: see :func:`read_image`.
+        header: have its decoder read its header too.
 
     Raises:
         UserError: the file is missing, truncated or no image.
     """
     try:
         with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 64))
+            head = file.read(16)
+            size = file.seek(0, io.SEEK_END)
+            file.seek(max(0, size - 64))
             tail = file.read()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error, cure) from error
-    if not (b"IEND" in tail or tail.endswith(b"\xff\xd9")):
-        read_image(path, cure=cure)
+    if not ends_well(head, tail, size):
+        read_image(path, cure=cure, published=published)
+    elif header:
+        with _named(path, cure), Image.open(path):
+            pass
 
 
-def _unreadable(path: Path, error: OSError, cure: str) -> UserError:
+@contextlib.contextmanager
+def _named(path: Path, cure: str) -> Iterator[None]:
+    """Name the file in what its decoder raises; of mere warnings, which name none, say nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UNDECODABLE as error:
+        words = _reason(error)
+        raise UserError(f"image {str(path)!r} cannot be decoded ({words}); {cure}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture of a known format, or its header is damaged"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _content(path: Path, cure: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error, cure) from error
+
+
+def _unreadable(path: Path, error: OSError | ValueError, cure: str) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"no image file {str(path)!r}; {cure}")
-    return UserError(f"image {str(path)!r} cannot be read ({error.strerror}); {cure}")
+    reason = error.strerror if isinstance(error, OSError) else error
+    return UserError(f"image {str(path)!r} cannot be read ({reason}); {cure}")
 
 
 def take_rows(images: np.ndarray, rows: np.ndarray) -> Tensor:

@@ -20,9 +20,11 @@ class StoredDataset(Dataset):
 
     Attributes:
         facts: what is known of it.
+        published: of image files, see :class:`~tta.datasets.image_files.ImageFileDataset`.
     """
 
     facts: ClassVar[DatasetFacts]
+    published = True
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         self.data_dir = data_dir

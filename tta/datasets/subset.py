@@ -54,7 +54,13 @@ class Subset(Dataset):
         self._whole.check(domains, severities)
 
     def digest(self) -> str:
-        sha = hashlib.sha256(self._whole.digest().encode())
+        return self._digest(self._whole.digest())
+
+    def portable_digest(self) -> str:
+        return self._digest(self._whole.portable_digest())
+
+    def _digest(self, whole: str) -> str:
+        sha = hashlib.sha256(whole.encode())
         for domain, rows in self._rows.items():
             sha.update(f"{domain}:".encode() + np.ascontiguousarray(rows, "<i8").tobytes())
         return sha.hexdigest()

@@ -189,8 +189,8 @@ def _affine_grid(images: Tensor, drawn: AugmentDraw, halo: int) -> Tensor:
     cos, sin = (f(math.radians(drawn.angle)) / drawn.scale for f in (math.cos, math.sin))
     # The image's outermost pixel centres lie at -1 and 1 (align_corners): border pixels then
     # repeat, or mirror without repetition, exactly as edge and reflect padding do.
-    grid_x = (cos * x + sin * y) * (2 / (width - 1))
-    grid_y = (cos * y - sin * x) * (2 / (height - 1))
+    grid_x = (cos * x + sin * y) * (2 / max(1, width - 1))
+    grid_y = (cos * y - sin * x) * (2 / max(1, height - 1))
     return torch.stack((grid_x, grid_y), dim=-1)[None]
 
 

@@ -168,9 +168,19 @@ def _blur(images: Tensor, sigma: Tensor) -> Tensor:
     taps = (-0.5 * (offsets / sigma[:, None]).square()).softmax(1)
     for dim in (2, 3):
         size = images.shape[dim]
-        sides = [_BLUR_RADIUS] * 2
-        padded = F.pad(images, [0, 0, *sides] if dim == 2 else [*sides, 0, 0], mode="reflect")
+        padded = _mirrored(images, dim)
         images = torch.zeros_like(images)
         for start, tap in enumerate(taps.T):
             images.addcmul_(padded.narrow(dim, start, size), tap.view(-1, 1, 1, 1))
     return images
+
+
+def _mirrored(images: Tensor, dim: int) -> Tensor:
+    """Return images with :data:`_BLUR_RADIUS` more pixels on both sides of a dimension."""
+    size = images.shape[dim]
+    if size > _BLUR_RADIUS:
+        sides = [_BLUR_RADIUS] * 2
+        return F.pad(images, [0, 0, *sides] if dim == 2 else [*sides, 0, 0], mode="reflect")
+    period = max(1, 2 * (size - 1))  # there and back
+    places = torch.arange(-_BLUR_RADIUS, size + _BLUR_RADIUS, device=images.device) % period
+    return images.index_select(dim, torch.minimum(places, period - places).clamp(max=size - 1))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tta.errors import UserError
+from tta.files import written_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,8 +80,10 @@ def save(figure: Figure, file: Path) -> None:
         UserError: the file cannot be written.
     """
     undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    suffix = file.suffix.lower()
     try:
-        figure.savefig(file, metadata=undated.get(file.suffix.lower()))
+        with written_aside(file) as aside:
+            figure.savefig(aside, format=suffix[1:], metadata=undated.get(suffix))
     except OSError as error:
         raise UserError(
             f"cannot write {str(file)!r} ({error.strerror}); choose another --output"
