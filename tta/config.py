@@ -104,6 +104,21 @@ class RunConfig:
         minimum=1,
         metavar="C",
     )
+    classes: str | None = option(
+        None,
+        "names of the model's outputs, one per line in their order, which class folders are "
+        "matched to; or @imagenet, @imagenet-12k, @imagenet-21k (timm's lists), or @numbers "
+        "where folders are called by numbers of outputs; default: what the model or timm says",
+        "backbone",
+        metavar="FILE",
+    )
+    class_order: str | None = option(
+        None,
+        "order in which outputs count class folders whose names tell nothing else: by character, "
+        "as torchvision's ImageFolder, or with digits as numbers",
+        "backbone",
+        choices=("sorted", "natural"),
+    )
     cloud_backbone: str | None = option(
         None,
         "the larger model of edge-cloud methods; default: the dataset's",
@@ -210,6 +225,8 @@ class RunConfig:
     UNRECORDED = (
         "data_dir",
         "decoded_cache",
+        "classes",
+        "class_order",
         "workers",
         "output",
         "force",
@@ -227,6 +244,8 @@ class RunConfig:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
         if self.resume and self.force:
             raise UserError("--resume goes on with a run and --force starts it over: pass one")
+        if self.classes is not None and self.class_order is not None:
+            raise UserError("--classes tells the order of the classes: leave --class-order out")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> RunConfig:
@@ -309,7 +328,7 @@ def with_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
 def _check(field: dataclasses.Field, value: Any) -> None:
     flag = "--" + field.name.replace("_", "-")
     choices, minimum = field.metadata["choices"], field.metadata["minimum"]
-    if choices and value not in choices:
+    if choices and value not in (field.default, *choices):
         raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{flag} must be finite, but got {value}")

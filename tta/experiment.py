@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ def execute(
         saved: the checkpoint to go on from.
     """
     experiment.stream.warm_up()
+    for warning in experiment.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     memory = PeakMemory(experiment.device)
     started = time.perf_counter()
     experiment.method.start(experiment.source, _preparation(experiment, saved))
@@ -129,6 +132,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "params": dataclasses.asdict(experiment.params),
         "seed": experiment.config.seed,
         "weights": experiment.backbone.weights_sha256,
+        "classes": experiment.backbone.class_ids,
         "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
         "preprocessing": [
             source.dataset.image_size,
@@ -195,6 +199,7 @@ def _summary(
         "data_digest": experiment.dataset.digest(),
         "data": dict(experiment.dataset.provenance),
         "understood": experiment.understood,
+        "warnings": list(experiment.warnings),
         "weights_sha256": experiment.backbone.weights_sha256,
         "cloud_weights_sha256": experiment.cloud and experiment.cloud.weights_sha256,
         "fingerprint": experiment.fingerprint(),

@@ -89,6 +89,8 @@ def _run(config: RunConfig, as_json: bool) -> int:
         raise UserError(
             "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
         ) from error
+    for warning in summary.get("warnings", ()) if summary.get("reused") else ():
+        print(f"warning: {warning}", file=sys.stderr)
     print(json.dumps(summary, indent=2) if as_json else run_report(summary, config.metric))
     if summary.get("collapsed_at_batch") is not None and not as_json:
         print(

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from tta.datasets.base import NATURAL, Dataset
+from tta.classes.matching import DataClasses
+from tta.datasets.base import NATURAL
 from tta.datasets.images import take_rows
+from tta.datasets.named_classes import NamedClasses
 from tta.errors import UserError
 
 
-class ArrayDataset(Dataset):
+class ArrayDataset(NamedClasses):
     """Images and labels of an npz file.
 
     Args:
         path: a file with ``images`` (uint8 ``[N, H, W, 3]``) and ``labels`` (integers ``[N]``);
             for several domains also ``domains`` (integers ``[N]``) and ``names`` (their names).
+            ``classes`` may name the classes that labels count; without it labels are numbers of
+            the source model's outputs.
 
     Raises:
         UserError: a missing file or key, another shape or type, or unequal lengths.
@@ -40,6 +45,20 @@ class ArrayDataset(Dataset):
             self.domains = _domain_names(arrays, self._domain, path)
         self._rows = [np.flatnonzero(self._domain == d) for d in range(len(self.domains))]
         self.num_classes = int(self._labels.max()) + 1
+        self._named = "classes" in arrays
+        self.classes = _class_names(arrays, self.num_classes, path)
+        self.empty_classes = frozenset(self.classes) - {
+            self.classes[label] for label in np.unique(self._labels)
+        }
+
+    def data_classes(self) -> DataClasses:
+        return DataClasses(self.classes, self.empty_classes, True, self._named, "classes")
+
+    def number_classes(self, names: Sequence[str], outputs: Sequence[int] | None) -> None:
+        number = {name: k for k, name in enumerate(names)}
+        renumbered = np.array([number.get(name, -1) for name in self.classes], np.int64)
+        self._labels = renumbered[self._labels]
+        super().number_classes(names, outputs)
 
     def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
         return self._labels[self._rows[self.domains.index(domain)]]
@@ -55,7 +74,8 @@ class ArrayDataset(Dataset):
         return self._domain, index
 
     def digest(self) -> str:
-        return array_digest("", self._images, self._labels, self._domain)
+        named = "" if self.class_subset is None else f"{self.class_subset}"
+        return array_digest(named, self._images, self._labels, self._domain)
 
 
 def array_digest(name: str, *arrays: np.ndarray) -> str:
@@ -133,3 +153,21 @@ def _domain_names(arrays: dict[str, np.ndarray], domain: np.ndarray, path: str) 
             f"holds {len(names)}"
         )
     return names[:count]
+
+
+def _class_names(arrays: dict[str, np.ndarray], count: int, path: str) -> tuple[str, ...]:
+    """Return the names of classes in label order: numbers, where the file gives none."""
+    if "classes" not in arrays:
+        return tuple(map(str, range(count)))
+    names = arrays["classes"]
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise UserError(
+            f"'classes' in {path!r} must be text of shape [C], the names that labels count, but is "
+            f"{names.dtype} of shape {list(names.shape)}"
+        )
+    if len(names) < count or len(set(names)) < len(names):
+        raise UserError(
+            f"'classes' in {path!r} must give each of the {count} classes a name of its own, but "
+            f"holds {len(names)}, {len(set(names))} distinct"
+        )
+    return tuple(map(str, names))

@@ -7,7 +7,7 @@ the common corruptions of clean images, ``<class>/*.jpg|png``, on the fly.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,13 @@ from tta.datasets.base import NATURAL
 from tta.datasets.generated import CorruptedImageFiles
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.images import IMAGE_SUFFIXES
+from tta.datasets.named_classes import NamedClasses
 from tta.datasets.stored import optional_data_folder
 from tta.errors import UserError
 
 
-class FolderDataset(ImageFileDataset):
-    """Images of a folder tree; class numbers follow the sorted names over all domains.
+class FolderDataset(NamedClasses, ImageFileDataset):
+    """Images of a folder tree; classes are the folders of all domains, also those without images.
 
     Args:
         path: folder of ``<domain>/<class>/*.jpg|png``.
@@ -44,11 +45,14 @@ class FolderDataset(ImageFileDataset):
                 f"{path!r} holds no images; lay them out as <domain>/<class>/*.jpg or *.png"
             )
         self.domains = tuple(self._files)
-        self.classes = _classes(file for found in self._files.values() for file in found)
-        self.num_classes = len(self.classes)
-        self._labels = {
-            domain: _numbered(found, self.classes) for domain, found in self._files.items()
-        }
+        self.take_folders(
+            (root / domain for domain in self.domains),
+            (file for found in self._files.values() for file in found),
+        )
+
+    def number_classes(self, names: Sequence[str], outputs: Sequence[int] | None) -> None:
+        super().number_classes(names, outputs)
+        self._labels = {domain: self.numbers_of(found) for domain, found in self._files.items()}
 
     def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
         return self._labels[domain]
@@ -61,11 +65,13 @@ class FolderDataset(ImageFileDataset):
         for domain, files in self._files.items():
             for file in files:
                 sha.update(f"{domain}/{_identity(file)}\n".encode())
+            sha.update(self._labels[domain].tobytes())
+        sha.update(self.class_digest())
         return sha.hexdigest()
 
 
-class CorruptedFolder(CorruptedImageFiles):
-    """Corruptions of the images of a folder; class numbers follow the sorted names.
+class CorruptedFolder(NamedClasses, CorruptedImageFiles):
+    """Corruptions of the images of a folder; classes are its folders, also those without images.
 
     Args:
         path: folder of ``<class>/*.jpg|png``, clean images.
@@ -86,9 +92,11 @@ class CorruptedFolder(CorruptedImageFiles):
         if not self._files:
             raise UserError(f"{path!r} holds no images; lay them out as <class>/*.jpg or *.png")
         self.choose_frost(f"folder@gen:{root.name}", data_dir)
-        self.classes = _classes(self._files)
-        self.num_classes = len(self.classes)
-        self._labels = _numbered(self._files, self.classes)
+        self.take_folders([root], self._files)
+
+    def number_classes(self, names: Sequence[str], outputs: Sequence[int] | None) -> None:
+        super().number_classes(names, outputs)
+        self._labels = self.numbers_of(self._files)
 
     @classmethod
     def open(cls, argument: str, data_dir: str | Path | None) -> CorruptedFolder:
@@ -105,22 +113,15 @@ class CorruptedFolder(CorruptedImageFiles):
 
     def digest(self) -> str:
         lines = [self.name, *map(_identity, self._files)]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        sha = hashlib.sha256("\n".join(lines).encode())
+        sha.update(self._labels.tobytes() + self.class_digest())
+        return sha.hexdigest()
 
 
 def _existing(path: str) -> Path:
     if not Path(path).is_dir():
         raise UserError(f"no folder {path!r}; name one that exists")
     return Path(path)
-
-
-def _classes(files: Iterable[Path]) -> list[str]:
-    return sorted({file.parent.name for file in files})
-
-
-def _numbered(files: Sequence[Path], classes: Sequence[str]) -> np.ndarray:
-    number = {name: k for k, name in enumerate(classes)}
-    return np.array([number[file.parent.name] for file in files], np.int64)
 
 
 def _identity(file: Path) -> str:
