@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,14 @@ def imagenet_names(outputs: int, lists: Sequence[str] | None = None) -> OutputNa
 
 def _lemmas(names: Sequence[str]) -> dict[str, str]:
     wnids = [name for name in names if WNID.fullmatch(name)]
-    if not wnids:
-        return {}
+    known = _known_lemmas() if wnids else {}
+    return {wnid: known[wnid] for wnid in wnids if wnid in known}
+
+
+@cache
+def _known_lemmas() -> dict[str, str]:
     from timm.data import ImageNetInfo  # takes long to import
 
-    known = ImageNetInfo("imagenet-21k-goog").label_descriptions(as_dict=True)
-    known.update(ImageNetInfo("imagenet-1k").label_descriptions(as_dict=True))
-    return {wnid: known[wnid] for wnid in wnids if wnid in known}
+    lists = ("imagenet-21k-goog", "imagenet-1k")  # together every wnid that timm knows
+    parts = [ImageNetInfo(name).label_descriptions(as_dict=True) for name in lists]
+    return parts[0] | parts[1]
