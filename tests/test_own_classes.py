@@ -256,6 +256,17 @@ def test_source_folders_get_the_numbers_of_the_test_data(own):
         build(RunConfig(source=other, **config))
 
 
+def test_source_folders_beside_data_of_the_package(own):
+    config = {"method": "rmt", "dataset": "digits-c", "domains": ("fog",), "num_samples": 8}
+    source = own.folders(WORDS)
+    model = own.model(range(10), 10)
+    experiment = build(RunConfig(source=source, class_order="natural", **config, **model))
+    assert experiment.understood["classes"].startswith("source images: 10 class folders numbered")
+    names = own.names(WORDS)
+    experiment = build(RunConfig(source=source, classes=names, **config, **model))
+    assert labels_of_source(experiment) == sorted(own.labels)
+
+
 def test_source_images_of_other_classes_are_left_out(own):
     names = imagenet_names(1000).names
     model = own.model([names.index(wnid) for wnid in WNIDS], 1000)
@@ -265,7 +276,7 @@ def test_source_images_of_other_classes_are_left_out(own):
     assert experiment.backbone.num_classes == 3
     counts = np.bincount(own.labels)
     assert np.bincount(labels_of_source(experiment)).tolist() == counts[7:].tolist()
-    assert "3 of their 10 classes are classes of the test data" in experiment.understood["classes"]
+    assert "3 of 10 classes are classes of the test data" in experiment.understood["classes"]
 
 
 def test_a_larger_list_in_the_cloud_is_matched_too(own):

@@ -87,12 +87,10 @@ class Experiment:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Why figures may not be what they seem; known once some images have been classified."""
-        own = self.dataset.argument != "path" and self.config.backbone is None
-        return (
-            ()
-            if own and self.config.weights is None
-            else source_warnings(self.stream, self.backbone)
-        )
+        theirs = self.config.backbone is None and self.config.weights is None
+        if theirs and self.dataset.argument != "path":
+            return ()
+        return source_warnings(self.stream, self.backbone)
 
     @property
     def device(self) -> torch.device:

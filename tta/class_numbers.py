@@ -41,6 +41,12 @@ def number_classes(config: RunConfig, dataset: Dataset, backbone: Backbone) -> O
         UserError: which output a class is cannot be told, or is in doubt.
     """
     model = _output_classes(config, backbone)
+    folders = any(name.startswith("folder") for name in (config.dataset, config.source or ""))
+    if model.order is not None and not folders:
+        raise UserError(
+            f"--class-order is for class folders, and labels of {dataset.name!r} are numbers; "
+            "leave it out"
+        )
     found = _number(dataset, backbone, model)
     backbone.keep_classes(dataset.class_subset)
     if found is not None:
@@ -65,22 +71,27 @@ def number_source_classes(
     outputs = source.class_subset or tuple(range(source.num_classes))
     wanted = dataset.class_subset or tuple(range(backbone.outputs))
     if found is not None:
-        backbone.understood["classes"] += f"; source images: {found.how}"
+        _say_of_source(backbone, found.how)
     if outputs == wanted[: len(outputs)]:
         return source
     label = {output: number for number, output in enumerate(wanted)}
     numbers = np.array([label.get(output, -1) for output in outputs], np.int64)
     shared = int((numbers >= 0).sum())
-    kept = KeptClasses(source, numbers, len(wanted))
     if not shared:
         raise UserError(
             f"source images {source.name!r} and test data {dataset.name!r} have no class in "
             "common; choose a --source of the same classes"
         )
-    words = f"{shared:,} of their {len(outputs):,} classes are classes of the test data"
-    said = backbone.understood.get("classes", "source images")
-    backbone.understood["classes"] = f"{said}; {words}, and images of the others are left out"
-    return kept
+    if shared < len(outputs):
+        words = f"{shared:,} of {len(outputs):,} classes are classes of the test data"
+        _say_of_source(backbone, f"{words}, and images of the others are left out")
+    return KeptClasses(source, numbers, len(wanted))
+
+
+def _say_of_source(backbone: Backbone, words: str) -> None:
+    said = backbone.understood.get("classes")
+    text = f"source images: {words}"
+    backbone.understood["classes"] = f"{said}; {text}" if said else text
 
 
 def number_cloud_classes(
@@ -121,14 +132,10 @@ def _names_of(backbone: Backbone) -> tuple[OutputNames | None, bool]:
 def _number(dataset: Dataset, backbone: Backbone, model: OutputClasses) -> ClassMap | None:
     """Set what labels count; return None where they are numbers of outputs as they are."""
     data = _data_classes(dataset)
-    if data.counted and model.order is not None:
-        raise UserError(
-            f"--class-order is for class folders, and labels of {dataset.name!r} are numbers; "
-            "leave it out"
-        )
     if not data.counted or _are_named(dataset, data, backbone, model):
         sure = model.sure or not isinstance(dataset, NamedClasses)
-        found = map_classes(data, backbone.outputs, model.names, order=model.order, sure=sure)
+        order = None if data.counted else model.order
+        found = map_classes(data, backbone.outputs, model.names, order=order, sure=sure)
         if found.by_name or not data.counted:
             _apply(dataset, data, found, backbone.outputs)
             return found
