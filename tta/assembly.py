@@ -15,17 +15,18 @@ import torch
 
 from tta.backbones.backbone import Backbone
 from tta.calibration import calibrate
+from tta.class_numbers import OutputClasses, number_classes, number_cloud_classes
 from tta.code_digest import code_digest
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
+from tta.datasets.named_classes import NamedClasses
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.methods.window import SlidingWindow
 from tta.notes import in_order
 from tta.parts import (
     batch_size_of,
-    check_classes,
     choose_device,
     choose_memory_format,
     choose_workers,
@@ -41,12 +42,22 @@ from tta.preflight import preflight
 from tta.reporting.run_directory import run_path
 from tta.reporting.trackers import require_tracker
 from tta.resolving import cloud_choices, resolve_params, scenario_options, stream_choices
+from tta.sanity import source_warnings
 from tta.scenarios import StreamPlan, plan_stream
 from tta.source import SourceData
 from tta.stream import Stream
 
-LOCATIONS = ("dataset", "weights", "num_classes", "source", "cloud_weights")
-"""Options that say where something is; fingerprints hold digests of what is there."""
+LOCATIONS = (
+    "dataset",
+    "weights",
+    "weights_kind",
+    "num_classes",
+    "classes",
+    "class_order",
+    "source",
+    "cloud_weights",
+)
+"""Options that say where or what something is; fingerprints hold digests of what was found."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,14 @@ class Experiment:
         for name, text in cloud.items():
             both[name] = "; ".join(filter(None, (both.get(name), f"cloud: {text}")))
         return in_order(self.dataset.understood(), both)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Why figures may not be what they seem; known once some images have been classified."""
+        theirs = self.config.backbone is None and self.config.weights is None
+        if theirs and self.dataset.argument != "path":
+            return ()
+        return source_warnings(self.stream, self.backbone)
 
     @property
     def device(self) -> torch.device:
@@ -145,6 +164,7 @@ class Experiment:
         facts = {k: v for k, v in self.resolved().items() if k not in passed_over}
         facts["stream"] = self.plan.digest
         facts["data"] = self.dataset.digest()
+        facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to
         facts["weights_sha256"] = self.backbone.weights_sha256
         facts["source"] = self.source and self.source.dataset.digest()
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
@@ -175,9 +195,14 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     dataset = open_test_data(config)
     params, preset = resolve_params(method_class, config, dataset)
     plan = plan_stream(config.scenario, dataset, scenario_options(config))
-    stream, backbone = _stream_and_backbone(config, dataset, plan)
+    backbone = make_backbone(config, dataset)
+    classes = number_classes(config, dataset, backbone)
+    if isinstance(dataset, NamedClasses):  # labels may have got other numbers
+        plan = plan_stream(config.scenario, dataset, scenario_options(config))
+    stream = _stream(config, dataset, plan, backbone)
     config, precision_reason = _with_precision(config, stream, backbone)
-    source, cloud = _source_and_cloud(config, method_class.needs(params), stream, backbone)
+    needs = method_class.needs(params)
+    source, cloud = _source_and_cloud(config, needs, stream, backbone, classes)
     check_needs(method_class, params, backbone, source is not None, cloud)
     if calibrated and isinstance(dataset, ContinuallyChanging):
         calibrate(dataset, backbone, stream.device, cache=not config.no_cache)
@@ -198,18 +223,18 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     )
 
 
-def _stream_and_backbone(
-    config: RunConfig, dataset: Dataset, plan: StreamPlan
-) -> tuple[Stream, Backbone]:
-    """Return both on the device and in the layout of images that suits the backbone."""
+def _stream(config: RunConfig, dataset: Dataset, plan: StreamPlan, backbone: Backbone) -> Stream:
+    """Return the stream, on the device and in the layout of images that suits the backbone.
+
+    Both are set on the backbone as well.
+    """
     device = choose_device(config.device)
-    backbone = make_backbone(config, dataset).to(device)
-    check_classes(dataset, backbone)
+    backbone.to(device)
     memory_format = choose_memory_format(config.memory_format, backbone)
     backbone.to(memory_format=memory_format)
     fit_images(config, dataset, backbone)
     dataset.check(plan.domains, tuple(sorted({int(level) for level in plan.severity})))
-    stream = Stream(
+    return Stream(
         dataset,
         plan,
         batch_size_of(config, dataset),
@@ -218,7 +243,6 @@ def _stream_and_backbone(
         memory_format=memory_format,
         workers=choose_workers(config, dataset, device),
     )
-    return stream, backbone
 
 
 def _with_precision(
@@ -234,16 +258,21 @@ def _with_precision(
 
 
 def _source_and_cloud(
-    config: RunConfig, needs: frozenset[Need], stream: Stream, backbone: Backbone
+    config: RunConfig,
+    needs: frozenset[Need],
+    stream: Stream,
+    backbone: Backbone,
+    classes: OutputClasses,
 ) -> tuple[SourceData | None, Backbone | None]:
     """Return the source images and the cloud's model, where the method needs them."""
     dataset, device, memory_format = stream.dataset, stream.device, stream.memory_format
     source = None
     if needs & SOURCE_NEEDS:  # opened for no other method: it may be large, or not on this machine
         batch_size = batch_size_of(config, dataset)
-        source = make_source(config, dataset, backbone, batch_size, device, memory_format)
+        source = make_source(config, dataset, backbone, classes, batch_size, device, memory_format)
     cloud = make_cloud(config, dataset) if Need.CLOUD_MODEL in needs else None
     if cloud is not None:
+        number_cloud_classes(cloud, dataset, backbone, classes)
         cloud.to(device, memory_format=memory_format)
         cloud.precision = backbone.precision
     return source, cloud

@@ -145,6 +145,21 @@ class RunConfig:
     std: tuple[float, ...] | None = option(
         None, "standard deviation, likewise", "backbone", metavar="R,G,B"
     )
+    classes: str | None = option(
+        None,
+        "names of the model's outputs, one per line in their order, which class folders are "
+        "matched to; or @imagenet, @imagenet-12k, @imagenet-21k (timm's lists), or @numbers "
+        "where folders are called by numbers of outputs; default: what the model or timm says",
+        "backbone",
+        metavar="FILE",
+    )
+    class_order: str | None = option(
+        None,
+        "order in which outputs count class folders whose names tell nothing else: by character, "
+        "as torchvision's ImageFolder, or with digits as numbers",
+        "backbone",
+        choices=("sorted", "natural"),
+    )
     cloud_backbone: str | None = option(
         None,
         "the larger model of edge-cloud methods; default: the dataset's",
@@ -263,6 +278,8 @@ class RunConfig:
     UNRECORDED = (
         "data_dir",
         "decoded_cache",
+        "classes",
+        "class_order",
         "workers",
         "output",
         "force",
@@ -287,6 +304,8 @@ class RunConfig:
             raise UserError("--mean and --std belong together: pass both")
         if self.mean is not None:
             check_normalisation(spread(self.mean), spread(self.std), "--mean and --std")
+        if self.classes is not None and self.class_order is not None:
+            raise UserError("--classes tells the order of the classes: leave --class-order out")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> RunConfig:
@@ -385,7 +404,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
             ", as where a shell variable is unset; leave it out for the default"
         )
     choices, minimum = field.metadata["choices"], field.metadata["minimum"]
-    if choices and value not in choices:
+    if choices and value not in (field.default, *choices):
         raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{flag} must be finite, but got {value}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tta.reporting.saved_run import SavedRun, load_run, taking_over
 from tta.reporting.stored_tables import to_csv
 from tta.reporting.summary import environment, figures
 from tta.stops import Stops, listening
+from tta.text import printable
 
 
 def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
@@ -105,6 +107,8 @@ def execute(
         stops: what is told of signals; before the stream they end the run at once.
     """
     experiment.stream.warm_up()
+    for warning in experiment.warnings:
+        print(printable(f"warning: {warning}"), file=sys.stderr)
     memory = PeakMemory(experiment.device)
     started = time.perf_counter()
     _start(experiment, directory, saved)
@@ -185,6 +189,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "params": dataclasses.asdict(experiment.params),
         "seed": experiment.config.seed,
         "weights": experiment.backbone.weights_sha256,
+        "classes": experiment.backbone.class_ids,
         "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
         "preprocessing": [source.dataset.image_size, *experiment.backbone.preprocessing],
         "arithmetic": [
@@ -249,6 +254,7 @@ def _summary(
         "data_digest": experiment.dataset.portable_digest(),
         "data": dict(experiment.dataset.provenance),
         "understood": experiment.understood,
+        "warnings": list(experiment.warnings),
         "weights_sha256": experiment.backbone.weights_sha256,
         "cloud_weights_sha256": experiment.cloud and experiment.cloud.weights_sha256,
         "fingerprint": experiment.fingerprint(),

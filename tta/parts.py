@@ -9,6 +9,7 @@ from torch import nn
 
 from tta.backbones import create_backbone, is_same_backbone
 from tta.backbones.backbone import Backbone
+from tta.class_numbers import OutputClasses, number_source_classes
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.decoded_cache import open_cache_folder
@@ -91,7 +92,6 @@ def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
         name,
         weights=weights,
         num_classes=config.num_classes or (_outputs(dataset) if own else None),
-        class_subset=dataset.class_subset,
         weights_kind=config.weights_kind,
     )
     if weights != config.cloud_weights:
@@ -102,16 +102,6 @@ def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
 def _outputs(dataset: Dataset) -> int | None:
     # The source model of a class subset has outputs for the other classes too.
     return None if dataset.class_subset is not None else dataset.num_classes
-
-
-def check_classes(dataset: Dataset, backbone: Backbone) -> None:
-    """Refuse labels that the backbone has no output for."""
-    if dataset.num_classes > backbone.num_classes:
-        raise UserError(
-            f"dataset {dataset.name!r} has labels up to {dataset.num_classes - 1}, but backbone "
-            f"{backbone.name!r} knows only {backbone.num_classes} classes; choose a backbone "
-            "trained on these classes, or mend the labels"
-        )
 
 
 def choose_memory_format(name: str, backbone: nn.Module) -> torch.memory_format:
@@ -143,6 +133,7 @@ def make_source(
     config: RunConfig,
     dataset: Dataset,
     backbone: Backbone,
+    classes: OutputClasses,
     batch_size: int,
     device: torch.device,
     memory_format: torch.memory_format,
@@ -153,9 +144,9 @@ def make_source(
         return None
     images = open_dataset(specification, config.data_dir)
     fit_images(config, images, backbone)
-    check_classes(images, backbone)
-    batch_size = max(batch_size, config.window)
     workers = choose_workers(config, images, device)
+    images = number_source_classes(images, dataset, backbone, classes)
+    batch_size = max(batch_size, config.window)
     return SourceData(images, batch_size, config.seed, device, memory_format, workers)
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tta.backbones.checkpoint_head import checkpoint_head
+from tta.classes.lists import check_choice
 from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
@@ -34,6 +35,7 @@ def preflight(config: RunConfig) -> None:
     _check_folders(config, dataset)
     if config.source is not None:
         _checked_data(config.source)
+    check_choice(config.classes)
     for weights in (config.weights, config.cloud_weights):
         if weights is not None:
             checkpoint_head(weights)

@@ -114,6 +114,8 @@ def _show(summary: dict[str, Any], metric: str, as_json: bool) -> int:
     from tta.reporting.finite import in_words
     from tta.reporting.tables import run_report
 
+    for warning in summary.get("warnings", ()) if summary.get("reused") else ():
+        print(printable(f"warning: {warning}"), file=sys.stderr)
     print(json.dumps(summary, indent=2) if as_json else run_report(summary, metric))
     if summary.get("collapsed_at_batch") is not None and not as_json:
         print(

@@ -60,7 +60,7 @@ def test_folder_of_domains_and_classes(tmp_path):
     (tmp_path / "data" / "notes.txt").write_text("not an image")
     data = open_dataset(f"folder:{tmp_path}/data")
     assert data.domains == ("rain", "sun")
-    assert data.classes == ["cat", "dog"]
+    assert data.classes == ("cat", "dog")
     assert data.labels("rain", 0).tolist() == [1]
     data.image_size = (8, 8)
     images = data.images("sun", 0, np.array([0, 1]))

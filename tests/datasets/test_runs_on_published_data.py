@@ -5,6 +5,7 @@ from safetensors.torch import save_file
 
 from tests.datasets.layouts import cifar_c, resize_facts, write_images
 from tta.backbones import create_backbone
+from tta.classes.lists import imagenet_names
 from tta.config import RunConfig
 from tta.datasets.imagenet import ImageNetR, imagenet_classes
 from tta.errors import UserError
@@ -69,3 +70,26 @@ def test_a_class_subset_masks_a_model_of_all_classes(tmp_path, weights, monkeypa
     assert experiment.backbone.num_classes == 200
     batch = next(iter(experiment.stream))
     assert batch.images.shape == (64, 3, *experiment.backbone.input_size[1:])
+
+
+@pytest.mark.parametrize(("outputs", "first"), [(1001, 1), (21_843, 359)])
+def test_a_class_subset_is_looked_up_in_the_list_of_the_model(
+    tmp_path, weights, monkeypatch, outputs, first
+):
+    resize_facts(monkeypatch, ImageNetR, 200)
+    write_images(tmp_path / "imagenet-r", [f"{wnid}/0.jpg" for wnid in imagenet_classes()[:200]])
+    monkeypatch.setattr(ImageNetR, "backbone", "test_resnet")
+    config = {"dataset": "imagenet-r", "data_dir": str(tmp_path), "weights": weights(outputs)}
+    experiment = build(RunConfig(num_classes=outputs, **config))
+    known = imagenet_names(outputs).names
+    assert [known[output] for output in experiment.backbone.class_ids] == list(
+        imagenet_classes()[:200]
+    )
+    assert experiment.backbone.class_ids[0] == first
+
+
+def test_outputs_for_other_classes_are_refused(tmp_path, weights, monkeypatch):
+    cifar_c(tmp_path / "CIFAR-10-C", ("fog",))
+    config = {"dataset": "cifar10-c", "data_dir": str(tmp_path), "domains": ("fog",)}
+    with pytest.raises(UserError, match="has 10 classes, but backbone .* has 1,000 outputs"):
+        build(RunConfig(backbone="test_resnet", weights=weights(1000), **config))

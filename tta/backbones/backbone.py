@@ -68,12 +68,10 @@ class Backbone(nn.Module):
         for key, values in (("mean", mean), ("std", std)):
             constant = torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
             self.register_buffer(key, constant, persistent=False)
-        outputs = _num_outputs(self.classifier)
-        subset = None
+        self.num_classes = self.outputs
+        self.register_buffer("class_subset", None, persistent=False)
         if class_subset is not None:
-            subset = _checked_subset(class_subset, outputs, name).to(device)
-        self.num_classes = outputs if subset is None else len(subset)
-        self.register_buffer("class_subset", subset, persistent=False)
+            self.keep_classes(class_subset)
         self.feature_dim = self._probe()
         self.domain_heads: DomainHeads | None = None
         self.understood: dict[str, str] = {}
@@ -83,6 +81,28 @@ class Backbone(nn.Module):
     def classifier(self) -> nn.Linear | nn.Conv2d:
         """The layer that turns features into logits of all classes."""
         return self.model.get_classifier()
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the classifier, before ``class_subset``."""
+        return _num_outputs(self.classifier)
+
+    @property
+    def class_ids(self) -> list[int] | None:
+        """``class_subset`` as plain values."""
+        return None if self.class_subset is None else self.class_subset.tolist()
+
+    def keep_classes(self, class_subset: Sequence[int] | None) -> None:
+        """Let logits have the columns of these outputs, in this order; None for all.
+
+        Raises:
+            UserError: an output that there is not, or one twice.
+        """
+        if class_subset is None:
+            self.class_subset, self.num_classes = None, self.outputs
+            return
+        subset = _checked_subset(class_subset, self.outputs, self.name)
+        self.class_subset, self.num_classes = subset.to(self.mean.device), len(subset)
 
     def features(self, images: Tensor) -> Tensor:
         """Return features [B, D] of images [B, C, H, W] in [0, 1]; at least float32."""

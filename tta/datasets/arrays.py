@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -11,21 +11,27 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from tta.datasets.base import NATURAL, Dataset
+from tta.classes.matching import DataClasses
+from tta.datasets.base import NATURAL
 from tta.datasets.images import take_rows
+from tta.datasets.named_classes import NamedClasses
 from tta.datasets.npz import array_names, read_arrays
 from tta.errors import UserError
 
-_OPTIONAL = ("domains", "names")
+_OPTIONAL = ("domains", "names", "classes")
+MOST_CLASSES = 1_000_000
+"""More than any model has outputs."""
 
 
-class ArrayDataset(Dataset):
+class ArrayDataset(NamedClasses):
     """Images and labels of an npz file.
 
     Args:
         path: a file with ``images`` (uint8 ``[N, H, W, 3]``) and ``labels`` (integers ``[N]``);
             for several domains also ``domains`` (integers ``[N]``) and ``names``, which they
-            count (text ``[D]``). Only domains that have images are kept.
+            count (text ``[D]``). Only domains that have images are kept. ``classes`` (text ``[C]``)
+            may name the classes that labels count; without it labels are numbers of the source
+            model's outputs.
 
     Raises:
         UserError: a missing file or key, another shape or type, or unequal lengths.
@@ -49,6 +55,26 @@ class ArrayDataset(Dataset):
         ends = np.cumsum(np.bincount(self._domain))
         self._rows = np.split(in_order, ends[:-1])
         self.num_classes = int(self._labels.max()) + 1
+        if self.num_classes > MOST_CLASSES:
+            raise UserError(
+                f"'labels' in {path!r} count up to {self.num_classes - 1}, and no model has so "
+                "many outputs; number the classes from 0"
+            )
+        self._named = "classes" in arrays
+        self.classes = _class_names(arrays, self.num_classes, path)
+        self.empty_classes = frozenset(self.classes) - {
+            self.classes[label] for label in np.unique(self._labels)
+        }
+
+    def data_classes(self) -> DataClasses:
+        return DataClasses(self.classes, self.empty_classes, True, self._named, "classes")
+
+    def number_classes(self, names: Sequence[str], outputs: Sequence[int] | None) -> None:
+        number = {name: k for k, name in enumerate(names)}
+        renumbered = np.array([number.get(name, -1) for name in self.classes], np.int64)
+        self._labels = renumbered[self._labels]
+        super().number_classes(names, outputs)
+        self.__dict__.pop("_digest", None)
 
     def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
         return self._labels[self._rows[self.domains.index(domain)]]
@@ -74,7 +100,8 @@ class ArrayDataset(Dataset):
 
     @cached_property
     def _digest(self) -> str:
-        return array_digest("", self._images, self._labels, self._domain)
+        named = "" if self.class_subset is None else f"{self.class_subset}"
+        return array_digest(named, self._images, self._labels, self._domain)
 
 
 def _left_out(path: Path, read: Collection[str]) -> list[str]:
@@ -158,3 +185,22 @@ def _domain_names(arrays: dict[str, np.ndarray], numbers: np.ndarray, path: str)
 
 def _text(name: np.generic) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def _class_names(arrays: dict[str, np.ndarray], count: int, path: str) -> tuple[str, ...]:
+    """Return the names of classes in label order: numbers, where the file gives none."""
+    if "classes" not in arrays:
+        return tuple(map(str, range(count)))
+    names = arrays["classes"]
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise UserError(
+            f"'classes' in {path!r} must be text of shape [C], the names that labels count, but is "
+            f"{names.dtype} of shape {list(names.shape)}"
+        )
+    names = tuple(_text(name) for name in names)
+    if len(names) < count or len(set(names)) < len(names):
+        raise UserError(
+            f"'classes' in {path!r} must give each of the {count} classes a name of its own, but "
+            f"holds {len(names)}, {len(set(names))} distinct"
+        )
+    return names

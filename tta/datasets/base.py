@@ -50,8 +50,12 @@ class Dataset(ABC):
         severities: available severities; ``(0,)`` for natural domains.
         default_severity: the one that runs use unless told otherwise.
         num_classes: number of classes that labels count.
-        class_subset: classes of the source model that occur here, in label order, or None for
-            all of them.
+        class_names: names of the classes in label order where the data set knows them by wnid,
+            or None.
+        class_subset: outputs of the source model that its classes are, in label order, or None
+            for all of them.
+        source_outputs: how many outputs a source model has that ``class_subset`` numbers, or None
+            for as many as there are classes.
         backbone: default backbone name, or None.
         weights: default checkpoint of that backbone, or None.
         other_weights: checkpoints of further backbones, by name.
@@ -80,7 +84,9 @@ class Dataset(ABC):
     severities: tuple[int, ...] = (NATURAL,)
     default_severity: int = NATURAL
     num_classes: int
+    class_names: tuple[str, ...] | None = None
     class_subset: tuple[int, ...] | None = None
+    source_outputs: int | None = None
     backbone: str | None = None
     weights: str | None = None
     other_weights: Mapping[str, str] = MappingProxyType({})

@@ -235,6 +235,7 @@ class CccImageNet(ContinuallyChanging):
         super().__init__(argument, data_dir)
         self._validation = ImageNetValidation("", data_dir)
         self._validation.image_size = (SIDE, SIDE)
+        self.class_names = self._validation.class_names
 
     @property
     def clean_labels(self) -> np.ndarray:

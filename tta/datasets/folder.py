@@ -19,18 +19,18 @@ from tta.datasets.base import NATURAL
 from tta.datasets.generated import CorruptedImageFiles
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.layout import Layout
+from tta.datasets.named_classes import NamedClasses
 from tta.datasets.paths import image_folder, optional_data_folder
 from tta.datasets.scan import Place, Scan
 from tta.datasets.survey import survey
 
 
-class OwnFolder(ImageFileDataset):
-    """What both kinds of folders share: class numbers follow the sorted names of class folders.
+class OwnFolder(NamedClasses, ImageFileDataset):
+    """What both kinds of folders share: classes are the folders, also those without images.
 
     Attributes:
         layout: of the folder.
         found: the images, and what was left out.
-        classes: names of the class folders, sorted; an empty one keeps its number.
     """
 
     argument = "path"
@@ -38,12 +38,17 @@ class OwnFolder(ImageFileDataset):
     found: Scan
 
     def _read(self, path: str) -> Path:
-        """List the images and number the classes; return the folder."""
+        """List the images; return the folder."""
         root = image_folder(path)
         self.found = self.layout.read(root)
-        self.classes = sorted({place[-1] for place in self._places})
-        self.num_classes = len(self.classes)
         return root
+
+    def _take_classes(self) -> None:
+        """Number the class folders in sorted order, until the model is known."""
+        shown = {place[-1] for place in self._places if self.found.images[place]}
+        folders = {place[-1] for place in self._places}
+        self.empty_classes = frozenset(folders - shown)
+        self.number_classes(sorted(folders), None)
 
     @cached_property
     def _places(self) -> list[Place]:
@@ -57,10 +62,6 @@ class OwnFolder(ImageFileDataset):
             for place in places
             for name in self.found.images[place]
         ]
-
-    def _numbered(self, files: Sequence[Path]) -> np.ndarray:
-        number = {name: k for k, name in enumerate(self.classes)}
-        return np.array([number[file.parent.name] for file in files], np.int64)
 
     def understood(self) -> dict[str, str]:
         return {**super().understood(), "files": "; ".join(self._notes)}
@@ -81,7 +82,7 @@ class OwnFolder(ImageFileDataset):
 
 
 class FolderDataset(OwnFolder):
-    """Images of a folder tree; class numbers follow the sorted names over all domains.
+    """Images of a folder tree; classes are the folders of all domains, also those without images.
 
     Args:
         path: folder of ``<domain>/<class>/*.jpg``.
@@ -100,7 +101,11 @@ class FolderDataset(OwnFolder):
             domain: self._files_of([place for place in self._places if place[0] == domain])
             for domain in self.domains
         }
-        self._labels = {domain: self._numbered(files) for domain, files in self._files.items()}
+        self._take_classes()
+
+    def number_classes(self, names: Sequence[str], outputs: Sequence[int] | None) -> None:
+        super().number_classes(names, outputs)
+        self._labels = {domain: self.numbers_of(found) for domain, found in self._files.items()}
 
     def labels(self, domain: str, severity: int = NATURAL) -> np.ndarray:
         return self._labels[domain]
@@ -110,11 +115,12 @@ class FolderDataset(OwnFolder):
 
     @property
     def identity_name(self) -> str:
-        return self.layout.kind  # the same images elsewhere are the same data
+        # The same images elsewhere are the same data.
+        return f"{self.layout.kind} {self.class_words()}"
 
 
 class CorruptedFolder(OwnFolder, CorruptedImageFiles):
-    """Corruptions of the images of a folder; class numbers follow the sorted names.
+    """Corruptions of the images of a folder; classes are its folders, also those without images.
 
     Args:
         path: folder of ``<class>/*.jpg``, clean images.
@@ -133,7 +139,11 @@ class CorruptedFolder(OwnFolder, CorruptedImageFiles):
         root = self._read(path)
         self.choose_frost(f"folder@gen:{root.name}", data_dir)
         self._files = self._files_of(self._places)
-        self._labels = self._numbered(self._files)
+        self._take_classes()
+
+    def number_classes(self, names: Sequence[str], outputs: Sequence[int] | None) -> None:
+        super().number_classes(names, outputs)
+        self._labels = self.numbers_of(self._files)
 
     @classmethod
     def open(cls, argument: str, data_dir: str | Path | None) -> CorruptedFolder:
@@ -150,4 +160,4 @@ class CorruptedFolder(OwnFolder, CorruptedImageFiles):
 
     @property
     def identity_name(self) -> str:
-        return f"{self.layout.kind},frost={self.provenance['frost']}"
+        return f"{self.layout.kind},frost={self.provenance['frost']} {self.class_words()}"

@@ -45,6 +45,11 @@ class ImageNetFolders(ClassFolders):
         super().__init__(argument, data_dir)
         self.classes = self._class_folders()
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The wnids of the classes in label order."""
+        return self.classes
+
     def folder(self, domain: str, severity: int) -> Path:
         return self.data_dir / self.root
 
@@ -54,6 +59,8 @@ class ImageNetFolders(ClassFolders):
 
 class ImageNetSubset(ImageNetFolders):
     """Images of some of the classes: those that the data has folders of."""
+
+    source_outputs = 1000
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
@@ -100,7 +107,7 @@ class ImageNetTrain(ImageNetFolders):
                 raise UserError(f"imagenet:NAME takes one of {', '.join(SUBSETS)}")
             subset = SUBSETS[argument]("", data_dir)
             self.classes, self.class_subset = subset.classes, subset.class_subset
-            self.num_classes = subset.num_classes
+            self.num_classes, self.source_outputs = subset.num_classes, subset.source_outputs
             self.name = f"imagenet:{argument}"
 
     def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
@@ -184,6 +191,11 @@ class ImageNetV2(ImageNetFolders):
         "https://github.com/modestyachts/ImageNetV2",
         get="imagenet-v2",
     )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The wnids of the classes, whose folders are called otherwise."""
+        return imagenet_classes()
 
     def _class_folders(self) -> tuple[str, ...]:
         # Folders are called by the label itself, so that their sorted names are out of order.

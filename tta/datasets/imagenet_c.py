@@ -48,7 +48,7 @@ class _ImageNetC(ClassFolders):
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
-        self.classes = imagenet_classes()
+        self.classes = self.class_names = imagenet_classes()
 
     def folder(self, domain: str, severity: int) -> Path:
         return self.data_dir / "ImageNet-C" / domain / str(severity)

@@ -66,6 +66,32 @@ class Subset(Dataset):
         return sha.hexdigest()
 
 
+class KeptClasses(Subset):
+    """The images of some classes of a data set, whose labels get other numbers.
+
+    Args:
+        dataset: the whole; its images at the first severity are what is kept.
+        numbers: the new label of every label ``[C]``; -1 leaves the images of a class out.
+        num_classes: how many classes the new labels count.
+    """
+
+    def __init__(self, dataset: Dataset, numbers: np.ndarray, num_classes: int) -> None:
+        rows = {
+            domain: np.flatnonzero(numbers[dataset.labels(domain, dataset.severities[0])] >= 0)
+            for domain in dataset.domains
+        }
+        super().__init__(dataset, rows)
+        self._numbers = numbers
+        self.num_classes = num_classes
+
+    def labels(self, domain: str, severity: int) -> np.ndarray:
+        return self._numbers[super().labels(domain, severity)]
+
+    def digest(self) -> str:
+        numbers = np.ascontiguousarray(self._numbers, "<i8").tobytes()
+        return hashlib.sha256(super().digest().encode() + numbers).hexdigest()
+
+
 def split_validation(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Subset]:
     """Split every domain at random into a training and a validation part.
 
