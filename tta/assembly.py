@@ -42,6 +42,7 @@ from tta.precision import PRECISIONS, choose_precision
 from tta.reporting.run_directory import run_path
 from tta.reporting.trackers import require_tracker
 from tta.scenarios import StreamPlan, plan_stream
+from tta.showing import Geometry, described
 from tta.source import SourceData
 from tta.stream import Stream
 
@@ -53,6 +54,7 @@ class Experiment:
     Attributes:
         config: as the user gave it, but for a precision that was left open.
         dataset: the test data.
+        geometry: in which size its images are shown, and how they get it.
         plan: order of the stream.
         stream: batches in that order.
         backbone: the source model, as loaded.
@@ -66,6 +68,7 @@ class Experiment:
 
     config: RunConfig
     dataset: Dataset
+    geometry: Geometry
     plan: StreamPlan
     stream: Stream
     backbone: Backbone
@@ -79,7 +82,8 @@ class Experiment:
     @property
     def understood(self) -> dict[str, str]:
         """What was understood of the user's data and model, in words."""
-        return in_order(self.dataset.understood(), self.backbone.understood)
+        images = described(self.geometry, self.dataset, self.backbone)
+        return in_order(self.dataset.understood(), images, self.backbone.understood)
 
     @property
     def device(self) -> torch.device:
@@ -111,6 +115,7 @@ class Experiment:
         """Return the configuration with its choices made explicit; it runs again as it is."""
         config = self.config.to_mapping()
         config.update(
+            **self.geometry.resolved(),
             batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
             preset="defaults",
@@ -150,7 +155,7 @@ def build(config: RunConfig) -> Experiment:
     dataset = open_test_data(config)
     params, preset = resolve_params(method_class, config, dataset)
     plan = plan_stream(config.scenario, dataset, scenario_options(config))
-    stream, backbone = _stream_and_backbone(config, dataset, plan)
+    stream, backbone, geometry = _stream_and_backbone(config, dataset, plan)
     config, precision_reason = _with_precision(config, stream, backbone)
     source, cloud = _source_and_cloud(config, method_class.needs(params), stream, backbone)
     check_needs(method_class, params, backbone, source is not None, cloud)
@@ -159,6 +164,7 @@ def build(config: RunConfig) -> Experiment:
     return Experiment(
         config=config,
         dataset=dataset,
+        geometry=geometry,
         plan=plan,
         stream=stream,
         backbone=backbone,
@@ -173,14 +179,15 @@ def build(config: RunConfig) -> Experiment:
 
 def _stream_and_backbone(
     config: RunConfig, dataset: Dataset, plan: StreamPlan
-) -> tuple[Stream, Backbone]:
+) -> tuple[Stream, Backbone, Geometry]:
     """Return both on the device and in the layout of images that suits the backbone."""
     device = choose_device(config.device)
-    backbone = make_backbone(config, dataset).to(device)
+    backbone = make_backbone(config, dataset)
     check_classes(dataset, backbone)
+    geometry = fit_images(config, dataset, backbone)
+    backbone.to(device)
     memory_format = choose_memory_format(config.memory_format, backbone)
     backbone.to(memory_format=memory_format)
-    fit_images(config, dataset, backbone)
     dataset.check(plan.domains, tuple(sorted({int(level) for level in plan.severity})))
     stream = Stream(
         dataset,
@@ -191,7 +198,7 @@ def _stream_and_backbone(
         memory_format=memory_format,
         workers=choose_workers(config, dataset, device),
     )
-    return stream, backbone
+    return stream, backbone, geometry
 
 
 def _with_precision(

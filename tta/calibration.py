@@ -70,6 +70,8 @@ class PairAccuracy:
             "weights": self.backbone.weights_sha256,
             "preprocessing": [
                 self.backbone.input_size,
+                self.dataset.image_size,
+                repr(self.dataset.resizing),
                 self.backbone.mean.tolist(),
                 self.backbone.std.tolist(),
             ],

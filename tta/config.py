@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -15,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 import yaml
 
 from tta.errors import UserError, did_you_mean
+from tta.geometry import check_together, parse_crop, parse_input_size, parse_resize
 
 
 def option(
@@ -25,14 +26,16 @@ def option(
     choices: tuple[str, ...] | None = None,
     minimum: float | None = None,
     metavar: str | None = None,
+    parse: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Declare one option of a run."""
+    """Declare one option of a run; ``parse`` makes one form of the several it may be given in."""
     metadata = {
         "help": help,
         "group": group,
         "choices": choices,
         "minimum": minimum,
         "metavar": metavar,
+        "parse": parse,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=metadata)
@@ -81,6 +84,28 @@ class RunConfig:
         "source images for methods that need them, in the same forms; default: the dataset's own",
         "data",
         metavar="NAME",
+    )
+    input_size: tuple[int, int] | None = option(
+        None,
+        "size in which images are shown to the model; default: see tta/showing.py",
+        "data",
+        metavar="H[,W]",
+        parse=parse_input_size,
+    )
+    resize: str | None = option(
+        None,
+        "shorter, squash or none, and a filter such as bicubic: shorter,bicubic; default: the "
+        "dataset's published transform, for one's own images the backbone's of timm",
+        "data",
+        metavar="HOW[,FILTER]",
+        parse=parse_resize,
+    )
+    crop: float | None = option(
+        None,
+        "fraction of each side of the resized image that is shown, its centre; default: as there",
+        "data",
+        metavar="FRACTION",
+        parse=parse_crop,
     )
     domains: tuple[str, ...] | None = option(
         None, "comma-separated domains, in this order", "data", metavar="A,B,C"
@@ -222,7 +247,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.metadata["parse"] and value is not None:
+                object.__setattr__(self, field.name, field.metadata["parse"](value))
             _check(field, getattr(self, field.name))
+        check_together(self.resize, self.crop)
         if self.window > 1 and self.batch_size != 1:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
         if self.resume and self.force:
@@ -239,7 +268,7 @@ class RunConfig:
         Raises:
             UserError: an unknown name, a wrong type or a value out of range.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
+        names = {field.name: field.metadata["parse"] for field in dataclasses.fields(cls)}
         for name in values:
             if name not in names:
                 raise UserError(
@@ -251,7 +280,8 @@ class RunConfig:
             for name, value in values.items()
         }
         for name, value in converted.items():
-            _check_type(name, value, hints[name], origin)
+            if not names[name]:  # else its own parser says what it takes
+                _check_type(name, value, hints[name], origin)
         return cls(**converted)
 
     def to_mapping(self) -> dict[str, Any]:

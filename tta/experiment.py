@@ -132,6 +132,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
         "preprocessing": [
             source.dataset.image_size,
+            repr(source.dataset.resizing),
             experiment.backbone.mean.tolist(),
             experiment.backbone.std.tolist(),
         ],

@@ -27,6 +27,7 @@ class ArrayDataset(Dataset):
     """
 
     argument = "path"
+    sizing = "own"
 
     def __init__(self, path: str) -> None:
         arrays = read_arrays(Path(path))

@@ -7,7 +7,9 @@ the common corruptions of clean images, ``<class>/*.jpg|png``, on the fly.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,10 @@ from tta.datasets.base import NATURAL
 from tta.datasets.generated import CorruptedImageFiles
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.images import IMAGE_SUFFIXES
+from tta.datasets.sizes import sizes_of
 from tta.datasets.stored import optional_data_folder
 from tta.errors import UserError
+from tta.geometry import Size
 
 
 class FolderDataset(ImageFileDataset):
@@ -33,6 +37,7 @@ class FolderDataset(ImageFileDataset):
     """
 
     argument = "path"
+    sizing = "own"
 
     def __init__(self, path: str) -> None:
         root = _existing(path)
@@ -56,6 +61,13 @@ class FolderDataset(ImageFileDataset):
     def file(self, domain: str, severity: int, index: int) -> Path:
         return self._files[domain][index]
 
+    def native_sizes(self) -> frozenset[Size]:
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> frozenset[Size]:
+        return sizes_of(itertools.chain.from_iterable(self._files.values()), self.cure)
+
     def digest(self) -> str:
         sha = hashlib.sha256()
         for domain, files in self._files.items():
@@ -76,6 +88,8 @@ class CorruptedFolder(CorruptedImageFiles):
     """
 
     argument = "path"
+    sizing = "own"
+    square = True
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
@@ -102,6 +116,13 @@ class CorruptedFolder(CorruptedImageFiles):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.corrupted(super().images(domain, severity, indices), domain, severity, indices)
+
+    def native_sizes(self) -> frozenset[Size]:
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> frozenset[Size]:
+        return sizes_of(self._files, self.cure)
 
     def digest(self) -> str:
         lines = [self.name, *map(_identity, self._files)]

@@ -16,8 +16,11 @@ from torch import Tensor
 
 from tta.datasets.base import Dataset
 from tta.datasets.decoded_cache import DecodedImages
-from tta.datasets.images import FIT, Resizing, check_image, read_image
+from tta.datasets.images import check_image, read_image
+from tta.datasets.resizing import FIT, Resizing
+from tta.datasets.sizes import sizes_of
 from tta.errors import UserError
+from tta.geometry import Size
 
 PROBES = 64
 """Files of a domain whose sizes are part of the digest: opening a million would take minutes."""
@@ -27,11 +30,11 @@ class ImageFileDataset(Dataset):
     """Images that are decoded when they are asked for.
 
     Attributes:
-        resizing: how a file gets the size of the backbone.
         cure: what to do about a file that is missing or damaged.
     """
 
     costly = True
+    sizing = "backbone"
     resizing: Resizing = FIT
     cure: str = "replace it or remove it"
 
@@ -41,6 +44,14 @@ class ImageFileDataset(Dataset):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.decoded(domain, severity, indices, self.image_size, self.resizing)
+
+    def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self.images(domain, severity, indices)  # files are decoded to the size shown
+
+    def native_sizes(self) -> frozenset[Size]:
+        domain, severity = self.domains[0], self.default_severity
+        probes = _probes(len(self.labels(domain, severity)))
+        return sizes_of((self.file(domain, severity, index) for index in probes), self.cure)
 
     def decoded(
         self,
@@ -78,7 +89,8 @@ class ImageFileDataset(Dataset):
         self, domain: str, severity: int, size: tuple[int, int], resizing: Resizing
     ) -> DecodedImages:
         opened = self.__dict__.setdefault("_stores", {})
-        if (domain, severity, size) not in opened:
+        place = domain, severity, size, resizing
+        if place not in opened:
             count = len(self.labels(domain, severity))
             sha = hashlib.sha256(f"{PIL.__version__} {resizing} {size} {count}\n".encode())
             for index in _probes(count):
@@ -86,8 +98,8 @@ class ImageFileDataset(Dataset):
                 sha.update(f"{file.absolute()} {file.stat().st_mtime_ns} ".encode())
                 sha.update(_identity(file))
             key = sha.hexdigest()
-            opened[domain, severity, size] = DecodedImages(self.decoded_cache, key, count, size)
-        return opened[domain, severity, size]
+            opened[place] = DecodedImages(self.decoded_cache, key, count, size)
+        return opened[place]
 
     def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
         sizes = [self.file(domain, severity, int(index)).stat().st_size for index in indices]

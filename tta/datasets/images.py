@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,56 +10,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from tta.datasets.resizing import FIT, Resizing, UnfitImageError
 from tta.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-
-@dataclass(frozen=True)
-class Resizing:
-    """How an image of any size becomes one of a backbone's input size.
-
-    Attributes:
-        margin: side of the resized image relative to that of the centre that is cut out.
-        squash: give both sides that length; otherwise the shorter one, keeping the aspect ratio.
-        filter: of the resampling.
-    """
-
-    margin: float = 1.0
-    squash: bool = False
-    filter: Image.Resampling = Image.Resampling.BILINEAR
-
-    def __call__(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """Return ``image`` resized, and its centre of ``size`` (height, width) cut out."""
-        from torchvision.transforms.functional import center_crop  # takes long to import
-
-        target = self._target(image, size)
-        if target != image.size:
-            image = image.resize(target, self.filter)
-        return center_crop(image, list(size))
-
-    def _target(self, image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (round(side * self.margin) for side in size)
-        if self.squash:
-            return width, height
-        if height * image.width >= width * image.height:  # the height is what binds
-            return max(width, height * image.width // image.height), height
-        return width, max(height, width * image.height // image.width)
-
-
-FIT = Resizing(filter=Image.Resampling.BICUBIC)
-"""As much of the image as fits."""
-IMAGENET = Resizing(256 / 224)
-"""The short side to 256 and the centre of 224, as the code of the papers has it."""
-
-
-def resized(images: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Return ``images`` ``[B, 3, H, W]`` in ``size`` (height, width), as they are where it fits."""
-    if size in (None, tuple(images.shape[-2:])):
-        return images
-    from torchvision.transforms.functional import resize  # takes long to import
-
-    return resize(images, list(size), antialias=True)
 
 
 def read_image(
@@ -78,7 +31,7 @@ def read_image(
         cure: what the user can do about a bad file.
 
     Raises:
-        UserError: the file is missing, truncated or no image.
+        UserError: the file is missing, truncated or no image, or does not fit ``resizing``.
     """
     try:
         with Image.open(path) as image:
@@ -88,7 +41,10 @@ def read_image(
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise UserError(f"image {str(path)!r} cannot be decoded ({error}); {cure}") from error
     if size is not None:
-        rgb = resizing(rgb, size)
+        try:
+            rgb = resizing(rgb, size)
+        except UnfitImageError as error:
+            raise UserError(f"image {str(path)!r} {error}") from error
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
