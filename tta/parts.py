@@ -157,14 +157,16 @@ def choose_memory_format(name: str, backbone: nn.Module) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def fit_images(config: RunConfig, dataset: Dataset, backbone: Backbone) -> Geometry:
+def fit_images(
+    config: RunConfig, dataset: Dataset, place: tuple[str, int], backbone: Backbone
+) -> Geometry:
     """Let images be shown as the options, the data and the backbone want it, and kept so.
 
     Raises:
         UserError: the backbone cannot take the size that follows.
     """
     _keep_decoded(config, dataset)
-    return show(config, dataset, backbone, from_file=config.weights is not None)
+    return show(config, dataset, place, backbone, from_file=config.weights is not None)
 
 
 def _keep_decoded(config: RunConfig, dataset: Dataset) -> None:

@@ -7,12 +7,13 @@ from the data:
 
 - *Images of one's own* (``arrays:``, ``folder:``, ``folder@gen:``), the whole data set looked at:
   where all have the size to be shown, they are shown as they are. Where all have one size that is
-  smaller than the configured one, the weights come from a file, and the network takes that size
-  (a forward pass works, and no side is below its stride), they are shown as they are too: nets
-  for small images are trained on small images, whatever the architecture is configured for. All
-  others are brought to the configured size by timm's transform for evaluation: ``crop_pct``,
-  ``crop_mode`` and interpolation of the backbone's ``pretrained_cfg``. timm's own weights are
-  always shown their configured size, which is the one that they were trained for.
+  smaller than the configured one, the weights come from a file, and the network is one for any
+  size (a forward pass works, no side is below its stride, and it has no position embedding to
+  resample), they are shown as they are too: nets for small images are trained on small images,
+  whatever the architecture is configured for. All others are brought to the configured size by
+  timm's transform for evaluation: ``crop_pct``, ``crop_mode`` and interpolation of the backbone's
+  ``pretrained_cfg``. timm's own weights are always shown the size that they are configured for:
+  they were trained on it. The line that a run prints names the other size that could be meant.
 - *Published image files* (ImageNet-C, PACS, ...) get the configured size by the transform of the
   papers. ``--resize`` and ``--crop`` change that part of it which they name.
 - *Data sets of one size* (digits, CIFAR) are shown as they are; with options, they are resized as
@@ -31,7 +32,7 @@ from typing import Protocol
 from PIL import Image
 
 from tta.backbones.backbone import Backbone
-from tta.backbones.sizes import evaluation_transform, refusal, stride, why_not
+from tta.backbones.sizes import evaluation_transform, has_own_size, refusal, stride, why_not
 from tta.datasets import Dataset
 from tta.datasets.resizing import AS_THEY_ARE, Resizing
 from tta.errors import UserError
@@ -57,11 +58,13 @@ class Geometry:
         size: (height, width).
         resizing: how images get it.
         chosen: whether the options say the size, or it follows from the data.
+        place: domain and severity of an image that will be shown.
     """
 
     size: Size
     resizing: Resizing
     chosen: bool
+    place: tuple[str, int]
 
     def resolved(self) -> dict[str, object]:
         """Return the options that say the same."""
@@ -74,32 +77,45 @@ class Geometry:
         }
 
 
-def show(options: Options, dataset: Dataset, backbone: Backbone, from_file: bool) -> Geometry:
+def show(
+    options: Options,
+    dataset: Dataset,
+    place: tuple[str, int],
+    backbone: Backbone,
+    from_file: bool,
+) -> Geometry:
     """Decide how images are shown, and let the data set show them so.
 
     Args:
         options: what the user asks for.
         dataset: whose ``image_size`` and ``resizing`` are set.
+        place: domain and severity of an image that will be shown.
         backbone: as loaded.
         from_file: whether its weights come from a file, and not from timm.
 
     Raises:
         UserError: the backbone cannot take that size, or the options do not fit the images.
     """
-    native = dataset.native_sizes() if dataset.sizing != "backbone" else frozenset()
+    native = _looked_at(dataset, place)
     size = _size(options, dataset, native, backbone, from_file)
     check_size(dataset, backbone, size, native)
-    return _show_in(options, dataset, backbone, size, native)
+    resizing = _show_in(options, dataset, backbone, size, native)
+    return Geometry(size, resizing, options.input_size is not None, place)
 
 
-def show_source(options: Options, source: Dataset, backbone: Backbone, size: Size) -> Geometry:
+def show_source(options: Options, source: Dataset, backbone: Backbone, size: Size) -> None:
     """Let source images be shown in the size of the test images.
 
     Raises:
         UserError: they do not fit.
     """
-    native = source.native_sizes() if source.sizing != "backbone" else frozenset()
-    return _show_in(options, source, backbone, size, native)
+    native = _looked_at(source, (source.domains[0], source.severities[0]))
+    _show_in(options, source, backbone, size, native)
+
+
+def _looked_at(dataset: Dataset, place: tuple[str, int]) -> frozenset[Size]:
+    """Return the sizes on which the size shown may depend."""
+    return dataset.native_sizes(*place) if dataset.sizing != "backbone" else frozenset()
 
 
 def check_size(
@@ -127,7 +143,7 @@ def described(geometry: Geometry, dataset: Dataset, backbone: Backbone) -> dict[
 
     Nothing is said of data sets of one size that keep it.
     """
-    native, size = dataset.native_sizes(), geometry.size
+    native, size = dataset.native_sizes(*geometry.place), geometry.size
     kept = native == {size} and geometry.resizing.how == "none"
     if kept and dataset.sizing == "fixed":
         return {}
@@ -175,7 +191,9 @@ def _is_kept(dataset: Dataset, native: frozenset[Size], backbone: Backbone) -> b
     if len(native) > 1 or not _is_showable(dataset, size := next(iter(native))):
         return False
     smaller = size != configured and size[0] <= configured[0] and size[1] <= configured[1]
-    return smaller and min(size) >= stride(backbone) and why_not(backbone, size) is None
+    if not smaller or has_own_size(backbone) or min(size) < stride(backbone):
+        return False
+    return why_not(backbone, size) is None
 
 
 def _is_showable(dataset: Dataset, size: Size) -> bool:
@@ -184,14 +202,14 @@ def _is_showable(dataset: Dataset, size: Size) -> bool:
 
 def _show_in(
     options: Options, dataset: Dataset, backbone: Backbone, size: Size, native: frozenset[Size]
-) -> Geometry:
+) -> Resizing:
     resizing = _resizing(options, dataset, backbone, size, native)
     if resizing.how == "none":
         _check_large_enough(dataset, native, size)
     dataset.image_size, dataset.resizing = size, resizing
     kept = native == {size} and resizing.how == "none"
     dataset.costly = dataset.costly or not kept
-    return Geometry(size, resizing, options.input_size is not None)
+    return resizing
 
 
 def _resizing(

@@ -65,6 +65,14 @@ def stride(backbone: Backbone) -> int:
     return max((stage.get("reduction", 1) for stage in stages), default=1)
 
 
+def has_own_size(backbone: Backbone) -> bool:
+    """Return whether weights of the network are those of one size: a position embedding's, say.
+
+    timm's networks of that kind that take other sizes as well resample such weights.
+    """
+    return hasattr(backbone.model, "set_input_size")
+
+
 def evaluation_transform(backbone: Backbone) -> Resizing:
     """Return timm's transform for evaluation: its resize, interpolation and crop.
 
@@ -127,7 +135,7 @@ def _made_for(create: Callable[..., Backbone], size: Size) -> Backbone | None:
 
 def _resampled(backbone: Backbone, size: Size) -> Backbone | None:
     made = backbone.clone()  # its digest stays that of the weights as loaded
-    if not hasattr(made.model, "set_input_size"):
+    if not has_own_size(made):
         return None
     try:
         made.model.set_input_size(img_size=size)

@@ -131,12 +131,12 @@ class Dataset(ABC):
         """Return the given samples as models are shown them: ``[B, 3, H, W]``, uint8."""
         return self.fitted(self.images(domain, severity, indices))
 
-    def native_sizes(self) -> frozenset[Size]:
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         """Return every (height, width) that images have before they are resized.
 
-        Images that follow the backbone may be too many to look at: some of them speak for all.
+        Of images of one's own all are looked at; otherwise some of ``domain`` speak for all.
         """
-        first = self.images(self.domains[0], self.default_severity, np.array([0]))
+        first = self.images(domain, severity, np.array([0]))
         return frozenset({tuple(first.shape[-2:])})
 
     def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:

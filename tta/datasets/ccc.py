@@ -268,7 +268,7 @@ class CccImageNet(ContinuallyChanging):
     def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.images(domain, severity, indices)
 
-    def native_sizes(self) -> frozenset[Size]:
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         return frozenset({(SIDE, SIDE)})
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
@@ -304,7 +304,7 @@ class _CccCifar(ContinuallyChanging):
     def clean(self, rows: np.ndarray) -> Tensor:
         return take_rows(self._clean.images, rows)
 
-    def native_sizes(self) -> frozenset[Size]:
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         return frozenset({self._clean.images.shape[1:3]})
 
     def cropped(self, rows: np.ndarray, positions: np.ndarray) -> Tensor:

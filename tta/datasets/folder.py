@@ -61,7 +61,7 @@ class FolderDataset(ImageFileDataset):
     def file(self, domain: str, severity: int, index: int) -> Path:
         return self._files[domain][index]
 
-    def native_sizes(self) -> frozenset[Size]:
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         return self._sizes
 
     @cached_property
@@ -117,7 +117,7 @@ class CorruptedFolder(CorruptedImageFiles):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.corrupted(super().images(domain, severity, indices), domain, severity, indices)
 
-    def native_sizes(self) -> frozenset[Size]:
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         return self._sizes
 
     @cached_property

@@ -48,8 +48,7 @@ class ImageFileDataset(Dataset):
     def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.images(domain, severity, indices)  # files are decoded to the size shown
 
-    def native_sizes(self) -> frozenset[Size]:
-        domain, severity = self.domains[0], self.default_severity
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         probes = _probes(len(self.labels(domain, severity)))
         return sizes_of((self.file(domain, severity, index) for index in probes), self.cure)
 

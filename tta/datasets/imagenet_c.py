@@ -108,7 +108,7 @@ class _Generated(GeneratedDataset, CorruptedImageFiles):
         corrupted = self.corrupted(clean, domain, severity, np.array(ids))
         return self.fitted(corrupted)
 
-    def native_sizes(self) -> frozenset[Size]:
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         return frozenset({(SIDE, SIDE)})
 
     def fitted(self, images: Tensor) -> Tensor:

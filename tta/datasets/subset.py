@@ -57,8 +57,8 @@ class Subset(Dataset):
     def resizing(self, resizing: Resizing) -> None:
         self._whole.resizing = resizing
 
-    def native_sizes(self) -> frozenset[Size]:
-        return self._whole.native_sizes()
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
+        return self._whole.native_sizes(domain, severity)
 
     def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self._whole.shown(domain, severity, self._rows[domain][indices])
