@@ -140,6 +140,7 @@ IMAGENET_SAMPLE = {
     "scenario": "continual",
     "backbone": "mobilenetv1_075",
     "weights": f"{ASSETS}/weights/mobilenetv1_075_224_imagenet_timm.safetensors",
+    "crop": 1,  # all of a centre crop
     "batch_size": 64,
     "num_samples": 300,
 }

@@ -44,6 +44,7 @@ from tta.reporting.trackers import require_tracker
 from tta.resolving import cloud_choices, resolve_params, scenario_options, stream_choices
 from tta.sanity import source_warnings
 from tta.scenarios import StreamPlan, plan_stream
+from tta.showing import Geometry, described
 from tta.source import SourceData
 from tta.stream import Stream
 
@@ -67,6 +68,7 @@ class Experiment:
     Attributes:
         config: as the user gave it, but for a precision that was left open.
         dataset: the test data.
+        geometry: in which size its images are shown, and how they get it.
         plan: order of the stream.
         stream: batches in that order.
         backbone: the source model, as loaded.
@@ -80,6 +82,7 @@ class Experiment:
 
     config: RunConfig
     dataset: Dataset
+    geometry: Geometry
     plan: StreamPlan
     stream: Stream
     backbone: Backbone
@@ -97,7 +100,8 @@ class Experiment:
         both = dict(self.backbone.understood)
         for name, text in cloud.items():
             both[name] = "; ".join(filter(None, (both.get(name), f"cloud: {text}")))
-        return in_order(self.dataset.understood(), both)
+        images = described(self.geometry, self.dataset, self.backbone)
+        return in_order(self.dataset.understood(), images, both)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -142,6 +146,7 @@ class Experiment:
         config = self.config.to_mapping()
         config.update(
             stream_choices(self.config, self.dataset, self.plan),
+            **self.geometry.resolved(),
             batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
             preset="defaults",
@@ -199,7 +204,7 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     classes = number_classes(config, dataset, backbone)
     if isinstance(dataset, NamedClasses):  # labels may have got other numbers
         plan = plan_stream(config.scenario, dataset, scenario_options(config))
-    stream = _stream(config, dataset, plan, backbone)
+    stream, geometry = _stream(config, dataset, plan, backbone)
     config, precision_reason = _with_precision(config, stream, backbone)
     needs = method_class.needs(params)
     source, cloud = _source_and_cloud(config, needs, stream, backbone, classes)
@@ -209,6 +214,7 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     return Experiment(
         config=config,
         dataset=dataset,
+        geometry=geometry,
         plan=plan,
         stream=stream,
         backbone=backbone,
@@ -223,18 +229,21 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     )
 
 
-def _stream(config: RunConfig, dataset: Dataset, plan: StreamPlan, backbone: Backbone) -> Stream:
+def _stream(
+    config: RunConfig, dataset: Dataset, plan: StreamPlan, backbone: Backbone
+) -> tuple[Stream, Geometry]:
     """Return the stream, on the device and in the layout of images that suits the backbone.
 
     Both are set on the backbone as well.
     """
+    first = plan.domains[plan.domain[0]], int(plan.severity[0])
+    geometry = fit_images(config, dataset, first, backbone)
     device = choose_device(config.device)
     backbone.to(device)
     memory_format = choose_memory_format(config.memory_format, backbone)
     backbone.to(memory_format=memory_format)
-    fit_images(config, dataset, backbone)
     dataset.check(plan.domains, tuple(sorted({int(level) for level in plan.severity})))
-    return Stream(
+    stream = Stream(
         dataset,
         plan,
         batch_size_of(config, dataset),
@@ -243,6 +252,7 @@ def _stream(config: RunConfig, dataset: Dataset, plan: StreamPlan, backbone: Bac
         memory_format=memory_format,
         workers=choose_workers(config, dataset, device),
     )
+    return stream, geometry
 
 
 def _with_precision(

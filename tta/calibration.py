@@ -70,7 +70,11 @@ class PairAccuracy:
             "dataset": [type(self.dataset).name, self.dataset.provenance["frost"]],
             "seed": self.dataset.options.seed,
             "weights": self.backbone.weights_sha256,
-            "preprocessing": [self.dataset.image_size, *self.backbone.preprocessing],
+            "preprocessing": [
+                self.dataset.image_size,
+                repr(self.dataset.resizing),
+                *self.backbone.preprocessing,
+            ],
             "arithmetic": arithmetic(self.device),
             "code": code_digest(),
         }

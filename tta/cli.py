@@ -81,6 +81,8 @@ def _argument(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
     metavar = None if metadata["choices"] else metadata["metavar"] or field.name.upper()
     common["metavar"] = metavar or "{" + ",".join(metadata["choices"]) + "}"
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    if metadata["parse"]:
+        return {**common, "type": metadata["parse"]}
     if hint == NUMBERS:
         return {**common, "type": _numbers}
     readers = {tuple: _names, int: _integer, float: float, str: str}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from tta.errors import UserError, did_you_mean
+from tta.geometry import check_together, parse_crop, parse_input_size, parse_resize
 from tta.inputs import read_text
 from tta.normalisation import check_normalisation, spread
 from tta.yaml_files import parse_yaml
@@ -30,8 +31,20 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     metavar: str | None = None,
+    parse: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Declare one option of a run; where no maximum is given, numbers end at 2^63 - 1."""
+    """Declare one option of a run.
+
+    Args:
+        default: value where none is given.
+        help: what it is.
+        group: under which ``--help`` shows it.
+        choices: the only values, if they can be listed.
+        minimum: least value of a number.
+        maximum: greatest value; where none is given, numbers end at 2^63 - 1.
+        metavar: stands for the value in ``--help``.
+        parse: makes one form of the several that the value may be given in.
+    """
     metadata = {
         "help": help,
         "group": group,
@@ -39,6 +52,7 @@ def option(
         "minimum": minimum,
         "maximum": maximum,
         "metavar": metavar,
+        "parse": parse,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=dict, metadata=metadata)
@@ -99,6 +113,28 @@ class RunConfig:
         "source images for methods that need them, in the same forms; default: the dataset's own",
         "data",
         metavar="NAME",
+    )
+    input_size: tuple[int, int] | None = option(
+        None,
+        "size in which images are shown to the model; default: see tta/showing.py",
+        "data",
+        metavar="H[,W]",
+        parse=parse_input_size,
+    )
+    resize: str | None = option(
+        None,
+        "shorter, squash or none, and a filter such as bicubic: shorter,bicubic; default: the "
+        "dataset's published transform, for one's own images the backbone's of timm",
+        "data",
+        metavar="HOW[,FILTER]",
+        parse=parse_resize,
+    )
+    crop: float | None = option(
+        None,
+        "fraction of each side of the resized image that is shown, its centre; default: as there",
+        "data",
+        metavar="FRACTION",
+        parse=parse_crop,
     )
     domains: tuple[str, ...] | None = option(
         None, "comma-separated domains, in this order", "data", metavar="A,B,C"
@@ -294,8 +330,11 @@ class RunConfig:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = _declared(getattr(self, field.name), hints[field.name])
+            if field.metadata["parse"] and value is not None and not _is_empty(value):
+                value = field.metadata["parse"](value)
             object.__setattr__(self, field.name, value)
             _check(field, value)
+        check_together(self.resize, self.crop)
         if self.window > 1 and self.batch_size != 1:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
         if self.resume and self.force:
@@ -318,7 +357,7 @@ class RunConfig:
         Raises:
             UserError: an unknown name, a wrong type or a value out of range.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
+        names = {field.name: field.metadata["parse"] for field in dataclasses.fields(cls)}
         for name in values:
             if name not in names:
                 raise UserError(
@@ -327,7 +366,8 @@ class RunConfig:
         hints = get_type_hints(cls)
         converted = {name: _declared(value, hints[name]) for name, value in values.items()}
         for name, value in converted.items():
-            _check_type(name, value, hints[name], origin)
+            if not names[name]:  # else its own parser says what it takes
+                _check_type(name, value, hints[name], origin)
         return cls(**converted)
 
     def to_mapping(self) -> dict[str, Any]:

@@ -189,9 +189,12 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "params": dataclasses.asdict(experiment.params),
         "seed": experiment.config.seed,
         "weights": experiment.backbone.weights_sha256,
-        "classes": experiment.backbone.class_ids,
         "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
-        "preprocessing": [source.dataset.image_size, *experiment.backbone.preprocessing],
+        "preprocessing": [
+            source.dataset.image_size,
+            repr(source.dataset.resizing),
+            *experiment.backbone.preprocessing,
+        ],
         "arithmetic": [
             experiment.config.precision,
             str(source.memory_format),

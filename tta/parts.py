@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from tta.backbones import create_backbone, is_same_backbone
 from tta.backbones.backbone import Backbone
+from tta.backbones.sizes import create_for_size
 from tta.class_numbers import OutputClasses, number_source_classes
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
@@ -19,6 +21,7 @@ from tta.methods import Method
 from tta.methods.cloud import CloudOptions
 from tta.methods.window import SlidingWindow
 from tta.normalisation import spread
+from tta.showing import Geometry, check_size, show, show_source
 from tta.source import SourceData
 from tta.source_models import own_weights
 
@@ -49,7 +52,7 @@ def make_backbone(config: RunConfig, dataset: Dataset) -> Backbone:
     """Return the source model that the user named, or the data set's own.
 
     Raises:
-        UserError: there is neither, or its weights do not fit.
+        UserError: there is neither, or its weights do not fit, or it cannot take ``--input-size``.
     """
     if config.backbone is None and dataset.backbone is None:
         raise UserError(
@@ -61,7 +64,8 @@ def make_backbone(config: RunConfig, dataset: Dataset) -> Backbone:
     weights = config.weights
     if weights is None:
         weights = own_weights(dataset) if own else dataset.other_weights.get(name)
-    backbone = create_backbone(
+    backbone = _sized_backbone(
+        config,
         name,
         weights=weights,
         num_classes=config.num_classes or (_outputs(dataset) if own else None),
@@ -82,13 +86,18 @@ def _say_of_own_file(backbone: Backbone, normalised_by_user: bool) -> None:
 
 
 def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
-    """Return the cloud's model that the user named, or the data set's own, or None."""
+    """Return the cloud's model that the user named, or the data set's own, or None.
+
+    Raises:
+        UserError: its weights do not fit, or it cannot take images of the size shown.
+    """
     name = config.cloud_backbone or dataset.cloud_backbone
     if name is None:
         return None
     own = is_same_backbone(name, dataset.cloud_backbone)
     weights = config.cloud_weights or (dataset.cloud_weights if own else None)
-    cloud = create_backbone(
+    cloud = _sized_backbone(
+        config,
         name,
         weights=weights,
         num_classes=config.num_classes or (_outputs(dataset) if own else None),
@@ -96,7 +105,15 @@ def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
     )
     if weights != config.cloud_weights:
         _say_of_own_file(cloud, False)
+    check_size(dataset, cloud, dataset.image_size)
     return cloud
+
+
+def _sized_backbone(config: RunConfig, name: str, **options: Any) -> Backbone:
+    create = partial(create_backbone, name, **options)
+    if config.input_size is None:
+        return create()
+    return create_for_size(create, config.input_size, options["weights"] is not None)
 
 
 def _outputs(dataset: Dataset) -> int | None:
@@ -112,9 +129,19 @@ def choose_memory_format(name: str, backbone: nn.Module) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def fit_images(config: RunConfig, dataset: Dataset, backbone: Backbone) -> None:
-    """Let image files be resized to the backbone's input, and kept so where the user wants it."""
-    dataset.image_size = backbone.input_size[1:]
+def fit_images(
+    config: RunConfig, dataset: Dataset, place: tuple[str, int], backbone: Backbone
+) -> Geometry:
+    """Let images be shown as the options, the data and the backbone want it, and kept so.
+
+    Raises:
+        UserError: the backbone cannot take the size that follows.
+    """
+    _keep_decoded(config, dataset)
+    return show(config, dataset, place, backbone, from_file=config.weights is not None)
+
+
+def _keep_decoded(config: RunConfig, dataset: Dataset) -> None:
     if config.decoded_cache is not None:
         dataset.decoded_cache = open_cache_folder(config.decoded_cache)
 
@@ -143,7 +170,8 @@ def make_source(
     if specification is None:
         return None
     images = open_dataset(specification, config.data_dir)
-    fit_images(config, images, backbone)
+    _keep_decoded(config, images)
+    show_source(config, images, backbone, dataset.image_size)
     workers = choose_workers(config, images, device)
     images = number_source_classes(images, dataset, backbone, classes)
     batch_size = max(batch_size, config.window)

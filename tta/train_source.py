@@ -27,9 +27,11 @@ import torch
 
 from tta.backbones.backbone import Backbone
 from tta.cli import Parser, guarded
+from tta.config import RunConfig
 from tta.datasets import Dataset, leaves_one_out, open_dataset
 from tta.datasets.subset import Subset, split_validation
 from tta.errors import UserError, did_you_mean
+from tta.showing import described, show
 from tta.source import SourceData
 from tta.source_models import make_folder, save_source_model
 from tta.training import Recipe, initial_backbone, train
@@ -48,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     make_folder(options.output)
     backbone = initial_backbone(name, domains.num_classes, options.weights, recipe.seed)
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
-    domains.image_size = backbone.input_size[1:]
+    first = domains.domains[0], domains.severities[0]
+    geometry = show(RunConfig(), domains, first, backbone, from_file=True)  # as tta.run will
+    for words in described(geometry, domains, backbone).values():
+        print(f"images: {words}", file=sys.stderr)
     training, validation = split_validation(
         Subset(domains, dict.fromkeys(domains.domains)), recipe.validation_fraction, recipe.seed
     )

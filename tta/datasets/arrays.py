@@ -38,6 +38,7 @@ class ArrayDataset(NamedClasses):
     """
 
     argument = "path"
+    sizing = "own"
 
     def __init__(self, path: str) -> None:
         arrays = read_arrays(Path(path), ("images", "labels"), _OPTIONAL)

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from tta.datasets.images import png_bytes
+from tta.datasets.resizing import Resizing, fitted
 from tta.errors import UserError
+from tta.geometry import Size
 
 _LEVELS = 16  # more than there are severities
 NATURAL = 0
@@ -67,8 +69,14 @@ class Dataset(ABC):
         preset: file of published hyper-parameters in ``tta/presets``, or None.
         batch_size: the published batch size.
         provenance: what images made on the fly were made with, as plain values for the records.
-        image_size: (height, width) that image files are resized and centre-cropped to; set from
-            the backbone. None keeps them as they are.
+        sizing: who decides the size in which images are shown, unless options do: "own" images
+            follow the rule of :mod:`tta.showing`, those that follow the "backbone" get its size by
+            the published ``resizing``, and those of "fixed" size keep it.
+        square: whether images can only be shown as squares of at least 16 pixels, because they
+            are corrupted in the size shown.
+        image_size: (height, width) in which images are shown; set by :mod:`tta.showing`. None
+            keeps them as they are.
+        resizing: how they get that size.
         in_order: whether samples make sense in the order of their indices alone.
         length: images of a stream without end, set from ``--num-samples``; None for all others.
         costly: whether images are decoded or made when they are asked for, which worker processes
@@ -97,7 +105,10 @@ class Dataset(ABC):
     preset: str | None = None
     batch_size: int = 64
     provenance: Mapping[str, Any] = MappingProxyType({})
-    image_size: tuple[int, int] | None = None
+    sizing: Literal["own", "backbone", "fixed"] = "fixed"
+    square: bool = False
+    image_size: Size | None = None
+    resizing: Resizing = Resizing()
     in_order: bool = False
     length: int | None = None
     costly: bool = False
@@ -122,6 +133,22 @@ class Dataset(ABC):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return images ``[B, 3, H, W]`` (uint8, in host memory) of the given samples."""
 
+    def fitted(self, images: Tensor) -> Tensor:
+        """Return uint8 images ``[B, 3, H, W]`` in ``image_size``."""
+        return fitted(images, self.image_size, self.resizing)
+
+    def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        """Return the given samples as models are shown them: ``[B, 3, H, W]``, uint8."""
+        return self.fitted(self.images(domain, severity, indices))
+
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
+        """Return every (height, width) that images have before they are resized.
+
+        Of images of one's own all are looked at; otherwise some of ``domain`` speak for all.
+        """
+        first = self.images(domain, severity, np.array([0]))
+        return frozenset({tuple(first.shape[-2:])})
+
     def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
         """Return the size in bytes ``[B]`` of the given samples as files: as PNG, if not stored."""
         parts = np.array_split(indices, max(1, len(indices) // 64))
@@ -130,7 +157,7 @@ class Dataset(ABC):
     def gather(
         self, names: tuple[str, ...], domain: np.ndarray, severity: np.ndarray, index: np.ndarray
     ) -> Tensor:
-        """Return images ``[B, 3, H, W]`` (uint8) of samples that may be of several domains.
+        """Return images ``[B, 3, H, W]``, as shown, of samples that may be of several domains.
 
         Args:
             names: the domains that ``domain`` numbers.
@@ -139,7 +166,7 @@ class Dataset(ABC):
             index: index of each sample in its domain ``[B]``.
         """
         places = list(by_place(domain, severity))
-        parts = [self.images(names[number], level, index[rows]) for number, level, rows in places]
+        parts = [self.shown(names[number], level, index[rows]) for number, level, rows in places]
         if len(parts) == 1:
             return parts[0]
         order = np.argsort(np.concatenate([rows for _, _, rows in places]))

@@ -36,8 +36,10 @@ from tta.datasets.cifar_batches import CIFAR10, CIFAR100, Edition, read_split
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import GeneratedDataset
 from tta.datasets.imagenet import ImageNetValidation
-from tta.datasets.images import read_image, resized, take_rows
+from tta.datasets.images import read_image, take_rows
+from tta.datasets.resizing import resized_or_fitted
 from tta.errors import UserError, did_you_mean
+from tta.geometry import Size
 
 LENGTH = 7_500_000
 """Images of a published stream."""
@@ -124,10 +126,6 @@ class ContinuallyChanging(GeneratedDataset):
 
     def stored(self, images: Tensor) -> Tensor:
         """Return images as they come out of the published files."""
-        return images
-
-    def fitted(self, images: Tensor) -> Tensor:
-        """Return images in the size that the backbone takes."""
         return images
 
     def calibrate(self, measure: Measure, calibrated_by: str) -> None:
@@ -226,6 +224,7 @@ class CccImageNet(ContinuallyChanging):
         metric="accuracy",
     )
     batch_size = 64
+    sizing = "backbone"
     backbone = "resnet50.tv_in1k"
     cloud_backbone = "resnet101.tv_in1k"
     preset = "imagenet-c"
@@ -266,7 +265,13 @@ class CccImageNet(ContinuallyChanging):
         return as_jpeg(images, _STORED_QUALITY)
 
     def fitted(self, images: Tensor) -> Tensor:
-        return resized(images, self.image_size)
+        return resized_or_fitted(images, self.image_size, self.resizing, type(self).resizing)
+
+    def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self.images(domain, severity, indices)
+
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
+        return frozenset({(SIDE, SIDE)})
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.fitted(super().images(domain, severity, indices))
@@ -300,6 +305,9 @@ class _CccCifar(ContinuallyChanging):
 
     def clean(self, rows: np.ndarray) -> Tensor:
         return take_rows(self._clean.images, rows)
+
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
+        return frozenset({self._clean.images.shape[1:3]})
 
     def cropped(self, rows: np.ndarray, positions: np.ndarray) -> Tensor:
         return padded_crops(take_rows(self._clean.images, rows), self._random(positions))

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
-from tta.datasets.images import Resizing
+from tta.datasets.resizing import Resizing
 from tta.errors import UserError, did_you_mean
 
 
@@ -30,7 +30,7 @@ class DomainFolders(ClassFolders):
     root: ClassVar[str]
     base_name: ClassVar[str]
     argument = "held_out"
-    resizing = Resizing(squash=True)
+    resizing = Resizing("squash")
     batch_size = 32
 
     def __init__(self, argument: str, data_dir: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.image_files import ImageFileDataset
-from tta.datasets.images import Resizing
+from tta.datasets.resizing import Resizing
 from tta.datasets.stored import StoredDataset
 from tta.errors import UserError, did_you_mean
 
@@ -43,7 +43,7 @@ class _DomainNet126(StoredDataset, ImageFileDataset):
         metric="accuracy",
     )
     argument = "choice"
-    resizing = Resizing(256 / 224, squash=True)
+    resizing = Resizing("squash", crop=224 / 256)
     batch_size = 128
 
     def __init__(self, argument: str, data_dir: Path) -> None:

@@ -22,7 +22,9 @@ from tta.datasets.layout import Layout
 from tta.datasets.named_classes import NamedClasses
 from tta.datasets.paths import image_folder, optional_data_folder
 from tta.datasets.scan import Place, Scan
+from tta.datasets.sizes import sizes_of
 from tta.datasets.survey import survey
+from tta.geometry import Size
 
 
 class OwnFolder(NamedClasses, ImageFileDataset):
@@ -34,6 +36,7 @@ class OwnFolder(NamedClasses, ImageFileDataset):
     """
 
     argument = "path"
+    sizing = "own"
     layout: Layout
     found: Scan
 
@@ -62,6 +65,13 @@ class OwnFolder(NamedClasses, ImageFileDataset):
             for place in places
             for name in self.found.images[place]
         ]
+
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
+        return self._sizes
+
+    @cached_property
+    def _sizes(self) -> frozenset[Size]:
+        return sizes_of(self._files_of(self._places), self.cure)
 
     def understood(self) -> dict[str, str]:
         return {**super().understood(), "files": "; ".join(self._notes)}
@@ -131,6 +141,7 @@ class CorruptedFolder(OwnFolder, CorruptedImageFiles):
     """
 
     layout = Layout("folder@gen", 1)
+    square = True
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5

@@ -17,21 +17,27 @@ from torch import Tensor
 from tta.datasets.base import Dataset
 from tta.datasets.decoded_cache import DecodedImages
 from tta.datasets.identity import Identity, identify, stamp
-from tta.datasets.images import FIT, MOST_HEADERS, Resizing, check_image, read_image
+from tta.datasets.images import MOST_HEADERS, check_image, read_image
+from tta.datasets.resizing import FIT, Resizing
+from tta.datasets.sizes import sizes_of
 from tta.errors import UserError
+from tta.geometry import Size
+
+PROBES = 64
+"""Files of a published domain whose sizes are looked at, to be said."""
 
 
 class ImageFileDataset(Dataset):
     """Images that are decoded when they are asked for.
 
     Attributes:
-        resizing: how a file gets the size of the backbone.
         cure: what to do about a file that is missing or damaged.
         published: whether files are read as the papers' code reads them, or as a viewer shows
             them; see :mod:`tta.datasets.pixels`.
     """
 
     costly = True
+    sizing = "backbone"
     resizing: Resizing = FIT
     cure: str = "replace it or remove it"
     published: bool = False
@@ -42,6 +48,15 @@ class ImageFileDataset(Dataset):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.decoded(domain, severity, indices, self.image_size, self.resizing)
+
+    def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self.images(domain, severity, indices)  # files are decoded to the size shown
+
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
+        count = len(self.labels(domain, severity))
+        probes = range(0, count, max(1, count // PROBES))
+        files = (self.file(domain, severity, index) for index in probes)
+        return sizes_of(files, self.cure, self.published)
 
     def decoded(
         self,

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
-from tta.datasets.images import IMAGENET
+from tta.datasets.resizing import IMAGENET
 from tta.errors import UserError
 
 

@@ -24,8 +24,9 @@ from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import CorruptedImageFiles, GeneratedDataset, name_of, read_marker
 from tta.datasets.imagenet import imagenet_classes
-from tta.datasets.images import IMAGENET, Resizing, resized
+from tta.datasets.resizing import IMAGENET, Resizing, resized_or_fitted
 from tta.errors import UserError
+from tta.geometry import Size
 
 LIST = "imagenet_test_image_ids.txt"
 LISTED = 5_000
@@ -105,7 +106,14 @@ class _Generated(GeneratedDataset, CorruptedImageFiles):
         clean = self.decoded(domain, severity, indices, (SIDE, SIDE), IMAGENET)
         ids = [int(re.sub(r"\D", "", file.stem.split("_")[-1])) for file in files]
         corrupted = self.corrupted(clean, domain, severity, np.array(ids))
-        return resized(corrupted, self.image_size)
+        return self.fitted(corrupted)
+
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
+        return frozenset({(SIDE, SIDE)})
+
+    def fitted(self, images: Tensor) -> Tensor:
+        # By torch, as recorded figures have it; an option that says how goes by Pillow.
+        return resized_or_fitted(images, self.image_size, self.resizing, type(self).resizing)
 
 
 _PUBLISHED = {

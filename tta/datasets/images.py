@@ -8,7 +8,6 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from tta.datasets.formats import ends_well, is_torn
 from tta.datasets.pixels import as_published, as_shown
+from tta.datasets.resizing import FIT, Resizing, UnfitImageError
 from tta.errors import UserError
 
 UNDECODABLE = (
@@ -40,53 +40,6 @@ MOST_HEADERS = 4096
 """Files of a data set whose headers are read before a run: a million would take minutes."""
 
 
-@dataclass(frozen=True)
-class Resizing:
-    """How an image of any size becomes one of a backbone's input size.
-
-    Attributes:
-        margin: side of the resized image relative to that of the centre that is cut out.
-        squash: give both sides that length; otherwise the shorter one, keeping the aspect ratio.
-        filter: of the resampling.
-    """
-
-    margin: float = 1.0
-    squash: bool = False
-    filter: Image.Resampling = Image.Resampling.BILINEAR
-
-    def __call__(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
-        """Return ``image`` resized, and its centre of ``size`` (height, width) cut out."""
-        from torchvision.transforms.functional import center_crop  # takes long to import
-
-        target = self._target(image, size)
-        if target != image.size:
-            image = image.resize(target, self.filter)
-        return center_crop(image, list(size))
-
-    def _target(self, image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (round(side * self.margin) for side in size)
-        if self.squash:
-            return width, height
-        if height * image.width >= width * image.height:  # the height is what binds
-            return max(width, height * image.width // image.height), height
-        return width, max(height, width * image.height // image.width)
-
-
-FIT = Resizing(filter=Image.Resampling.BICUBIC)
-"""As much of the image as fits."""
-IMAGENET = Resizing(256 / 224)
-"""The short side to 256 and the centre of 224, as the code of the papers has it."""
-
-
-def resized(images: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Return ``images`` ``[B, 3, H, W]`` in ``size`` (height, width), as they are where it fits."""
-    if size in (None, tuple(images.shape[-2:])):
-        return images
-    from torchvision.transforms.functional import resize  # takes long to import
-
-    return resize(images, list(size), antialias=True)
-
-
 def read_image(
     path: Path,
     size: tuple[int, int] | None = None,
@@ -105,7 +58,8 @@ def read_image(
             :mod:`tta.datasets.pixels`.
 
     Raises:
-        UserError: the file is missing, truncated, too large or no image.
+        UserError: the file is missing, truncated, too large or no image, or does not fit
+            ``resizing``.
     """
     content = _content(path, cure)
     with _named(path, cure):
@@ -114,7 +68,10 @@ def read_image(
         with Image.open(io.BytesIO(content)) as image:
             rgb = as_published(image) if published else as_shown(image)
     if size is not None:
-        rgb = resizing(rgb, size)
+        try:
+            rgb = resizing(rgb, size)
+        except UnfitImageError as error:
+            raise UserError(f"image {str(path)!r} {error}") from error
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 

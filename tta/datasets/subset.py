@@ -9,6 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from tta.datasets.base import Dataset
+from tta.datasets.resizing import Resizing
+from tta.geometry import Size
 
 
 class Subset(Dataset):
@@ -34,15 +36,32 @@ class Subset(Dataset):
         self.num_classes = dataset.num_classes
         self.batch_size = dataset.batch_size
         self.costly = dataset.costly
+        self.sizing = dataset.sizing
+        self.square = dataset.square
 
     @property
-    def image_size(self) -> tuple[int, int] | None:
+    def image_size(self) -> Size | None:
         """Of the whole data set: setting it here sets it there."""
         return self._whole.image_size
 
     @image_size.setter
-    def image_size(self, size: tuple[int, int] | None) -> None:
+    def image_size(self, size: Size | None) -> None:
         self._whole.image_size = size
+
+    @property
+    def resizing(self) -> Resizing:
+        """Of the whole data set, as ``image_size``."""
+        return self._whole.resizing
+
+    @resizing.setter
+    def resizing(self, resizing: Resizing) -> None:
+        self._whole.resizing = resizing
+
+    def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
+        return self._whole.native_sizes(domain, severity)
+
+    def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self._whole.shown(domain, severity, self._rows[domain][indices])
 
     def labels(self, domain: str, severity: int) -> np.ndarray:
         return self._whole.labels(domain, severity)[self._rows[domain]]

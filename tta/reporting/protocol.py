@@ -25,8 +25,14 @@ STREAM_OPTIONS = (
     "dirichlet",
     "zipf",
     "contiguous_batches",
+    "input_size",
+    "resize",
+    "crop",
+    "mean",
+    "std",
 )
-"""Options that decide the stream, beside the seed; ``config.yaml`` has them resolved."""
+"""Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
+them resolved."""
 _LONGEST = 60
 
 

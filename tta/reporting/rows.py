@@ -22,6 +22,7 @@ OPTIONS = (
     "source",
     "cloud_weights",
     "memory_format",
+    "on_nonfinite",
 )
 """What namesakes may differ in beside their hyper-parameters: in the summary, in the options."""
 MACHINE = ("device", "device_name", "threads")

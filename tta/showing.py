@@ -1,0 +1,271 @@
+"""In which size images are shown to a model: one rule for files and arrays.
+
+The options come first: ``--input-size`` is the size, ``--resize`` and ``--crop`` say how images
+get it. Where only those two are given, the size is the one that the backbone is configured for
+(with ``--resize none`` the images' own, if all have one). What the options leave open follows
+from the data:
+
+- *Images of one's own* (``arrays:``, ``folder:``, ``folder@gen:``), the whole data set looked at:
+  where all have the size to be shown, they are shown as they are. Where all have one size that is
+  smaller than the configured one, the weights come from a file, and the network is one for any
+  size (a forward pass works, no side is below its stride, and it has no position embedding to
+  resample), they are shown as they are too: nets for small images are trained on small images,
+  whatever the architecture is configured for. All others are brought to the configured size by
+  timm's transform for evaluation: ``crop_pct``, ``crop_mode`` and interpolation of the backbone's
+  ``pretrained_cfg``. timm's own weights are always shown the size that they are configured for:
+  they were trained on it. The line that a run prints names the other size that could be meant.
+- *Published image files* (ImageNet-C, PACS, ...) get the configured size by the transform of the
+  papers. ``--resize`` and ``--crop`` change that part of it which they name.
+- *Data sets of one size* (digits, CIFAR) are shown as they are; with options, they are resized as
+  images of one's own.
+
+Source images are shown in the size of the test images, by the same rule. A size that the network
+cannot take is refused before the stream starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from PIL import Image
+
+from tta.backbones.backbone import Backbone
+from tta.backbones.sizes import evaluation_transform, has_own_size, refusal, stride, why_not
+from tta.datasets import Dataset
+from tta.datasets.resizing import AS_THEY_ARE, Resizing
+from tta.errors import UserError
+from tta.geometry import FILTERS, HOWS, Size, as_option, in_words
+
+_LEAST_SQUARE = 16
+"""Side of the smallest image that can be corrupted."""
+
+
+class Options(Protocol):
+    """The options of a run that matter here."""
+
+    input_size: Size | None
+    resize: str | None
+    crop: float | None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the images of a data set are shown.
+
+    Attributes:
+        size: (height, width).
+        resizing: how images get it.
+        chosen: whether the options say the size, or it follows from the data.
+        place: domain and severity of an image that will be shown.
+    """
+
+    size: Size
+    resizing: Resizing
+    chosen: bool
+    place: tuple[str, int]
+
+    def resolved(self) -> dict[str, object]:
+        """Return the options that say the same."""
+        resizing = self.resizing
+        resampled = resizing.how != "none"
+        return {
+            "input_size": list(self.size),
+            "resize": f"{resizing.how},{resizing.filter.name.lower()}" if resampled else "none",
+            "crop": resizing.crop if resampled else 1.0,
+        }
+
+
+def show(
+    options: Options,
+    dataset: Dataset,
+    place: tuple[str, int],
+    backbone: Backbone,
+    from_file: bool,
+) -> Geometry:
+    """Decide how images are shown, and let the data set show them so.
+
+    Args:
+        options: what the user asks for.
+        dataset: whose ``image_size`` and ``resizing`` are set.
+        place: domain and severity of an image that will be shown.
+        backbone: as loaded.
+        from_file: whether its weights come from a file, and not from timm.
+
+    Raises:
+        UserError: the backbone cannot take that size, or the options do not fit the images.
+    """
+    native = _looked_at(dataset, place)
+    size = _size(options, dataset, native, backbone, from_file)
+    check_size(dataset, backbone, size, native)
+    resizing = _show_in(options, dataset, backbone, size, native)
+    return Geometry(size, resizing, options.input_size is not None, place)
+
+
+def show_source(options: Options, source: Dataset, backbone: Backbone, size: Size) -> None:
+    """Let source images be shown in the size of the test images.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    native = _looked_at(source, (source.domains[0], source.severities[0]))
+    _show_in(options, source, backbone, size, native)
+
+
+def _looked_at(dataset: Dataset, place: tuple[str, int]) -> frozenset[Size]:
+    """Return the sizes on which the size shown may depend."""
+    return dataset.native_sizes(*place) if dataset.sizing != "backbone" else frozenset()
+
+
+def check_size(
+    dataset: Dataset, backbone: Backbone, size: Size, native: frozenset[Size] = frozenset()
+) -> None:
+    """Refuse a size that a backbone cannot take, or a data set not be shown in.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not _is_showable(dataset, size):
+        raise UserError(
+            f"images of {dataset.name!r} would be shown in {in_words(size)}, and only squares of "
+            f"at least {_LEAST_SQUARE}x{_LEAST_SQUARE} can be corrupted: pass --input-size SIDE"
+        )
+    if why_not(backbone, size) is not None:
+        asked = f"in which those of {dataset.name!r} would be shown"
+        if native == {size}:
+            asked = f"which those of {dataset.name!r} have"
+        raise refusal(backbone, size, asked)
+
+
+def described(geometry: Geometry, dataset: Dataset, backbone: Backbone) -> dict[str, str]:
+    """Return in words how images are shown, by key of :data:`tta.notes.ORDER`.
+
+    Nothing is said of data sets of one size that keep it.
+    """
+    native, size = dataset.native_sizes(*geometry.place), geometry.size
+    kept = native == {size} and geometry.resizing.how == "none"
+    if kept and dataset.sizing == "fixed":
+        return {}
+    text = f"{_sizes_in_words(native)} on disk, shown "
+    text += "as they are" if kept else f"in {in_words(size)}: {_steps(geometry.resizing, size)}"
+    if dataset.sizing == "own" and not geometry.chosen:
+        text += _doubt(native, size, backbone)
+    oblong = any(height != width for height, width in (*native, size))
+    return {"images": text + (" (height x width)" if oblong else "")}
+
+
+def _size(
+    options: Options,
+    dataset: Dataset,
+    native: frozenset[Size],
+    backbone: Backbone,
+    from_file: bool,
+) -> Size:
+    if options.input_size is not None:
+        return options.input_size
+    configured = backbone.input_size[1:]
+    if dataset.sizing == "backbone":
+        return configured
+    if options.resize == "none":
+        return _only(native, dataset)
+    if options.resize is not None or options.crop is not None:
+        return configured
+    if dataset.sizing == "fixed" or from_file and _is_kept(dataset, native, backbone):
+        return _only(native, dataset)
+    return configured
+
+
+def _only(native: frozenset[Size], dataset: Dataset) -> Size:
+    if len(native) > 1:
+        raise UserError(
+            f"images of {dataset.name!r} have {_sizes_in_words(native)}, and are not to be "
+            "resized: pass --input-size H,W to cut out their centre, or leave --resize none out"
+        )
+    return next(iter(native))
+
+
+def _is_kept(dataset: Dataset, native: frozenset[Size], backbone: Backbone) -> bool:
+    """Return whether images of one's own are all of one smaller size which the network takes."""
+    configured = backbone.input_size[1:]
+    if len(native) > 1 or not _is_showable(dataset, size := next(iter(native))):
+        return False
+    smaller = size != configured and size[0] <= configured[0] and size[1] <= configured[1]
+    if not smaller or has_own_size(backbone) or min(size) < stride(backbone):
+        return False
+    return why_not(backbone, size) is None
+
+
+def _is_showable(dataset: Dataset, size: Size) -> bool:
+    return not dataset.square or size[0] == size[1] >= _LEAST_SQUARE
+
+
+def _show_in(
+    options: Options, dataset: Dataset, backbone: Backbone, size: Size, native: frozenset[Size]
+) -> Resizing:
+    resizing = _resizing(options, dataset, backbone, size, native)
+    if resizing.how == "none":
+        _check_large_enough(dataset, native, size)
+    dataset.image_size, dataset.resizing = size, resizing
+    kept = native == {size} and resizing.how == "none"
+    dataset.costly = dataset.costly or not kept
+    return resizing
+
+
+def _resizing(
+    options: Options, dataset: Dataset, backbone: Backbone, size: Size, native: frozenset[Size]
+) -> Resizing:
+    words = options.resize.split(",") if options.resize else []
+    if words == ["none"] or native == {size} and not words and options.crop is None:
+        return AS_THEY_ARE
+    published = dataset.sizing == "backbone"
+    resizing = dataset.resizing if published else evaluation_transform(backbone)
+    for word in words:
+        if word in HOWS:
+            resizing = replace(resizing, how=word)
+        if word in FILTERS:
+            resizing = replace(resizing, filter=Image.Resampling[word.upper()])
+    return resizing if options.crop is None else replace(resizing, crop=options.crop)
+
+
+def _check_large_enough(dataset: Dataset, native: frozenset[Size], size: Size) -> None:
+    small = [one for one in native if one[0] < size[0] or one[1] < size[1]]
+    if small:
+        raise UserError(
+            f"an image of {dataset.name!r} is {in_words(min(small))}, smaller than the "
+            f"{in_words(size)} to be shown, and --resize none was asked for: leave it out, or "
+            "pass a smaller --input-size"
+        )
+
+
+def _doubt(native: frozenset[Size], size: Size, backbone: Backbone) -> str:
+    """Return the other size that images of one size could be meant to be shown in."""
+    configured = backbone.input_size[1:]
+    if len(native) > 1 or native == {configured}:
+        return ""
+    if native == {size}:
+        return (
+            f"; {backbone.name} is configured for {in_words(configured)}: was it trained on that, "
+            f"pass --input-size {as_option(configured)}"
+        )
+    own = next(iter(native))
+    return f"; was {backbone.name} trained on {in_words(own)}, pass --input-size {as_option(own)}"
+
+
+def _sizes_in_words(sizes: Iterable[Size]) -> str:
+    ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    if len(ordered) == 1:
+        return in_words(ordered[0])
+    return f"{len(ordered)} sizes from {in_words(ordered[0])} to {in_words(ordered[-1])}"
+
+
+def _steps(resizing: Resizing, size: Size) -> str:
+    if resizing.how == "none":
+        return "centre cut out, nothing resized"
+    height, width = sides = resizing.sides(size)
+    words = f"resized to {in_words(sides)} whatever their shape"
+    if resizing.how == "shorter":
+        side = f"shorter side resized to {height}"
+        words = side if height == width else f"resized to cover {in_words(sides)}"
+    words += f", {resizing.filter.name.lower()}"
+    return words if sides == size and resizing.how == "squash" else f"{words}, centre cut out"
