@@ -62,7 +62,7 @@ def random_weights(folder, name, **options):
             {},
             (0, 0.02),
             "32x32 on disk, shown as they are; test_resnet.r160_in1k is configured for 160x160: "
-            "was it trained on that, pass --input-size 160",
+            "if it was trained on that, pass --input-size 160",
         ),
         ({"input_size": 32}, (0, 0.02), "32x32 on disk, shown as they are"),
         ({"resize": "none"}, (0, 0.02), "32x32 on disk, shown as they are"),

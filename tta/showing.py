@@ -245,11 +245,12 @@ def _doubt(native: frozenset[Size], size: Size, backbone: Backbone) -> str:
         return ""
     if native == {size}:
         return (
-            f"; {backbone.name} is configured for {in_words(configured)}: was it trained on that, "
-            f"pass --input-size {as_option(configured)}"
+            f"; {backbone.name} is configured for {in_words(configured)}: if it was trained on "
+            f"that, pass --input-size {as_option(configured)}"
         )
     own = next(iter(native))
-    return f"; was {backbone.name} trained on {in_words(own)}, pass --input-size {as_option(own)}"
+    cure = f"pass --input-size {as_option(own)}"
+    return f"; if {backbone.name} was trained on {in_words(own)}, {cure}"
 
 
 def _sizes_in_words(sizes: Iterable[Size]) -> str:
