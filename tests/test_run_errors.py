@@ -115,6 +115,8 @@ def test_arrays(refused, tmp_path, arrays, message):
 def resnet20(folder):
     import timm
 
+    import tta.backbones.nets  # noqa: F401 - registers the net
+
     path = folder / "resnet20.pth"
     torch.save(timm.create_model("cifar_resnet20").state_dict(), path)
     return path
