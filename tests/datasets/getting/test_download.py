@@ -147,3 +147,14 @@ def test_a_part_that_is_something_else_is_deleted(tmp_path, server):
     with pytest.raises(UserError, match="sends a web page"):
         fetch(download(server), tmp_path)
     assert fetch(download(server), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_link_at_the_name_of_the_part_is_not_followed(server, tmp_path):
+    victim, folder = tmp_path / "victim", tmp_path / "data"
+    victim.write_bytes(b"precious")
+    folder.mkdir()
+    (folder / "a.tar.part").symlink_to(victim)
+    with pytest.raises(UserError, match="a.tar.part"):
+        fetch(download(server), folder)
+    assert victim.read_bytes() == b"precious"
+    assert server.asked == []
