@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 STALE = 24 * 3600.0
 """Seconds after which what a killed process was writing to a path of its own is removed."""
@@ -61,10 +62,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.fsync(file.fileno())
 
 
-def open_growing(path: Path) -> int:
-    """Return a descriptor that appends to ``path``, made if it is missing.
+def open_growing(path: Path) -> IO[bytes]:
+    """Open a file that is appended to, made if it is missing.
 
     Raises:
         OSError: among others where ``path`` is a link: nothing is written to where it points.
     """
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    return open(path, "ab", opener=_without_following)
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)

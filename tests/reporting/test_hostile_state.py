@@ -163,6 +163,7 @@ def test_another_number_of_threads_is_refused_with_the_cure(killed, runs):
         torch.set_num_threads(threads)
     resume(killed)
     assert records(killed) == records(folder_of(runs / "whole"))
+    assert run(config(output_of(killed)))["reused"]  # as whole as if nobody had killed it
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class GrowingTable:
             UserError: the disk is full, or the file cannot be written.
         """
         data = rows.encode("utf-8")
-        with writing(self.path), open(open_growing(self.path), "wb") as file:
+        with writing(self.path), open_growing(self.path) as file:
             file.write(data)
         self._sha256.update(data)
         self._bytes += len(data)
@@ -61,7 +61,7 @@ class GrowingTable:
 
     def sync(self) -> dict[str, Any]:
         """Bring the rows to the disk; return what :meth:`check` takes."""
-        with writing(self.path), open(open_growing(self.path), "wb") as file:
+        with writing(self.path), open_growing(self.path) as file:
             os.fsync(file.fileno())
         return {"bytes": self._bytes, "sha256": self.digest()}
 
@@ -84,7 +84,7 @@ class GrowingTable:
 
     def cut_back(self) -> None:
         """Remove what the file holds beyond the rows that :meth:`check` has seen."""
-        with writing(self.path), open(_open_to_cut(self.path), "wb") as file:
+        with writing(self.path), open_growing(self.path) as file:
             file.truncate(self._bytes)
 
 
@@ -98,7 +98,3 @@ def _prefix_digest(path: Path, length: int) -> Any:
         for start in range(0, length, 1 << 20):
             sha256.update(file.read(min(1 << 20, length - start)))
     return sha256
-
-
-def _open_to_cut(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_NOFOLLOW)

@@ -156,3 +156,14 @@ def test_a_file_that_lay_there_is_checked_and_left(content, server, tmp_path):
         fetch(download(server), tmp_path)
     assert (tmp_path / "a.tar").read_bytes() == content
     assert server.asked == []
+
+
+def test_a_link_at_the_name_of_the_part_is_not_followed(server, tmp_path):
+    victim, folder = tmp_path / "victim", tmp_path / "data"
+    victim.write_bytes(b"precious")
+    folder.mkdir()
+    (folder / "a.tar.part").symlink_to(victim)
+    with pytest.raises(UserError, match="a.tar.part"):
+        fetch(download(server), folder)
+    assert victim.read_bytes() == b"precious"
+    assert server.asked == []

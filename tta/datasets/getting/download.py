@@ -16,6 +16,7 @@ from typing import IO
 from tqdm import tqdm
 
 from tta.errors import UserError
+from tta.files import open_growing
 
 TIMEOUT = 30.0
 ATTEMPTS = 5
@@ -71,7 +72,7 @@ def fetch(download: Download, folder: Path, pause: float = 2.0) -> Path:
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part.touch()
+        open_growing(part).close()
     except OSError as error:
         raise _unwritable(part, error) from error
     furthest = failures = 0
@@ -121,7 +122,8 @@ def _continue(download: Download, part: Path) -> None:
                 "is another file"
             )
         _check_space(download, part, total, start)
-        with part.open("ab" if start else "wb") as file:
+        with open_growing(part) as file:  # not where a link of that name points to
+            file.truncate(start)
             _copy(download, response, file, start, total)
     if total is not None and _size(part) < total:
         raise ConnectionError(f"{_size(part)} of {total} bytes have come")
