@@ -57,7 +57,7 @@ class Geometry:
     Attributes:
         size: (height, width).
         resizing: how images get it.
-        chosen: whether the options say the size, or it follows from the data.
+        chosen: whether options say how, or all follows from the data.
         place: domain and severity of an image that will be shown.
     """
 
@@ -100,7 +100,8 @@ def show(
     size = _size(options, dataset, native, backbone, from_file)
     check_size(dataset, backbone, size, native)
     resizing = _show_in(options, dataset, backbone, size, native)
-    return Geometry(size, resizing, options.input_size is not None, place)
+    asked = (options.input_size, options.resize, options.crop)
+    return Geometry(size, resizing, any(value is not None for value in asked), place)
 
 
 def show_source(options: Options, source: Dataset, backbone: Backbone, size: Size) -> None:
