@@ -168,3 +168,17 @@ def test_timms_own_weights_are_not_doubtful():
     config = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     said = choose_normalisation(ModelCard(), config, "vit", None, own_weights=False)[2]
     assert said == "mean 0.5, 0.5, 0.5, std 0.5, 0.5, 0.5: timm's configuration of vit"
+
+
+def test_a_run_says_nothing_of_its_data_sets_own_model():
+    from tta.config import RunConfig
+    from tta.datasets import open_dataset
+    from tta.datasets.digits import WEIGHTS
+    from tta.parts import make_backbone
+
+    dataset = open_dataset("digits-c", None)
+    assert make_backbone(RunConfig(), dataset).understood == {}
+    said = make_backbone(RunConfig(mean=(0.5,), std=(0.25,)), dataset).understood
+    assert said.keys() == {"normalisation"}
+    named = make_backbone(RunConfig(weights=str(WEIGHTS)), dataset).understood
+    assert named["weights"] == f"{WEIGHTS.name}: as it is"
