@@ -1,5 +1,7 @@
 """Outputs that are not finite: counted as wrong, said everywhere, stopped or reset on demand."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -11,14 +13,21 @@ from safetensors.torch import save_file
 
 from benchmarks.timing.syncs import SyncCounter
 from tests.reporting import diverging
+from tests.reporting.fake_runs import write_run
 from tests.reporting.test_checkpoint import records
 from tests.reporting.test_collapse import CLASSES, SIZE, watch_of
 from tta.cli import EXIT_NOT_FINITE
+from tta.compare import main as compare
 from tta.config import RunConfig
 from tta.experiment import build, run
+from tta.plot import main as plot
+from tta.report import main as report
 from tta.reporting.finite import finite_rows, make_guard, nonfinite_facts
 from tta.reporting.metrics import sample_metrics
 from tta.run import main
+from tta.sweep import _line
+from tta.sweeps.cells import Finished, Outcome
+from tta.sweeps.grid import Cell
 
 INF, NAN = float("inf"), float("nan")
 METHOD = f"{diverging.__file__}:Diverging"
@@ -196,3 +205,47 @@ def test_weights_may_diverge_before_outputs(config):
     summary = run(config(method=method, num_samples=16, domains=("contrast",)))
     assert summary["nonfinite_at_batch"] is None
     assert summary["nonfinite_weights_after"] == "contrast"
+
+
+@pytest.fixture
+def diverged(tmp_path):
+    write_run(tmp_path, "bn")
+    write_run(tmp_path, "tent", diverged=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "html", "csv", "json"])
+def test_its_row_is_marked_in_every_format(diverged, capsys, form):
+    assert compare([str(diverged), "--format", form]) == 0
+    text = capsys.readouterr().out
+    assert "tent (outputs not finite from batch 17)" in text
+    assert "bn (outputs" not in text
+    if form == "csv":
+        rows = {row["method"]: row for row in csv.DictReader(io.StringIO(text))}
+        marks = ("nonfinite_at_batch", "nonfinite_images")
+        assert [rows["tent"][name] for name in marks] == ["17", "160"]
+        assert [rows["bn"][name] for name in marks] == ["", "0"]
+    if form == "json":
+        methods = {
+            row["method"]: row["runs"][0] for row in json.loads(text)["tables"][0]["methods"]
+        }
+        assert methods["tent"]["nonfinite_at_batch"] == 17
+        assert methods["tent"]["nonfinite_at_image"] == 160
+        assert methods["bn"]["nonfinite_at_batch"] is None
+
+
+def test_it_is_marked_on_the_page_and_in_pictures(diverged):
+    pytest.importorskip("plotly")
+    pytest.importorskip("matplotlib")
+    assert report([str(diverged), "-o", str(diverged / "a.html")]) == 0
+    page = (diverged / "a.html").read_text(encoding="utf-8")
+    assert "tent (outputs not finite from batch 17)" in page
+    for kind in ("stream", "heatmap", "cost", "reliability"):
+        assert plot([kind, str(diverged), "-o", str(diverged / "a.svg")]) == 0
+        assert "outputs not finite" in (diverged / "a.svg").read_text()
+
+
+def test_a_sweep_says_it():
+    finished = Finished("a", reused=False, mean_error=0.9, collapsed=False, nonfinite=True)
+    line = _line(Outcome(Cell("tent", RunConfig()), finished))
+    assert line == "tent: mean error 90.00 % (outputs not finite)"

@@ -1,6 +1,7 @@
 """One bad record among good ones is left out by name, whatever is wrong with it."""
 
 import json
+import os
 import random
 import shutil
 
@@ -120,6 +121,26 @@ def test_named_beside_a_good_one_it_is_left_out_too(tmp_path, capsys):
     assert f"left out {spoilt}: " in output.err
     assert compare([str(good), str(tmp_path / "nowhere")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch, capsys):
+    write(tmp_path, "bn")
+    closed = write(tmp_path, "tent").parent
+    look = os.scandir
+
+    def refuse(path):
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(closed))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert compare([str(tmp_path), "--tables", "errors"]) == 0
+    output = capsys.readouterr()
+    assert "| bn " in output.out
+    assert output.err == f"left out {closed}: it cannot be read (Permission denied); check it\n"
+    for name in ("x" * 300, "nul\0"):
+        assert compare([str(tmp_path / name)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_report_and_plot_go_on_too(tmp_path, capsys):

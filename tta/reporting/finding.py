@@ -90,13 +90,17 @@ def _without_copies(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """
     kept: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: not run.finished):
-        kept.setdefault(run.summary["fingerprint"], run)
+        kept.setdefault(_name(run), run)
     left_out = []
     for run in runs:
-        other = kept[run.summary["fingerprint"]]
+        other = kept[_name(run)]
         if run is not other:
             left_out.append(f"{run.path}: {_why(run, other)} {str(other.path)!r}; remove one")
-    return [run for run in runs if kept[run.summary["fingerprint"]] is run], left_out
+    return [run for run in runs if kept[_name(run)] is run], left_out
+
+
+def _name(run: Run) -> str:
+    return run.summary["fingerprint"][:12]  # its length, and what labels show
 
 
 def _why(run: Run, other: Run) -> str:

@@ -57,6 +57,8 @@ def _discordances(row: Row, reference: Row, domain: str | None = None) -> list[D
     counts = []
     for seed in sorted(row.samples.keys() & reference.samples.keys()):
         first, second = row.samples[seed], reference.samples[seed]
+        if len(first.visit) != len(second.visit):  # of another stream, whatever its record says
+            continue
         if domain is None:
             chosen = np.ones(len(first.visit), bool)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -92,29 +92,29 @@ def draw_along_stream(rows: Sequence[Row], metric: str, width: float, window: in
     figure = new_figure(width, plot_height + 1.1)
     axes = figure.add_subplot()
     styles = line_styles({row.label: row.summary["method"] for row in rows})
-    ends = {}
-    for row in rows:
-        batches, visits = row.runs[0].batches(), len(row.summary["domains"])
-        if row is rows[0]:
-            _draw_bands(axes, domain_bands(batches, visits))
-        points = curve(batches, window, visits)
-        rates = 100 * as_metric(points[["error", "running"]], metric)
-        axes.plot(
-            points["position"],
-            rates["error"],
-            color=styles[row.label]["color"],
-            linewidth=0.4,
-            alpha=0.25,
-        )
-        axes.plot(points["position"], rates["running"], label=row.label, **styles[row.label])
-        _mark_nonfinite(axes, row, points["position"], rates["running"])
-        ends[row.label] = (points["position"].iloc[-1], rates["running"].iloc[-1])
+    first = rows[0].runs[0]
+    _draw_bands(axes, domain_bands(first.batches(), len(first.summary["domains"])))
+    ends = {row.label: _draw_row(axes, row, metric, window, styles[row.label]) for row in rows}
     axes.set_xlabel("images seen")
     axes.set_ylabel(f"{metric} (%), mean of {window} batches")
     axes.set_ylim(bottom=0)
     axes.margins(x=0)
     label_ends(axes, ends, styles, plot_height)
     return figure
+
+
+def _draw_row(
+    axes: Axes, row: Row, metric: str, window: int, style: dict[str, Any]
+) -> tuple[float, float]:
+    """Draw the curves of a row's first run, and return where they end."""
+    run = row.runs[0]
+    points = curve(run.batches(), window, len(run.summary["domains"]))
+    rates = 100 * as_metric(points[["error", "running"]], metric)
+    positions, thin = points["position"], {"linewidth": 0.4, "alpha": 0.25}
+    axes.plot(positions, rates["error"], color=style["color"], **thin)
+    axes.plot(positions, rates["running"], label=row.label, **style)
+    _mark_nonfinite(axes, row, positions, rates["running"])
+    return positions.iloc[-1], rates["running"].iloc[-1]
 
 
 def _mark_nonfinite(axes: Axes, row: Row, positions: pd.Series, rates: pd.Series) -> None:

@@ -57,7 +57,7 @@ def _rising(values: np.ndarray) -> np.ndarray:
 def label_ends(
     axes: Axes,
     ends: Mapping[str, tuple[float, float]],
-    styles: Mapping[str, Mapping[str, Any]],
+    styles: Mapping[str, dict[str, Any]],
     height: float,
 ) -> None:
     """Write every name to the right of the axes, joined to its line's end in the line's style.
@@ -73,7 +73,8 @@ def label_ends(
     wanted = axes.transAxes.inverted().transform(points)[:, 1]
     sizes = heights(names) / height
     for name, y in zip(names, spread(wanted, sizes), strict=True):
-        line = {"arrowstyle": "-", "linewidth": 1.0, "shrinkA": 1, "shrinkB": 0, **styles[name]}
+        line = {"arrowstyle": "-", "linewidth": 1.0, "shrinkA": 2, "shrinkB": 0}
+        line |= {"relpos": (0, 0.5), "patchA": None}  # up to the middle of the name's left side
         axes.annotate(
             wrapped(name),
             xy=ends[name],
@@ -82,7 +83,7 @@ def label_ends(
             va="center",
             fontsize=7,
             annotation_clip=False,
-            arrowprops=line,
+            arrowprops=line | styles[name],
         )
 
 

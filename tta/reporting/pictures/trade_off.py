@@ -108,6 +108,7 @@ def draw_uploads(comparison: Comparison, metric: str, width: float) -> Figure:
         share = (100 * figures["upload_fraction"][labels]).sort_values()
         axes.plot(share, values[share.index], label=title, **markers[title])
         ends[title] = (share.iloc[-1], values[share.index[-1]])
+        dashes[title]["linestyle"] = "-"
     for label, value in values[~uploading].items():
         axes.axhline(value, label=label, linewidth=0.8, **dashes[label])
         ends[label] = (axes.get_xlim()[1], value)
