@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from tta.errors import UserError
+from tta.reporting.done import DONE_FILE
 from tta.reporting.metrics import expected_calibration_error
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
 from tta.reporting.soundness import damage, wildness
@@ -105,12 +106,20 @@ class Run:
         """Read every table of the record once.
 
         Raises:
-            UserError: one is damaged, or does not fit the summary.
+            UserError: one is damaged, does not fit the summary, or is not as the run left it.
         """
         self.samples()
         if self.has("batches.csv"):
             self.batches()
         check_domains(self.path / "domains.csv", self.summary, self.cure)
+        altered = RunDirectory.damage(self.path) if self._is_sealed() else ""
+        if altered:
+            raise UserError(f"{altered}; {self.cure}")
+
+    def _is_sealed(self) -> bool:
+        """Return whether the run left digests of its files; earlier versions left none."""
+        mark = self.path / DONE_FILE
+        return mark.is_file() and mark.stat().st_size > 0
 
     def domain_errors(self) -> pd.Series:
         """Return the error of each domain, the mean over its visits, in stream order."""
