@@ -37,12 +37,11 @@ def test_what_is_said_is_so(name):
 
 
 def thin(name, **options):
-    """Return a maker of a network of that name which is one block deep."""
-
-    depth = "num_blocks" if name.startswith("mixer") else "depth"
+    """Return a maker of a network of that name, one block deep where that can be said."""
+    depth = {} if name.startswith("mixer") else {"depth": 1}
 
     def create(model_kwargs=None):
-        kwargs = {depth: 1, **(model_kwargs or {})}
+        kwargs = {**depth, **(model_kwargs or {})}
         return create_backbone(name, model_kwargs=kwargs, num_classes=5, **options)
 
     return create
