@@ -15,7 +15,9 @@ from pathlib import Path
 
 from tta.cli import Parser, guarded
 from tta.errors import UserError, did_you_mean
+from tta.inputs import is_file
 from tta.publications import FIGURES
+from tta.reporting.run_folders import check_run_folders
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
 TABLES = ("errors", "cost", "tests")
@@ -54,6 +56,9 @@ def _check(options: argparse.Namespace) -> None:
     for name in options.tables:
         if name not in TABLES:
             raise UserError(f"--tables has no table {name!r}; {did_you_mean(name, TABLES)}")
+    check_run_folders(options.runs)
+    if options.published and not is_file(options.published, "--published"):
+        raise UserError(f"no file {str(options.published)!r}; --published names a CSV file")
     if options.published and options.format == "csv":
         raise UserError("--published has no CSV form; choose --format json, or markdown to read")
 

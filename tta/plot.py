@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tta.cli import Parser, guarded
 from tta.errors import UserError, did_you_mean
 from tta.reporting.pictures.style import WIDTHS, check_format, paper_style, save
+from tta.reporting.run_folders import check_run_folders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("window", "count"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1, but got {getattr(options, name)}")
+    if options.kind != "samples":
+        check_run_folders([Path(name) for name in options.inputs])
     with paper_style():
         draw = _draw_dataset if options.kind == "samples" else _draw_runs
         save(draw(options), options.output)

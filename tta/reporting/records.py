@@ -16,6 +16,7 @@ import yaml
 
 from tta.errors import UserError
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
+from tta.reporting.run_folders import check_run_folders, no_run
 
 TEXTS = ("method", "title", "dataset", "scenario", "backbone", "predicts", "fingerprint")
 DIGESTS = ("stream_digest", "data_digest", "weights_sha256")
@@ -166,6 +167,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """
     runs: dict[Path, Run] = {}
     left_out: list[str] = []
+    check_run_folders(paths)
     for path in paths:
         if (path / "summary.json").exists():
             runs[path.resolve()] = Run.load(path)
@@ -175,8 +177,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
             if not _is_foreign(file):
                 _load_or_leave(file.parent, runs, left_out)
         if len(runs) == before:
-            hint = left_out[0] if left_out else "name a folder that tta.run has written to"
-            raise UserError(f"{str(path)!r} holds no run; {hint}")
+            raise no_run(path, left_out[0]) if left_out else no_run(path)
     return list(runs.values()), left_out
 
 
