@@ -53,7 +53,7 @@ def test_lists_are_values_of_axes_of_lists(cells):
         ("grid: [1]", "needs 'grid'"),
         ("grid: {1: [2]}", "has 1 where a name is expected"),
         ("grid: [{seed: [1], 2: [3]}]", "has 2 where a name is expected"),
-        ("set: [1]\ngrid: {seed: [1]}", "set must be dict"),
+        ("set: [1]\ngrid: {seed: [1]}", "set must be a mapping"),
         ("grid: {seed: 1}", "grid.seed must be a list of values"),
         ("grid: {sede: [1]}", "unknown option 'sede'; did you mean 'seed'"),
         ("grid: {seed: [one]}", "seed must be int"),
