@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -67,12 +68,26 @@ REFUSED = {
     "--upload-budget 1.5": "--upload-budget must be at most 1.0",
     "--link-latency 1e300": "--link-latency must be at most",
     "--dirichlet nan": "--dirichlet must be finite",
+    "compare none": "'none' holds no run",
+    f"compare {LONG}": "run: 'xxx",
+    "compare . --published none.csv": "no file 'none.csv'; --published names a CSV file",
+    "compare . --tables x": "--tables has no table 'x'",
+    "report none -o r.html": "'none' holds no run",
+    "plot stream none -o a.svg": "'none' holds no run",
+    "sweep none.yaml": "cannot read 'none.yaml' (No such file or directory)",
+    f"sweep {LONG}": "cannot read 'xxx",
+    "published nothing": "no table or YAML file 'nothing'",
+    f"published {LONG}": "table: 'xxx",
 }
 
 PROBE = """
 import contextlib, io, json, sys, time
-from tta.run import main
+from tta import compare, plot, published, report, run, sweep
 for line in json.load(sys.stdin):
+    main = run.main
+    if line[:1] != "-":
+        name, _, line = line.partition(" ")
+        main = globals()[name].main
     err, start = io.StringIO(), time.process_time()
     with contextlib.redirect_stderr(err):
         status = main(line.split())
@@ -132,8 +147,12 @@ def test_the_greatest_seed_runs(tmp_path, monkeypatch, capsys):
 def test_an_unwritable_or_unreadable_path_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
-    def denied(path, *_args, **_options):
-        raise PermissionError(13, "Permission denied", str(path))
+    stat = os.stat
+
+    def denied(path, *args, **options):
+        if Path(path).stem == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *args, **options)
 
     monkeypatch.setattr("tta.inputs.os.stat", denied)
     for option, value in [

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 from tta.cli import Parser, given_path, guarded
 from tta.errors import UserError, did_you_mean
+from tta.inputs import is_file
 from tta.publications import FIGURES
+from tta.reporting.run_folders import check_run_folders
 from tta.reporting.selection import add_filters, chosen_runs
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
@@ -50,6 +52,9 @@ def _check(options: argparse.Namespace) -> None:
     for name in options.tables:
         if name not in TABLES:
             raise UserError(f"--tables has no table {name!r}; {did_you_mean(name, TABLES)}")
+    check_run_folders(options.runs)
+    if options.published and not is_file(options.published, "--published"):
+        raise UserError(f"no file {str(options.published)!r}; --published names a CSV file")
     if options.published and options.format == "csv":
         raise UserError("--published has no CSV form; choose --format json, or markdown to read")
 

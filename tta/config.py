@@ -522,7 +522,8 @@ def _check_type(name: str, value: Any, hint: Any, origin: str) -> None:
     accepted = (*kinds, int) if float in kinds else kinds
     if isinstance(value, bool) and bool not in kinds or not isinstance(value, accepted):
         expected = " or ".join(_KINDS[kind] for kind in kinds)
-        raise UserError(f"{origin}: {name} must be {expected}, but got {shown(value)}")
+        got = shown(list(value) if isinstance(value, tuple) else value)
+        raise UserError(f"{origin}: {name} must be {expected}, but got {got}")
     if isinstance(value, tuple) and hint == NUMBERS:
         if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
             raise UserError(f"{origin}: {name} must list numbers, but got {shown(list(value))}")

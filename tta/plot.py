@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tta.cli import Parser, given_path, given_text, guarded
 from tta.errors import UserError
 from tta.reporting.pictures.style import WIDTHS, check_format, paper_style, save
+from tta.reporting.run_folders import check_run_folders
 from tta.reporting.selection import add_filters, chosen_runs
 from tta.text import printable
 
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("window", "count"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1, but got {getattr(options, name)}")
+    if options.kind != "samples":
+        check_run_folders([Path(name) for name in options.inputs])
     with paper_style():
         figures = _draw_dataset(options) if options.kind == "samples" else _draw_runs(options)
         for figure, file in zip(figures, _files(options.output, len(figures)), strict=True):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tta.cli import Parser, given_path, guarded
 from tta.errors import UserError
+from tta.reporting.run_folders import check_run_folders
 from tta.reporting.selection import add_filters, chosen_runs
 from tta.text import printable
 
@@ -21,6 +22,7 @@ from tta.text import printable
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, write the page, and return the exit status."""
     options = _parser().parse_args(arguments)
+    check_run_folders(options.runs)
     if options.window < 1:
         raise UserError(f"--window must be at least 1, but got {options.window}")
     from tta.files import write_atomically

@@ -67,7 +67,7 @@ def test_of_cells_that_differ_in_their_seed_one_is_checked(cells):
         ("grid: [1]", "needs 'grid'"),
         ("grid: {1: [2]}", "has 1 where a name is expected"),
         ("grid: [{seed: [1], 2: [3]}]", "has 2 where a name is expected"),
-        ("set: [1]\ngrid: {seed: [1]}", "set must be dict"),
+        ("set: [1]\ngrid: {seed: [1]}", "set must be a mapping"),
         ("grid: {seed: }", "grid.seed must be a list of values"),
         ("grid: {seed: []}", "grid.seed must be a list of values"),
         ("grid: {method: {foa: 1}}", "grid.method must be a list of values"),

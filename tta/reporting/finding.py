@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tta.errors import UserError
 from tta.reporting.records import Run
+from tta.reporting.run_folders import check_run_folders, no_run
 
 
 def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
@@ -32,8 +33,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
 
 
 def _find(path: Path, runs: dict[str, Run], left_out: list[str]) -> None:
-    if not os.path.exists(path):  # unlike Path.exists, False for what can't be looked at
-        raise UserError(f"{str(path)!r} does not exist; name a folder that tta.run has written to")
+    check_run_folders([path])
     before = len(runs) + len(left_out)
     for folder in _folders(path, left_out):
         try:
@@ -43,7 +43,7 @@ def _find(path: Path, runs: dict[str, Run], left_out: list[str]) -> None:
         except UserError as error:
             left_out.append(f"{folder}: {error}")
     if len(runs) + len(left_out) == before and not _known(path, runs):
-        raise UserError(f"{str(path)!r} holds no run; name a folder that tta.run has written to")
+        raise no_run(path)
 
 
 def _known(path: Path, runs: dict[str, Run]) -> bool:
