@@ -56,7 +56,7 @@ def test_lists_are_values_of_axes_of_lists(cells):
         ("set: [1]\ngrid: {seed: [1]}", "set must be a mapping"),
         ("grid: {seed: 1}", "grid.seed must be a list of values"),
         ("grid: {sede: [1]}", "unknown option 'sede'; did you mean 'seed'"),
-        ("grid: {seed: [one]}", "seed must be int"),
+        ("grid: {seed: [one]}", "seed must be a whole number"),
         ("grid: {seed: [-1]}", "--seed must be at least 0"),
         ("numsamples: 1\ngrid: {seed: [1]}", "did you mean 'num_samples'"),
     ],
