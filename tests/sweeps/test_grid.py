@@ -72,7 +72,7 @@ def test_of_cells_that_differ_in_their_seed_one_is_checked(cells):
         ("grid: {seed: []}", "grid.seed must be a list of values"),
         ("grid: {method: {foa: 1}}", "grid.method must be a list of values"),
         ("grid: {sede: [1]}", "unknown option 'sede'; did you mean 'seed'"),
-        ("grid: {seed: [one]}", "seed must be int"),
+        ("grid: {seed: [one]}", "seed must be a whole number"),
         ("grid: {seed: [-1]}", "--seed must be at least 0"),
         ("numsamples: 1\ngrid: {seed: [1]}", "did you mean 'num_samples'"),
     ],
