@@ -98,7 +98,7 @@ def _class(node: ast.ClassDef, module: str) -> type:
         try:
             body |= _assigned(statement, module, body["__annotations__"])
         except Undeclared:
-            if strict:
+            if strict or isinstance(statement, ast.ClassDef):  # not its base's in its place
                 raise
     if strict and len(bases) < len(node.bases):
         raise Undeclared

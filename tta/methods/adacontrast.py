@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method, descend, make_optimizer, trainable
-from tta.methods.params import OptimizerParams, param
-from tta.methods.trained import trained_param, trained_parameters
+from tta.methods.params import OptimizerParams, param, trained_param
+from tta.methods.trained import trained_parameters
 from tta.ops.batch_norm import (
     EmaBatchNorm,
     following,

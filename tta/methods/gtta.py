@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
-from tta.methods.params import OptimizerParams, param
-from tta.methods.trained import trained_param, trained_parameters
+from tta.methods.params import OptimizerParams, param, trained_param
+from tta.methods.trained import trained_parameters
 from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.ema import ema_update
 from tta.ops.selection import selected_mean

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tta.methods.base import descend, make_optimizer, trainable
-from tta.methods.params import OptimizerParams, param
+from tta.methods.params import OptimizerParams, param, trained_param
 from tta.methods.state import restore
-from tta.methods.trained import trained_param, trained_parameters
+from tta.methods.trained import trained_parameters
 from tta.methods.ttaug import AveragedViews
 from tta.ops.loss_scaling import scale_state
 from tta.ops.losses import marginal_entropy

@@ -52,6 +52,16 @@ def param(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def trained_param() -> Any:
+    """Declare which parameters of the network are trained, where all of it could be."""
+    return param(
+        "all",
+        "all parameters, or what modules call weight or bias: no class token, position embedding, "
+        "layer scale or weight-norm pair",
+        choices=("all", "weights_and_biases"),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class OptimizerParams:
     """What every method with an optimiser lets its user choose."""

@@ -18,8 +18,8 @@ from tta.methods.base import (
     trainable,
     update,
 )
-from tta.methods.params import OptimizerParams, param
-from tta.methods.trained import trained_param, trained_parameters
+from tta.methods.params import OptimizerParams, param, trained_param
+from tta.methods.trained import trained_parameters
 from tta.ops.augment import CottaAugment
 from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.contrastive import contrast_with_prototypes, make_projector
