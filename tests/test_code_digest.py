@@ -6,7 +6,7 @@ import pytest
 
 import tta.code_digest
 from tests.test_layout import imported, modules
-from tta.code_digest import PACKAGE, bare, code_digest, deciding_modules
+from tta.code_digest import PACKAGE, WORDS, bare, code_digest, deciding_modules
 
 
 @pytest.fixture
@@ -62,7 +62,9 @@ def test_nothing_that_decides_figures_rests_on_what_does_not_count():
     files = modules()
     names = {file: name for name, file in files.items()}
     deciding = {names[file] for file in deciding_modules()}
-    known_apart = {"tta.reporting.trackers"}  # is sent figures, gives none back
+    shown = {f"tta.reporting.{name}" for name in ("progress", "trackers")}  # sent figures alone
+    asked = {"tta.preflight"}  # refuses, or does nothing
+    known_apart = {f"tta.{name}" for name in WORDS} | shown | asked
     for name in deciding:
         outside = imported(files[name], files.keys()) - deciding - known_apart
         assert not outside, f"{name} imports {outside}"

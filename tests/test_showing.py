@@ -24,6 +24,12 @@ OWN_NET = {
 }
 
 
+def two_classes(tmp_path):
+    """Return the options that say which outputs the class folders a and b are."""
+    (tmp_path / "names").write_text("\n".join("abcdefghij"))
+    return {"classes": str(tmp_path / "names")}
+
+
 @pytest.fixture
 def scans(tmp_path):
     """The same 60 scans of digits as files and as arrays, in the same order."""
@@ -135,7 +141,7 @@ def test_images_of_several_sizes_are_said_to_be_so(tmp_path):
         file = tmp_path / "mine" / "all" / "ab"[number % 2] / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", size).save(file)
-    config = {**OWN_NET, "dataset": f"folder:{tmp_path}/mine"}
+    config = {**OWN_NET, "dataset": f"folder:{tmp_path}/mine", **two_classes(tmp_path)}
     experiment = build(RunConfig(**config))
     assert experiment.understood["images"] == (
         "2 sizes from 16x20 to 50x60 on disk, shown in 160x160: shorter side resized to 168, "
@@ -246,6 +252,7 @@ def test_corruptions_of_ones_own_images_need_squares(tmp_path):
         file.parent.mkdir(parents=True)
         Image.fromarray(noise((40, 48, 3))).save(file)
     config = {**OWN_NET, "dataset": f"folder@gen:{tmp_path}/mine", "domains": ("contrast",)}
+    config |= two_classes(tmp_path)
     assert check_again(config).geometry.size == (160, 160)  # 40x48 could not be corrupted
     with pytest.raises(UserError, match="shown in 32x48, and only squares of at least 16x16"):
         build(RunConfig(**config, input_size=(32, 48)))
@@ -265,7 +272,7 @@ def test_source_images_and_the_cloud_s_model_follow_the_test_images(scans, tmp_p
         "cloud_backbone": "test_maxvit",
         "cloud_weights": random_weights(tmp_path, "test_maxvit", num_classes=10),
     }
-    with pytest.raises(UserError, match="'test_maxvit' cannot take images of 32x32"):
+    with pytest.raises(UserError, match="'test_maxvit.*' cannot take images of 32x32"):
         build(RunConfig(**{**OWN_NET, "dataset": scans[0], **cloud}))
 
 

@@ -82,7 +82,7 @@ def _argument(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
     common["metavar"] = metavar or "{" + ",".join(metadata["choices"]) + "}"
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
     if metadata["parse"]:
-        return {**common, "type": metadata["parse"]}
+        return {**common, "type": str}  # parsed with the values of YAML and Python
     if hint == NUMBERS:
         return {**common, "type": _numbers}
     readers = {tuple: _names, int: _integer, float: float, str: str}

@@ -11,24 +11,45 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-SHOWING = ("compare.py", "plot.py", "report.py", "sweep.py", "run.py", "cli.py", "listing.py")
-"""Commands: they say what is done, or show it."""
-APART = ("sweeps", "datasets/getting", "reporting/page", "reporting/pictures")
+COMMANDS = (
+    "cli",
+    "compare",
+    "generate_corrupted",
+    "get",
+    "listing",
+    "plot",
+    "preflight",
+    "published",
+    "report",
+    "run",
+    "sweep",
+    "train_source",
+)
+"""Modules at the top that say what is done, refuse it, or show it."""
+WORDS = ("errors", "notes", "orphans", "stops", "text")
+"""Messages and signals: whoever decides figures uses them, and gets none back."""
+APART = ("sweeps", "publications", "datasets/getting", "reporting/page", "reporting/pictures")
 """Packages that no figure passes through."""
 READING = (
     "comparison",
     "comparison_tables",
+    "finding",
     "formats",
     "paired",
+    "progress",
     "protocol",
     "published",
     "records",
     "rows",
+    "run_folders",
+    "selection",
+    "soundness",
     "statistics",
     "tables",
     "trackers",
+    "unfinished",
 )
-"""Modules of ``reporting`` that read what runs have left."""
+"""Modules of ``reporting`` that read what runs have left, or show how far one is."""
 
 
 def code_digest(*files: str | Path) -> str:
@@ -49,9 +70,9 @@ def deciding_modules() -> list[Path]:
 
 
 def _decides(file: Path) -> bool:
-    path = file.relative_to(PACKAGE).as_posix()
-    reading = path in {f"reporting/{name}.py" for name in READING}
-    return not (path in SHOWING or reading or path.startswith(tuple(f"{a}/" for a in APART)))
+    path = file.relative_to(PACKAGE).with_suffix("").as_posix()
+    named = (*COMMANDS, *WORDS, *(f"reporting/{name}" for name in READING))
+    return path not in named and not path.startswith(tuple(f"{folder}/" for folder in APART))
 
 
 @cache

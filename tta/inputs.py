@@ -81,7 +81,7 @@ def regular_file(path: str | Path, what: str) -> Path:
         raise UserError(f"{name} does not exist; check the path") from error
     except OSError as error:
         raise UserError(
-            f"{name} cannot be read: {error.strerror}; check the path and its permissions"
+            f"{name} cannot be looked at ({error.strerror}); check the path and its permissions"
         ) from error
     except (ValueError, RuntimeError) as error:  # a null byte, half a surrogate, an unknown ~user
         raise UserError(f"{name} cannot be the name of a file: {error}") from error

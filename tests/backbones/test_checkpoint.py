@@ -117,7 +117,7 @@ def test_paths_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(UserError, match="is a directory"):
         read_checkpoint(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be looked at"):
         read_checkpoint(tmp_path / "file" / "below.pt")
 
 

@@ -47,7 +47,9 @@ def assert_normalises(backbone, mean, std):
 
 def test_without_a_word_it_is_timms_and_doubtful(make):
     said = make().understood["normalisation"]
-    assert said.startswith(f"{TIMM}: timm's configuration of test_resnet; neither the checkpoint")
+    assert said.startswith(
+        f"{TIMM}: timm's configuration of test_resnet.r160_in1k; neither the checkpoint"
+    )
     assert said.endswith("--mean and --std")
 
 

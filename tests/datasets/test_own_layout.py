@@ -85,16 +85,16 @@ def test_hidden_folders_are_no_domains_and_no_classes(mine):
     lay_out(mine, ".ipynb_checkpoints/cat/0.png", "rain/.ipynb_checkpoints/0.png")
     data = open_dataset(f"folder:{mine}")
     assert data.domains == ("rain", "sun")
-    assert data.classes == ["cat", "dog"]
+    assert data.classes == ("cat", "dog")
     corrupted = open_dataset(f"folder@gen:{mine}/rain")
-    assert corrupted.classes == ["cat", "dog"]
+    assert corrupted.classes == ("cat", "dog")
 
 
 def test_an_empty_class_folder_keeps_its_number_and_is_named(mine):
     for domain in ("rain", "sun"):
         (mine / domain / "cow").mkdir()
     data = open_dataset(f"folder:{mine}")
-    assert data.classes == ["cat", "cow", "dog"]
+    assert data.classes == ("cat", "cow", "dog")
     assert data.num_classes == 3
     assert data.labels("sun", 0).tolist() == [0] * 4 + [2] * 4
     assert data.understood()["files"] == "16 images; empty class folders: 2 ('rain/cow')"
@@ -107,7 +107,7 @@ def test_folders_without_any_image_are_no_domains(mine):
     (mine / "later" / "emu").mkdir(parents=True)
     data = open_dataset(f"folder:{mine}")
     assert data.domains == ("rain", "sun")
-    assert data.classes == ["cat", "dog"]
+    assert data.classes == ("cat", "dog")
 
 
 def test_what_is_unusual_is_said(mine):

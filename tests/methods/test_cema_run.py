@@ -70,4 +70,4 @@ def test_the_cloud_model_of_ones_own():
         cloud_weights=dataset.weights,
         num_classes=10,
     )
-    assert build(config).cloud.name == "test_resnet"
+    assert build(config).cloud.name == "test_resnet.r160_in1k"

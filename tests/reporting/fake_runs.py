@@ -111,7 +111,6 @@ def edit_summary(path: Path, **facts) -> None:
 
 def seal(path: Path) -> None:
     """Mark a run that was edited as finished, as if it had left its files as they are now."""
-    names = (RunDirectory.CONFIG, *RunDirectory.WHOLE, *RunDirectory.GROWING)
-    files = {name: path / name for name in names if (path / name).exists()}
+    files = {name: path / name for name in RunDirectory.files() if (path / name).exists()}
     digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
     (path / "done").write_text(done_text(digests))

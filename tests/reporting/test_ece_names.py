@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.reporting.fake_runs import edit_summary, write_run
+from tests.reporting.fake_runs import edit_summary, seal, write_run
 from tta.compare import main as compare
 from tta.reporting.finding import find_runs
 from tta.reporting.metrics import expected_calibration_error
@@ -66,6 +66,7 @@ def test_records_without_a_pooled_figure_have_it_from_their_samples(path, tmp_pa
     summary = json.loads((path / "summary.json").read_text())
     del summary["pooled_ece"]
     (path / "summary.json").write_text(json.dumps(summary))
+    seal(path)
     ((run,), _) = find_runs([tmp_path])
     assert run.pooled_ece() == pytest.approx(pooled, abs=ROUNDED)
     (path / "samples.npz").unlink()

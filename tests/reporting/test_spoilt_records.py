@@ -120,7 +120,7 @@ def test_named_beside_a_good_one_it_is_left_out_too(tmp_path, capsys):
     assert "| bn " in output.out
     assert f"left out {spoilt}: " in output.err
     assert compare([str(good), str(tmp_path / "nowhere")]) == 2
-    assert "does not exist" in capsys.readouterr().err
+    assert "holds no run; name a folder" in capsys.readouterr().err
 
 
 def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch, capsys):

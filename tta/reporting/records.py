@@ -112,14 +112,19 @@ class Run:
         if self.has("batches.csv"):
             self.batches()
         check_domains(self.path / "domains.csv", self.summary, self.cure)
-        altered = RunDirectory.damage(self.path) if self._is_sealed() else ""
+        altered = self._altered()
         if altered:
             raise UserError(f"{altered}; {self.cure}")
 
-    def _is_sealed(self) -> bool:
-        """Return whether the run left digests of its files; earlier versions left none."""
+    def _altered(self) -> str:
+        """Return which of the files that are there is not as the run left it; empty for none.
+
+        Earlier versions left no digests, and a table that was removed costs what it would show.
+        """
         mark = self.path / DONE_FILE
-        return mark.is_file() and mark.stat().st_size > 0
+        if not mark.is_file() or not mark.stat().st_size:
+            return ""
+        return RunDirectory.damage(self.path, tuple(filter(self.has, RunDirectory.files())))
 
     def domain_errors(self) -> pd.Series:
         """Return the error of each domain, the mean over its visits, in stream order."""

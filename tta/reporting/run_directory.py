@@ -115,7 +115,12 @@ class RunDirectory:
             path: the run directory; one that is not finished has no such damage.
             names: files to look at; None for all.
         """
-        return find_damage(path, names or (cls.CONFIG, *cls.WHOLE, *cls.GROWING))
+        return find_damage(path, cls.files() if names is None else names)
+
+    @classmethod
+    def files(cls) -> tuple[str, ...]:
+        """Return the names of the files that a finished run may have."""
+        return (cls.CONFIG, *cls.WHOLE, *cls.GROWING)
 
     @classmethod
     def read_finished(cls, path: Path) -> dict[str, Any]:

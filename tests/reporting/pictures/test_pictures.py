@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.fakes import RandomImages
-from tests.reporting.fake_runs import write_run
+from tests.reporting.fake_runs import seal, write_run
 from tta.errors import UserError
 from tta.methods import METHODS
 from tta.plot import main
@@ -163,6 +163,7 @@ def test_uploads_are_sorted_along_a_line(tmp_path, runs):
     for budget, skill in ((0.5, 1.0), (0.1, 0.5), (1.0, 1.2)):
         path = write_run(runs, "cema", skill=skill, images=20, upload_fraction=budget)
         (path / "config.yaml").write_text(f"upload_budget: {budget}")
+        seal(path)
     axes = draw_uploads(comparison_of(runs), "error", 3.5).axes[0]
     assert axes.lines[0].get_xdata().tolist() == [10.0, 50.0, 100.0]
     assert len(axes.lines) == 1 + 3
