@@ -25,7 +25,7 @@ cannot take is refused before the stream starts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -154,6 +154,23 @@ def described(geometry: Geometry, dataset: Dataset, backbone: Backbone) -> dict[
         text += _doubt(native, size, backbone)
     oblong = any(height != width for height, width in (*native, size))
     return {"images": text + (" (height x width)" if oblong else "")}
+
+
+def described_source(
+    source: Dataset, backbone: Backbone, test: Mapping[str, str]
+) -> dict[str, str]:
+    """Return likewise how source images are shown; nothing where the test images are shown so.
+
+    Args:
+        source: as :func:`show_source` has left it.
+        backbone: that they are shown to.
+        test: what :func:`described` has said of the test images.
+    """
+    place = source.domains[0], source.severities[0]
+    geometry = Geometry(source.image_size, source.resizing, chosen=True, place=place)
+    notes = described(geometry, source, backbone)
+    same = all(test.get(name, "").startswith(text) for name, text in notes.items())
+    return {} if same else notes
 
 
 def _size(
