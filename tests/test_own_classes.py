@@ -13,8 +13,8 @@ from tta.class_numbers import number_classes, number_cloud_classes
 from tta.classes.lists import imagenet_names
 from tta.config import RunConfig
 from tta.datasets.digits import CLOUD_WEIGHTS, load_digits_rgb, split_rows
-from tta.errors import UserError
 from tta.experiment import build, run
+from tta.foundation.errors import UserError
 from tta.run import main
 
 NET = "cifar_resnet32"

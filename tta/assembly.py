@@ -21,10 +21,10 @@ from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.named_classes import NamedClasses
+from tta.foundation.notes import in_order
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.methods.window import SlidingWindow
-from tta.notes import in_order
 from tta.parts import (
     batch_size_of,
     choose_device,

@@ -26,7 +26,7 @@ COMMANDS = (
     "train_source",
 )
 """Modules at the top that say what is done, refuse it, or show it."""
-WORDS = ("errors", "notes", "orphans", "stops", "text")
+WORDS = tuple(f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "text"))
 """Messages and signals: whoever decides figures uses them, and gets none back."""
 APART = ("sweeps", "publications", "datasets/getting", "reporting/page", "reporting/pictures")
 """Packages that no figure passes through."""

@@ -16,7 +16,7 @@ from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods import Method
 from tta.methods.cloud import CloudOptions
 from tta.methods.window import SlidingWindow

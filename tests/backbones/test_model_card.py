@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from tta.backbones import create_backbone
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 MEAN, STD = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
 TIMM = "mean 0.5, 0.5, 0.5, std 0.5, 0.5, 0.5"

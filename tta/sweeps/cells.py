@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 if TYPE_CHECKING:
     from tta.sweeps.grid import Cell
