@@ -176,7 +176,7 @@ def test_a_run_says_nothing_of_its_data_sets_own_model():
     from tta.config import RunConfig
     from tta.datasets import open_dataset
     from tta.datasets.digits import WEIGHTS
-    from tta.parts import make_backbone
+    from tta.experiment.parts import make_backbone
 
     dataset = open_dataset("digits-c", None)
     assert make_backbone(RunConfig(), dataset).understood == {}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tta.arithmetic import arithmetic
-from tta.assembly import Experiment
+from tta.experiment.assembly import Experiment
 from tta.foundation.stops import Stops
 from tta.reporting.checkpoint import Checkpoints, saved_bytes
 from tta.reporting.collapse import CollapseWatch

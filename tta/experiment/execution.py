@@ -11,15 +11,15 @@ from typing import Any
 import pandas as pd
 
 from tta.arithmetic import arithmetic
-from tta.assembly import Experiment, build
 from tta.cache import KnownPreparation, PreparationCache
 from tta.config import RunConfig
 from tta.evaluation import evaluate
+from tta.experiment.assembly import Experiment, build
+from tta.experiment.parts import batch_size_of
+from tta.experiment.recording import make_checkpoints, make_recorder
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stops, listening
 from tta.foundation.text import printable
-from tta.parts import batch_size_of
-from tta.recording import make_checkpoints, make_recorder
 from tta.reporting.checkpoint import Checkpoints
 from tta.reporting.finite import make_guard, nonfinite_facts
 from tta.reporting.memory import PeakMemory
