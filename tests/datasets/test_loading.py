@@ -18,8 +18,8 @@ from tta.datasets import decoded_cache, open_dataset
 from tta.datasets.decoded_cache import DecodedImages, open_cache_folder
 from tta.datasets.images import to_device
 from tta.datasets.loading import default_workers, load_ahead
-from tta.errors import UserError
 from tta.experiment import build
+from tta.foundation.errors import UserError
 from tta.scenarios import ScenarioOptions, plan_stream
 from tta.source import SourceBatches, SourceData
 from tta.stream import Stream

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tta.backbones.checkpoint import weights_sha256
 from tta.backbones.domain_heads import DomainHeads
 from tta.backbones.passes import Passes
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 class Backbone(nn.Module):
@@ -34,7 +34,8 @@ class Backbone(nn.Module):
         weights_sha256: digest of the source weights, see ``tta.backbones.checkpoint``.
         domain_heads: heads of single source domains, for a model trained on several; else None.
         normalisation: mean and std, as given.
-        understood: in words how the user's model was taken, by key of :data:`tta.notes.ORDER`.
+        understood: in words how the user's model was taken, by key of
+            :data:`tta.foundation.notes.ORDER`.
         passes: counts images through :meth:`features`, those of clones included.
         precision: type in which :meth:`features` multiplies matrices; the head, and all that is
             computed from features and logits, keep float32.

@@ -18,7 +18,7 @@ from torch import Tensor
 from tta.datasets.formats import ends_well, is_torn
 from tta.datasets.pixels import as_published, as_shown
 from tta.datasets.resizing import FIT, Resizing, UnfitImageError
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 UNDECODABLE = (
     Image.DecompressionBombError,

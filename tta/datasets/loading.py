@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tta.cores import core_count
-from tta.errors import UserError
-from tta.orphans import serve_parent
+from tta.foundation.cores import core_count
+from tta.foundation.errors import UserError
+from tta.foundation.orphans import serve_parent
 
 Item = TypeVar("Item")
 

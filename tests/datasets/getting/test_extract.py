@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tta.datasets.getting.extract import extract
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def tar_of(path, *members, mode="w"):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 Member = tarfile.TarInfo | zipfile.ZipInfo
 

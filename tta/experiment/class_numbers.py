@@ -14,7 +14,7 @@ from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.named_classes import NamedClasses
 from tta.datasets.subset import KeptClasses
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 @dataclass(frozen=True)
