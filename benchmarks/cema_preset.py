@@ -21,7 +21,7 @@ from tqdm import tqdm
 from tta.config import RunConfig
 from tta.corruptions import EXTRA_CORRUPTIONS, corrupt
 from tta.experiment import run
-from tta.files import write_atomically
+from tta.foundation.files import write_atomically
 from tta.reporting.tables import markdown, percent
 
 SEVERITY = 5

@@ -23,7 +23,7 @@ from tta.cli import Parser, add_config_options, guarded
 from tta.config import RunConfig
 from tta.evaluation import evaluate
 from tta.experiment import Experiment, build
-from tta.files import write_atomically
+from tta.foundation.files import write_atomically
 from tta.methods import Method
 from tta.methods.cema import CloudEdgeModelAdaptation
 from tta.methods.cloud import CloudOptions

@@ -24,7 +24,7 @@ from tta.backbones.backbone import Backbone
 from tta.config import RunConfig
 from tta.corruptions import corrupt
 from tta.experiment import run
-from tta.files import write_atomically
+from tta.foundation.files import write_atomically
 from tta.reporting.tables import markdown
 
 DETERMINISTIC = (

@@ -34,7 +34,7 @@ from tta.datasets import Dataset, leaves_one_out, open_dataset
 from tta.datasets.rotated_digits import ANGLES, RotatedDigits
 from tta.datasets.subset import Subset, split_validation
 from tta.evaluation import evaluate
-from tta.files import write_atomically
+from tta.foundation.files import write_atomically
 from tta.methods import find_method
 from tta.reporting.recorder import Recorder
 from tta.reporting.summary import figures

@@ -23,8 +23,8 @@ import torch
 
 from tta.config import RunConfig
 from tta.experiment import run
+from tta.foundation.stops import Stopped
 from tta.methods import METHODS
-from tta.stops import Stopped
 
 WANTED = (
     *("rmt", "rotta", "cotta", "cema", "tent", "eata", "note", "adacontrast", "petta", "roid"),

@@ -24,7 +24,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from tta.config import RunConfig
-from tta.files import write_atomically
+from tta.foundation.files import write_atomically
 from tta.reporting.tables import markdown
 from tta.sweeps.grid import Cell
 from tta.sweeps.local import run_locally

@@ -23,8 +23,8 @@ from typing import Any
 from tqdm import tqdm
 
 from tta.config import RunConfig
-from tta.cores import core_count
-from tta.files import write_atomically
+from tta.foundation.cores import core_count
+from tta.foundation.files import write_atomically
 from tta.methods import METHODS
 from tta.reporting.comparison import compare
 from tta.reporting.formats import render_tables, tables

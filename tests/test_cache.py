@@ -6,7 +6,7 @@ import torch
 
 from tta.cache import PreparationCache, cache_folder
 from tta.config import RunConfig
-from tta.experiment import build, preparation_cache, run
+from tta.experiment.execution import build, preparation_cache, run
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from tta.assembly import build
 from tta.config import RunConfig
 from tta.datasets.digits import CorruptedDigits
+from tta.experiment.assembly import build
 
 BASE = {"method": "tent", "domains": ("pixelate",), "num_samples": 8}
 

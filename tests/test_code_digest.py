@@ -63,8 +63,8 @@ def test_nothing_that_decides_figures_rests_on_what_does_not_count():
     names = {file: name for name, file in files.items()}
     deciding = {names[file] for file in deciding_modules()}
     shown = {f"tta.reporting.{name}" for name in ("progress", "trackers")}  # sent figures alone
-    asked = {"tta.preflight"}  # refuses, or does nothing
-    known_apart = {f"tta.{name}" for name in WORDS} | shown | asked
+    asked = {"tta.experiment.preflight"}  # refuses, or does nothing
+    known_apart = {f"tta.{name.replace('/', '.')}" for name in WORDS} | shown | asked
     for name in deciding:
         outside = imported(files[name], files.keys()) - deciding - known_apart
         assert not outside, f"{name} imports {outside}"

@@ -16,7 +16,7 @@ from tests.fakes import (
     make_images,
     make_source,
 )
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods import METHODS, Need
 from tta.methods.cloud import CloudOptions
 from tta.methods.requirements import check_needs

@@ -3,7 +3,7 @@
 import pytest
 
 from tta.config import RunConfig, read_yaml
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.run import main
 
 

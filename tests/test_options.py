@@ -11,7 +11,7 @@ import yaml
 from tta import compare, plot, report, sweep
 from tta.cli import guarded
 from tta.config import RunConfig, read_yaml
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.run import main
 
 HINTS = get_type_hints(RunConfig)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tta.datasets import DATASETS
-from tta.declared import declared
 from tta.methods import METHODS
+from tta.methods.declared import declared
 from tta.run import main
 
 LONG = "x" * 300
@@ -154,7 +154,7 @@ def test_an_unwritable_or_unreadable_path_is_named(tmp_path, monkeypatch, capsys
             raise PermissionError(13, "Permission denied", str(path))
         return stat(path, *args, **options)
 
-    monkeypatch.setattr("tta.inputs.os.stat", denied)
+    monkeypatch.setattr("tta.foundation.inputs.os.stat", denied)
     for option, value in [
         ("--dataset", "arrays:a.npz"),
         ("--dataset", "folder:a"),

@@ -46,7 +46,7 @@ def refused_while_running(refused, monkeypatch):
     """Let the run itself fail, and return the one line of error."""
 
     def run(fail) -> str:
-        monkeypatch.setattr("tta.experiment.run_experiment", lambda *_, **__: fail())
+        monkeypatch.setattr("tta.experiment.execution.run_experiment", lambda *_, **__: fail())
         return refused()
 
     return run

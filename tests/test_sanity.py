@@ -8,7 +8,7 @@ from tta.backbones import create_backbone
 from tta.config import RunConfig
 from tta.datasets.digits import CLOUD_WEIGHTS, CorruptedDigits
 from tta.experiment import build
-from tta.sanity import Sample, binomial_tail, source_warnings
+from tta.experiment.sanity import Sample, binomial_tail, source_warnings
 from tta.scenarios import ScenarioOptions, plan_stream
 from tta.stream import Stream
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import RandomImages
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.label_order import dirichlet_order, zipf_sample
 from tta.scenarios import SCENARIOS, ScenarioOptions, plan_stream
 from tta.stream import Stream, batch_bounds

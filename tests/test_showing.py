@@ -12,8 +12,8 @@ from tests.datasets.layouts import resize_facts, validation_names, write_images
 from tta.config import RunConfig
 from tta.datasets.digits import WEIGHTS, load_digits_rgb, split_rows
 from tta.datasets.imagenet_c import ImageNetCGenerated
-from tta.errors import UserError
 from tta.experiment import build
+from tta.foundation.errors import UserError
 from tta.run import main
 
 OWN_NET = {

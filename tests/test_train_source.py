@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tta.backbones import create_backbone
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.train_source import main, training_domains
 
 

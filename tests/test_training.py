@@ -14,8 +14,8 @@ from tests.fakes import NUM_CLASSES, SIZE, RandomImages, make_backbone
 from tta.backbones import create_backbone
 from tta.datasets import open_dataset
 from tta.datasets.rotated_digits import WEIGHTS
-from tta.errors import UserError
-from tta.lock import FolderLock
+from tta.foundation.errors import UserError
+from tta.foundation.lock import FolderLock
 from tta.run import main
 from tta.source_models import own_weights, save_source_model
 from tta.training import Recipe, initial_backbone, train

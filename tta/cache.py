@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tta.pickles import pickles_are_safe
-from tta.sealed import DamagedError, SealedFile, write_sealed
+from tta.foundation.pickles import pickles_are_safe
+from tta.foundation.sealed import DamagedError, SealedFile, write_sealed
 
 
 def cache_folder() -> Path:

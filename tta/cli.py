@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from tta.config import NUMBERS, RunConfig
-from tta.errors import UserError, message_of
-from tta.yaml_files import parse_yaml
+from tta.foundation.errors import UserError, message_of
+from tta.foundation.yaml_files import parse_yaml
 
 EXIT_BAD_INPUT = 2
 EXIT_NOT_FINITE = 3

@@ -14,19 +14,19 @@ PACKAGE = Path(__file__).parent
 COMMANDS = (
     "cli",
     "compare",
+    "experiment/preflight",
     "generate_corrupted",
     "get",
     "listing",
     "plot",
-    "preflight",
     "published",
     "report",
     "run",
     "sweep",
     "train_source",
 )
-"""Modules at the top that say what is done, refuse it, or show it."""
-WORDS = ("errors", "notes", "orphans", "stops", "text")
+"""Modules that say what is done, refuse it, or show it."""
+WORDS = tuple(f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "text"))
 """Messages and signals: whoever decides figures uses them, and gets none back."""
 APART = ("sweeps", "publications", "datasets/getting", "reporting/page", "reporting/pictures")
 """Packages that no figure passes through."""

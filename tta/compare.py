@@ -12,8 +12,8 @@ import argparse
 from collections.abc import Sequence
 
 from tta.cli import Parser, given_path, guarded
-from tta.errors import UserError, did_you_mean
-from tta.inputs import is_file
+from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.inputs import is_file
 from tta.publications import FIGURES
 from tta.reporting.run_folders import check_run_folders
 from tta.reporting.selection import add_filters, chosen_runs

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.inputs import read_text
+from tta.foundation.yaml_files import parse_yaml
 from tta.geometry import check_together, parse_crop, parse_input_size, parse_resize
-from tta.inputs import read_text
 from tta.normalisation import check_normalisation, spread
-from tta.yaml_files import parse_yaml
 
 NUMBERS = tuple[float, ...] | None
 """Type of an option that is a list of numbers."""

@@ -31,8 +31,8 @@ from tta.datasets import Dataset, open_dataset
 from tta.datasets.cifar import IMAGES, Cifar10C, Cifar100C
 from tta.datasets.generated import MARKER
 from tta.datasets.loading import load_ahead
-from tta.errors import UserError, did_you_mean
-from tta.files import written_aside
+from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.files import written_aside
 
 CIFAR = {"cifar10-c": Cifar10C.folder, "cifar100-c": Cifar100C.folder}
 IMAGENET = {"imagenet-c": "ImageNet-C", "imagenet-c-full": "ImageNet-C"}

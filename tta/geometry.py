@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 Size = tuple[int, int]
 """(height, width) in pixels."""

@@ -20,7 +20,7 @@ from tta.datasets.getting.download import Download, fetch
 from tta.datasets.getting.extract import extract
 from tta.datasets.getting.sources import SOURCES, Source
 from tta.datasets.getting.verify import problems
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 
 
 @guarded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def grouped_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

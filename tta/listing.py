@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 from tta.datasets import DATASETS, Dataset
 from tta.datasets.facts import DatasetFacts
-from tta.errors import UserError, message_of
+from tta.foundation.errors import UserError, message_of
 from tta.methods import METHODS, Method, find_method
 from tta.presets import columns_of
 from tta.reporting.tables import markdown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 CHANNELS = 3
 

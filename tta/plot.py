@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tta.cli import Parser, given_path, given_text, guarded
-from tta.errors import UserError
+from tta.foundation.errors import UserError
+from tta.foundation.text import printable
 from tta.reporting.pictures.style import WIDTHS, check_format, paper_style, save
 from tta.reporting.run_folders import check_run_folders
 from tta.reporting.selection import add_filters, chosen_runs
-from tta.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tta.cli import Parser, guarded
-from tta.files import write_atomically
+from tta.foundation.files import write_atomically
 from tta.publications import table_file, table_names
 
 OUTPUT = Path("results/published")

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tta.cli import Parser, given_path, guarded
-from tta.errors import UserError
+from tta.foundation.errors import UserError
+from tta.foundation.text import printable
 from tta.reporting.run_folders import check_run_folders
 from tta.reporting.selection import add_filters, chosen_runs
-from tta.text import printable
 
 
 @guarded
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check_run_folders(options.runs)
     if options.window < 1:
         raise UserError(f"--window must be at least 1, but got {options.window}")
-    from tta.files import write_atomically
+    from tta.foundation.files import write_atomically
     from tta.reporting.comparison import compare
     from tta.reporting.page.content import sections
     from tta.reporting.page.page import render_page

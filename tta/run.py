@@ -28,13 +28,13 @@ from tta.cli import (
     parse_settings,
 )
 from tta.config import RunConfig, read_yaml, with_settings
-from tta.errors import UserError
-from tta.preflight import check_method, preflight
-from tta.stops import Stopped, leave, listening
-from tta.text import printable
+from tta.experiment.preflight import check_method, preflight
+from tta.foundation.errors import UserError
+from tta.foundation.stops import Stopped, leave, listening
+from tta.foundation.text import printable
 
 if TYPE_CHECKING:
-    from tta.assembly import Experiment
+    from tta.experiment.assembly import Experiment
 
 
 @guarded
@@ -91,8 +91,8 @@ def _run(config: RunConfig, as_json: bool, quiet: bool) -> int:
     experiment = None
     with listening() as stops:
         try:
-            from tta.assembly import build
-            from tta.experiment import run_experiment
+            from tta.experiment.assembly import build
+            from tta.experiment.execution import run_experiment
 
             experiment = build(config)
             _print_notes(experiment, quiet)
@@ -129,7 +129,7 @@ def _show(summary: dict[str, Any], metric: str, as_json: bool) -> int:
 
 def _print_notes(experiment: Experiment, quiet: bool) -> None:
     """Print what was understood, and whether there is nothing to resume."""
-    from tta.notes import lines
+    from tta.foundation.notes import lines
     from tta.reporting.run_directory import RunDirectory
     from tta.reporting.unfinished import nothing_to_resume
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 from tta.label_order import dirichlet_order, grouped_order, zipf_sample
 
 GRADUAL_SEVERITIES = (1, 2, 3, 4, 5, 4, 3, 2, 1)

@@ -35,7 +35,7 @@ from tta.backbones.backbone import Backbone
 from tta.backbones.sizes import evaluation_transform, has_own_size, refusal, stride, why_not
 from tta.datasets import Dataset
 from tta.datasets.resizing import AS_THEY_ARE, Resizing
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.geometry import FILTERS, HOWS, Size, as_option, in_words
 
 _LEAST_SQUARE = 16
@@ -140,7 +140,7 @@ def check_size(
 
 
 def described(geometry: Geometry, dataset: Dataset, backbone: Backbone) -> dict[str, str]:
-    """Return in words how images are shown, by key of :data:`tta.notes.ORDER`.
+    """Return in words how images are shown, by key of :data:`tta.foundation.notes.ORDER`.
 
     Nothing is said of data sets of one size that keep it.
     """

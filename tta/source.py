@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.datasets.images import to_unit_range
+from tta.datasets.images import to_device, to_unit_range
 from tta.datasets.loading import load_ahead
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class SourceData:
         for rows, levels in zip(
             parts, load_ahead(self._levels, parts, self.workers, pin), strict=True
         ):
-            labels = torch.from_numpy(self._labels[rows]).to(self.device, non_blocking=True)
+            labels = to_device(torch.from_numpy(self._labels[rows]), self.device)
             yield to_unit_range(levels, self.device, self.memory_format), labels
 
     def _levels(self, rows: np.ndarray) -> Tensor:

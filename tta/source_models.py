@@ -20,9 +20,9 @@ from tta.cache import cache_folder
 from tta.code_digest import code_digest
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.subset import split_validation
-from tta.errors import UserError
-from tta.files import written_aside
-from tta.lock import FolderLock
+from tta.foundation.errors import UserError
+from tta.foundation.files import written_aside
+from tta.foundation.lock import FolderLock
 from tta.ops.instance_aware import THRESHOLD, instance_aware_layers
 from tta.training import Recipe, initial_backbone, train
 

@@ -28,12 +28,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tta.cli import EXIT_BAD_INPUT, Parser, given_path, guarded
-from tta.cores import core_count
-from tta.errors import UserError
-from tta.stops import Stopped, leave, listening
+from tta.foundation.cores import core_count
+from tta.foundation.errors import UserError
+from tta.foundation.stops import Stopped, leave, listening
+from tta.foundation.text import printable
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell, read_grid
-from tta.text import printable
 
 EXIT_FAILED_CELLS = 1
 

@@ -30,7 +30,7 @@ from tta.cli import Parser, guarded
 from tta.config import RunConfig
 from tta.datasets import Dataset, leaves_one_out, open_dataset
 from tta.datasets.subset import Subset, split_validation
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 from tta.showing import described, show
 from tta.source import SourceData
 from tta.source_models import make_folder, save_source_model

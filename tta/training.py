@@ -18,7 +18,7 @@ from tta.backbones.backbone import Backbone
 from tta.backbones.domain_heads import DomainHeads
 from tta.datasets import Dataset
 from tta.datasets.subset import Subset
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.ops.batch_norm import batch_norm_layers, following, replace_batch_norm
 from tta.ops.generators import seeded_layers
 from tta.ops.instance_aware import InstanceAwareBatchNorm, instance_aware_layers

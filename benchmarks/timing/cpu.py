@@ -13,7 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods import METHODS, Method
 from tta.reporting.tables import markdown
 

@@ -16,7 +16,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods import METHODS, Method
 from tta.ops.ema import ema_update
 from tta.reporting.tables import markdown

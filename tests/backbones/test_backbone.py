@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tta.backbones import create_backbone, wrap_model
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 MODELS = {
     "test_resnet": {},

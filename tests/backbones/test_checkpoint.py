@@ -12,7 +12,7 @@ from torch import nn
 
 from tta.backbones.checkpoint import load_checkpoint, weights_sha256
 from tta.backbones.checkpoint_file import read_checkpoint
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def make_model():

@@ -22,7 +22,7 @@ from torch import nn
 
 from tta.backbones.checkpoint_file import read_checkpoint
 from tta.cache import PreparationCache
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.reporting.state_file import read_state, write_state
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "bn.num_batches_tracked": torch.tensor(3)}

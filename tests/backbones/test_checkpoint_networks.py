@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from tta.backbones import create_backbone
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 NAME, CLASSES = "test_resnet", 4
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))

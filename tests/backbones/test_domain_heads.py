@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.fakes import NUM_CLASSES, attach_domain_heads, make_backbone, make_images
 from tta.backbones import create_backbone
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.source_models import save_source_model
 from tta.training import Recipe
 

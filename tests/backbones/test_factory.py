@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from tta.backbones import create_backbone
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def test_a_random_network_is_the_same_every_time_and_leaves_the_global_generators():

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from tta.backbones import create_backbone
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 MEAN, STD = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
 TIMM = "mean 0.5, std 0.5"
@@ -176,7 +176,7 @@ def test_a_run_says_nothing_of_its_data_sets_own_model():
     from tta.config import RunConfig
     from tta.datasets import open_dataset
     from tta.datasets.digits import WEIGHTS
-    from tta.parts import make_backbone
+    from tta.experiment.parts import make_backbone
 
     dataset = open_dataset("digits-c", None)
     assert make_backbone(RunConfig(), dataset).understood == {}

@@ -10,7 +10,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from tests.fakes import make_backbone
 from tta.backbones import create_backbone
 from tta.backbones.sizes import create_for_size, evaluation_transform, stride, why_not
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 SIZES = [(1, 1), (8, 8), (32, 32), (48, 64), (100, 100)]
 TINY = [

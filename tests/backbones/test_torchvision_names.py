@@ -9,7 +9,7 @@ from torch import nn
 
 from tta.backbones import create_backbone
 from tta.backbones.torchvision_names import _SAME
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def network(name: str, classes: int = 7) -> nn.Module:

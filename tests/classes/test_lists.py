@@ -3,7 +3,7 @@
 import pytest
 
 from tta.classes.lists import check_choice, chosen_names, read_class_names
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 @pytest.fixture

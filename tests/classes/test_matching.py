@@ -6,7 +6,7 @@ from tta.classes.lists import IMAGENET_LISTS, imagenet_names, own_names
 from tta.classes.matching import DataClasses, map_classes
 from tta.classes.order import in_order
 from tta.classes.outputs import OutputNames
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 ANIMALS = OutputNames(("zebra", "Sea Lion", "ant", "sea-lion cub"), "animals.txt")
 

@@ -11,7 +11,7 @@ from tta.corruptions.blur import disk_kernel
 from tta.corruptions.glass import _PASSES, _draw_targets
 from tta.corruptions.motion import blur_along
 from tta.corruptions.random import ImageRandom
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 @pytest.mark.parametrize("name", ["defocus_blur", "gaussian_blur", "glass_blur", "zoom_blur"])

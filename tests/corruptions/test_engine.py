@@ -3,7 +3,7 @@ import torch
 
 from tests.corruptions.pictures import pictures
 from tta.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 ALL = CORRUPTIONS + EXTRA_CORRUPTIONS
 

@@ -5,7 +5,7 @@ from tests.corruptions.pictures import pictures
 from tta.corruptions import CORRUPTIONS, EXTRA_CORRUPTIONS, corrupt
 from tta.corruptions.interpolation import severity_constants
 from tta.corruptions.severity import TABLES
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 @pytest.mark.parametrize("table", TABLES)

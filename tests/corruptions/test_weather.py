@@ -8,7 +8,7 @@ from tta.corruptions.frost_textures import OFFICIAL_FILES
 from tta.corruptions.plasma import plasma_fractal
 from tta.corruptions.random import ImageRandom
 from tta.corruptions.zoom import zoom_centre
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 @pytest.fixture

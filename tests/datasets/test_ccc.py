@@ -17,8 +17,8 @@ from tta.datasets import open_dataset
 from tta.datasets.ccc_crops import RandomCrop
 from tta.datasets.ccc_path import DIFFICULTIES, GRID, Difficulty, Itinerary, find_path
 from tta.datasets.imagenet import ImageNetValidation
-from tta.errors import UserError
 from tta.experiment import build, run
+from tta.foundation.errors import UserError
 from tta.scenarios import ScenarioOptions, plan_stream
 from tta.stream import Stream
 

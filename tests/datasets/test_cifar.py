@@ -9,7 +9,7 @@ from tests.assets import asset
 from tests.datasets.layouts import cifar_binary, cifar_c
 from tta.corruptions import CORRUPTIONS, corrupt
 from tta.datasets import open_dataset
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.scenarios import ScenarioOptions, plan_stream
 
 TWO = ("fog", "snow")

@@ -7,7 +7,7 @@ from tests.assets import asset
 from tests.datasets.layouts import order_digest, resize_facts, write_images
 from tta.datasets import open_dataset
 from tta.datasets.domain_folders import OfficeHome, Pacs, PacsSource
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 CLASSES = ["dog", "elephant", "giraffe", "guitar", "horse", "house", "person"]
 

@@ -9,7 +9,7 @@ from tests.assets import asset
 from tests.datasets.layouts import order_digest, resize_facts, write_images
 from tta.datasets import open_dataset
 from tta.datasets.domainnet import TARGETS, DomainNet126, DomainNet126Source
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from tta.corruptions import corrupt
 from tta.datasets import frost, open_dataset
 from tta.datasets.getting.sources import SOURCES
 from tta.datasets.getting.verify import problems
-from tta.errors import UserError
 from tta.experiment import run
+from tta.foundation.errors import UserError
 
 SPECIFICATION = "cifar10-c@gen"
 

@@ -20,7 +20,7 @@ from tta.datasets.imagenet import (
     imagenet_classes,
 )
 from tta.datasets.imagenet_c import ImageNetC, ImageNetCFull, ImageNetCGenerated
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 SOME = imagenet_classes()[3::5]
 

@@ -16,9 +16,10 @@ from tta.corruptions import frost_textures
 from tta.corruptions.noise import poisson_levels
 from tta.datasets import decoded_cache, open_dataset
 from tta.datasets.decoded_cache import DecodedImages, open_cache_folder
+from tta.datasets.images import to_device
 from tta.datasets.loading import default_workers, load_ahead
-from tta.errors import UserError
 from tta.experiment import build
+from tta.foundation.errors import UserError
 from tta.scenarios import ScenarioOptions, plan_stream
 from tta.source import SourceBatches, SourceData
 from tta.stream import Stream
@@ -198,3 +199,26 @@ def test_what_is_made_once_is_made_before_the_stream():
     assert [made.cache_info().currsize for made in once] == [1, 1]
     list(batches)
     assert [made.cache_info().misses for made in once] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("device", "pinned", "expected"),
+    [("cuda", True, True), ("cuda", False, False), ("mps", True, False), ("cpu", True, False)],
+)
+def test_copies_in_the_background_are_from_locked_memory_to_cuda_alone(device, pinned, expected):
+    class Copied(torch.Tensor):
+        def is_pinned(self):
+            return pinned
+
+        def to(self, place, non_blocking):
+            return place.type, non_blocking
+
+    tensor = torch.zeros(2).as_subclass(Copied)
+    assert to_device(tensor, torch.device(device)) == (device, expected)
+
+
+def test_what_is_loaded_in_this_process_is_locked_too(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)
+    loaded = [part.item() for part in load_ahead(torch.tensor, [1, 2], 0, pin=True)]
+    assert loaded == [2, 3]
+    assert [part.item() for part in load_ahead(torch.tensor, [1, 2], 0, pin=False)] == [1, 2]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tta.datasets import open_dataset
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.scenarios import ScenarioOptions, plan_stream
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)

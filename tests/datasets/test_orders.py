@@ -21,7 +21,7 @@ from tta.datasets.imagenet_c import (
     ImageNetCFullGenerated,
     ImageNetCGenerated,
 )
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.scenarios import ScenarioOptions, plan_stream
 
 FILES = {

@@ -11,7 +11,7 @@ from tests.assets import asset
 from tests.fakes import RandomImages
 from tta.corruptions import CORRUPTIONS, corrupt
 from tta.datasets import DATASETS, open_dataset
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 @pytest.fixture

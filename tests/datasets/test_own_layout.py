@@ -9,7 +9,7 @@ from PIL import Image
 from tta.datasets import open_dataset
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.formats import image_suffixes
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def lay_out(root, *names):

@@ -20,7 +20,7 @@ from tests.datasets.odd_images import (
 )
 from tta.datasets.images import check_image, read_image
 from tta.datasets.survey import survey
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def rows(file, published=False):

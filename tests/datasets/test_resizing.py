@@ -8,7 +8,7 @@ from timm.data.transforms_factory import transforms_imagenet_eval
 
 from tta.datasets.images import read_image
 from tta.datasets.resizing import AS_THEY_ARE, Resizing, fitted
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 SHAPES = [(32, 32), (30, 47), (61, 20), (200, 301), (1, 1), (1, 40), (96, 96)]
 

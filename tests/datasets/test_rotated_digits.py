@@ -9,7 +9,7 @@ import torch
 from tta.datasets import open_dataset
 from tta.datasets.rotated_digits import ANGLES
 from tta.datasets.subset import Subset, split_validation
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def test_the_held_out_domain_is_in_no_training_domain():

@@ -8,8 +8,8 @@ from tta.backbones import create_backbone
 from tta.classes.lists import imagenet_names
 from tta.config import RunConfig
 from tta.datasets.imagenet import ImageNetR, imagenet_classes
-from tta.errors import UserError
 from tta.experiment import build
+from tta.foundation.errors import UserError
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.fuzz.workspace import SMALL
 from tta import compare, report, run, sweep
 from tta.config import RunConfig
 from tta.datasets.getting.extract import extract
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods import find_method
 
 Case = Callable[[], int | None]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.fakes import make_backbone, make_images
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods.bn import BatchNormOne
 from tta.methods.bn_alpha import AlphaBatchNorm, spread
 from tta.methods.params import build_params

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.fakes import NUM_CLASSES, make_backbone, make_images
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods.cema import CloudEdgeModelAdaptation as Cema
 from tta.methods.cloud import CloudOptions
 from tta.methods.requirements import check_needs

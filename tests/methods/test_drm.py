@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from tests.fakes import NUM_CLASSES, attach_domain_heads, make_backbone, make_images
 from tests.test_conformance import assert_equal_states
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods.drm import DomainSpecificRiskMinimization
 from tta.methods.requirements import check_needs
 

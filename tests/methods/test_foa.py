@@ -8,7 +8,7 @@ import torch
 from tests.fakes import make_backbone, make_source
 from tests.methods.selective import IMAGES, make
 from tta.backbones import create_backbone
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.methods.foa import ForwardOnlyAdaptation
 from tta.methods.foa_search import EvolutionSearch

@@ -6,7 +6,7 @@ import torch
 from tests.fakes import NUM_CLASSES, RandomImages, make_backbone, make_images
 from tests.methods.selective import IMAGES, make, parameters
 from tta.backbones import create_backbone
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.methods.requirements import check_needs
 from tta.ops.batch_norm import replace_batch_norm

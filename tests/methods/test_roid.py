@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.methods.selective import IMAGES, make, parameters
-from tta.assembly import build
 from tta.config import RunConfig
+from tta.experiment.assembly import build
 from tta.ops.prior_correction import correct_prior
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.fakes import make_backbone, make_images
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.ops import batch_norm
 from tta.ops.batch_norm import (
     AdaptiveBatchNorm,

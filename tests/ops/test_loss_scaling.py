@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.ops.loss_scaling import INITIAL_SCALE, scale_losses, scaled, step_unscaled
 
 

@@ -13,7 +13,7 @@ from timm.layers.norm_act import FrozenBatchNormAct2d, SyncBatchNormAct
 from torch import nn
 
 from tta.backbones import create_backbone
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods import find_method
 from tta.methods.requirements import check_needs
 from tta.ops.batch_norm import batch_norm_layers, replace_batch_norm

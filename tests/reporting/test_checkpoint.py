@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tta.config import RunConfig
-from tta.errors import UserError
 from tta.experiment import run
-from tta.lock import FolderLock
+from tta.foundation.errors import UserError
+from tta.foundation.lock import FolderLock
 from tta.methods import find_method
 from tta.reporting import checkpoint
 from tta.reporting.state_file import read_state, write_state

@@ -7,7 +7,7 @@ from torch import nn
 
 from tta.config import RunConfig
 from tta.experiment import build, run
-from tta.recording import initial_predictions
+from tta.experiment.recording import initial_predictions
 from tta.reporting.collapse import BLOCK, CollapseWatch, blocks, class_entropy, relative_distance
 from tta.run import main
 from tta.scenarios import StreamPlan

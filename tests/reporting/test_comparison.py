@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tests.reporting.fake_runs import DOMAINS, write_run
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.reporting.comparison import compare
 from tta.reporting.comparison_tables import MISSING, cost_table, error_table
 from tta.reporting.finding import find_runs

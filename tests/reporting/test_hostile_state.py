@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tta.config import RunConfig
-from tta.errors import UserError
 from tta.experiment import run
+from tta.foundation.errors import UserError
+from tta.foundation.sealed import SealedFile, write_sealed
 from tta.methods.tent import Tent
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.state_file import position_of
-from tta.sealed import SealedFile, write_sealed
 
 RECORDS = ("batches.csv", "domains.csv", "samples.npz")
 

@@ -3,9 +3,8 @@ import sys
 import pytest
 import torch
 
-from tta import recording
 from tta.config import RunConfig
-from tta.experiment import run
+from tta.experiment import recording, run
 from tta.reporting import checkpoint
 from tta.reporting.memory import PeakMemory
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.reporting.fake_runs import write_run
 from tta.compare import main
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.publications import FIGURES
 from tta.publications.table import published_figures
 from tta.reporting.published import COLUMNS, read_published

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.reporting.fake_runs import edit_summary, seal, write_run
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.reporting.finding import find_runs
 from tta.reporting.records import Run
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.reporting.fake_runs import write_run
 from tta.config import RunConfig
-from tta.errors import UserError
 from tta.experiment import run
+from tta.foundation.errors import UserError
 from tta.reporting.records import Run
 from tta.reporting.trackers import headline
 from tta.run import main

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.sweeps.grid import distinct, read_grid
 
 

@@ -27,7 +27,7 @@ grid: {{method: [source, bn], seed: [1, 2]}}
 LOADS_TORCH = """
 import torch
 from tta.config import RunConfig
-from tta.cores import core_count
+from tta.foundation.cores import core_count
 from tta.sweeps.grid import Cell
 from tta.sweeps.local import run_locally
 

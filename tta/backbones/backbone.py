@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tta.backbones.checkpoint import weights_sha256
 from tta.backbones.domain_heads import DomainHeads
 from tta.backbones.passes import Passes
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 class Backbone(nn.Module):
@@ -36,7 +36,8 @@ class Backbone(nn.Module):
         normalisation: mean and std, as given.
         label_names: what the model's configuration calls its outputs, see
             :func:`tta.classes.lists.own_names`, or None.
-        understood: in words how the user's model was taken, by key of :data:`tta.notes.ORDER`.
+        understood: in words how the user's model was taken, by key of
+            :data:`tta.foundation.notes.ORDER`.
         passes: counts images through :meth:`features`, those of clones included.
         precision: type in which :meth:`features` multiplies matrices; the head, and all that is
             computed from features and logits, keep float32.

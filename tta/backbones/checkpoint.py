@@ -22,8 +22,8 @@ from tta.backbones.state_dicts import (
     state_dicts,
     without_wrappers,
 )
-from tta.errors import UserError
-from tta.inputs import shown_path
+from tta.foundation.errors import UserError
+from tta.foundation.inputs import shown_path
 from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.instance_aware import InstanceAwareBatchNorm
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 _LISTED = 8
 _WIDENED = (torch.float16, torch.bfloat16, torch.float64)

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from tta.backbones.checkpoint_head import checkpoint_head, is_safetensors
-from tta.errors import UserError
-from tta.inputs import shown_path
-from tta.pickles import DAMAGE, SAFE_SINCE, load_pickle, pickles_are_safe
+from tta.foundation.errors import UserError
+from tta.foundation.inputs import shown_path
+from tta.foundation.pickles import DAMAGE, SAFE_SINCE, load_pickle, pickles_are_safe
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tta.backbones.foreign_files import HEAD_BYTES, refuse_foreign, refuse_unknown
-from tta.errors import UserError
-from tta.inputs import regular_file, shown_path
+from tta.foundation.errors import UserError
+from tta.foundation.inputs import regular_file, shown_path
 
 _TORCH = (b"PK\x03\x04", b"\x80")
 _LONGEST_HEADER = 100_000_000  # bytes, as the format has it

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 PREFIX = "domain_heads."
 HIDDEN = 256

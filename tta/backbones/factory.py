@@ -17,7 +17,7 @@ from tta.backbones.checkpoint import Loaded, load_checkpoint
 from tta.backbones.checkpoint_file import read_checkpoint
 from tta.backbones.domain_heads import load_heads
 from tta.backbones.model_card import ModelCard, choose_normalisation, read_card
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 from tta.ops.generators import seeded_layers
 
 

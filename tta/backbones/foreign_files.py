@@ -6,8 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from tta.errors import UserError
-from tta.inputs import shown_path
+from tta.foundation.errors import UserError
+from tta.foundation.inputs import shown_path
 
 HEAD_BYTES = 512
 _EXPORT = "export the weights of the PyTorch network that it was made from with torch.save or"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tta.backbones.checkpoint_file import CheckpointFile
-from tta.errors import UserError
-from tta.inputs import regular_file, shown_path
+from tta.foundation.errors import UserError
+from tta.foundation.inputs import regular_file, shown_path
 from tta.normalisation import check_normalisation, shortest, spread
 
 _INSIDE = ("pretrained_cfg", "hyper_parameters", "hparams", "args", "config")

@@ -11,7 +11,7 @@ from timm.data.transforms import str_to_pil_interp
 
 from tta.backbones.backbone import Backbone
 from tta.datasets.resizing import Resizing
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.geometry import Size, as_option, in_words
 
 CHANNELS = 3

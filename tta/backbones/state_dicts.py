@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 _DEPTH = 5
 _AVERAGED = re.compile(r"(^|[^a-z])(ema|swa|averaged?|avg|mean|polyak|shadow|teacher)(?=[^a-z]|$)")

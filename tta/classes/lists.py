@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tta.classes.outputs import WNID, OutputNames
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 
 NUMBERS = "@numbers"
 _21K = ("imagenet-22k", "imagenet-22k-ms", "imagenet-21k-goog", "imagenet-21k-miil")

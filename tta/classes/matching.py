@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tta.classes.order import in_order
 from tta.classes.outputs import OutputNames, listed
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 CURE = (
     "pass the model's class names, one per line in the order of its outputs, as --classes FILE "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def in_order(names: Sequence[str], order: str | None) -> list[str]:

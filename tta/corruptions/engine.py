@@ -12,7 +12,7 @@ from tta.corruptions import blur, digital, elastic, glass, motion, noise, spatte
 from tta.corruptions.interpolation import severity_constants
 from tta.corruptions.random import ImageRandom
 from tta.corruptions.severity import choose_table
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 _Corruption = Callable[..., Tensor]
 

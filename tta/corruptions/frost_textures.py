@@ -13,7 +13,7 @@ from torch import Tensor
 from tta.corruptions.pixels import truncate
 from tta.corruptions.plasma import plasma_fractal
 from tta.corruptions.random import ImageRandom
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 # The official script never draws its sixth picture, frost6.jpg.
 OFFICIAL_FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")

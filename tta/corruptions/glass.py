@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tta.corruptions.blur import smooth
 from tta.corruptions.random import ImageRandom
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 
 
 def glass_blur(

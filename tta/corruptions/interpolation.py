@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from tta.corruptions.severity import TABLES
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 _NOTHING_CIFAR = {
     "gaussian_noise": 0.0,

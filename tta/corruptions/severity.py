@@ -6,7 +6,7 @@ What an entry means is documented at the corruption that reads it.
 
 from __future__ import annotations
 
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 
 CORRUPTIONS = (
     "gaussian_noise",

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tta.errors import UserError
-from tta.registry import Registry, lazy_attributes
+from tta.foundation.errors import UserError
+from tta.foundation.registry import Registry, lazy_attributes
 
 if TYPE_CHECKING:
     from tta.datasets.base import NATURAL, Dataset

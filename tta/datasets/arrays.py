@@ -16,7 +16,7 @@ from tta.datasets.base import NATURAL
 from tta.datasets.images import take_rows
 from tta.datasets.named_classes import NamedClasses
 from tta.datasets.npz import array_names, read_arrays
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 _OPTIONAL = ("domains", "names", "classes")
 MOST_CLASSES = 1_000_000

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tta.datasets.images import png_bytes
 from tta.datasets.resizing import Resizing, fitted
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.geometry import Size
 
 _LEVELS = 16  # more than there are severities
@@ -198,7 +198,10 @@ class Dataset(ABC):
         return self.in_use or [(domain, self.default_severity) for domain in self.domains]
 
     def understood(self) -> dict[str, str]:
-        """Return in words how the user's data was taken, by key of :data:`tta.notes.ORDER`."""
+        """Return in words how the user's data was taken.
+
+        By key of :data:`tta.foundation.notes.ORDER`.
+        """
         return {}
 
     def digest(self) -> str:

@@ -38,7 +38,7 @@ from tta.datasets.generated import GeneratedDataset
 from tta.datasets.imagenet import ImageNetValidation
 from tta.datasets.images import read_image, take_rows
 from tta.datasets.resizing import resized_or_fitted
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 from tta.geometry import Size
 
 LENGTH = 7_500_000

@@ -24,7 +24,7 @@ from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import GeneratedDataset, name_of, read_marker
 from tta.datasets.images import take_rows
 from tta.datasets.stored import StoredDataset
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 IMAGES = 10_000
 """Per corruption and severity."""

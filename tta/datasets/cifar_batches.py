@@ -23,7 +23,7 @@ import numpy as np
 
 from tta.datasets.arrays import ArrayDataset, checked_integers
 from tta.datasets.npz import read_arrays
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 PIXELS = 3 * 32 * 32
 

@@ -11,7 +11,7 @@ import numpy as np
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.scan import entries, is_hidden, is_image_name, scan
 from tta.datasets.stored import StoredDataset
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 class ClassFolders(StoredDataset, ImageFileDataset):

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.errors import UserError
-from tta.files import written_aside
-from tta.lock import FolderLock
+from tta.foundation.errors import UserError
+from tta.foundation.files import written_aside
+from tta.foundation.lock import FolderLock
 
 _CHECKSUM = 4  # bytes of a CRC-32
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.resizing import Resizing
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 
 
 class DomainFolders(ClassFolders):

@@ -19,7 +19,7 @@ from tta.datasets.facts import DatasetFacts
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.resizing import Resizing
 from tta.datasets.stored import StoredDataset
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 
 TARGETS = {
     "real": ("clipart", "painting", "sketch"),

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from tta.corruptions import frost_source
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 FOLDER = "frost"
 """Below the data folder."""

@@ -15,7 +15,7 @@ from tta.datasets.base import Dataset
 from tta.datasets.frost import find_frost
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.stored import StoredDataset
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 MARKER = "generated.json"
 """Beside files in an official layout that this package wrote: what they were made with."""

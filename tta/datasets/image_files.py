@@ -20,7 +20,7 @@ from tta.datasets.identity import Identity, identify, stamp
 from tta.datasets.images import MOST_HEADERS, check_image, read_image
 from tta.datasets.resizing import FIT, Resizing
 from tta.datasets.sizes import sizes_of
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.geometry import Size
 
 PROBES = 64

@@ -15,7 +15,7 @@ from typing import ClassVar
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.resizing import IMAGENET
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 @cache

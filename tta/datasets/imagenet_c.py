@@ -25,7 +25,7 @@ from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import CorruptedImageFiles, GeneratedDataset, name_of, read_marker
 from tta.datasets.imagenet import imagenet_classes
 from tta.datasets.resizing import IMAGENET, Resizing, resized_or_fitted
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.geometry import Size
 
 LIST = "imagenet_test_image_ids.txt"

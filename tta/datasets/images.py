@@ -18,7 +18,7 @@ from torch import Tensor
 from tta.datasets.formats import ends_well, is_torn
 from tta.datasets.pixels import as_published, as_shown
 from tta.datasets.resizing import FIT, Resizing, UnfitImageError
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 UNDECODABLE = (
     Image.DecompressionBombError,
@@ -163,5 +163,14 @@ def to_unit_range(
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
     """Return uint8 images as float32 in [0, 1] on ``device``; bytes are what travels there."""
-    images = images.to(device, non_blocking=True).float().div_(255.0)
+    images = to_device(images, torch.device(device)).float().div_(255.0)
     return images.contiguous(memory_format=memory_format)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a host tensor on ``device``, copied in the background where that is safe.
+
+    That is from page-locked memory to CUDA alone: elsewhere the host may write to the memory, or
+    read from it, before the copy is over.
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda" and tensor.is_pinned())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tta.datasets.scan import Place, Reason, Scan, scan
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 @dataclass(frozen=True)

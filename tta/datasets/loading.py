@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tta.cores import core_count
-from tta.errors import UserError
-from tta.orphans import serve_parent
+from tta.foundation.cores import core_count
+from tta.foundation.errors import UserError
+from tta.foundation.orphans import serve_parent
 
 Item = TypeVar("Item")
 
@@ -50,13 +50,14 @@ def load_ahead(
         items: one per batch.
         workers: processes that load ahead, started once for all items; 0 loads in this process,
             when the batch is asked for.
-        pin: put what workers load into page-locked memory, for copies to a GPU in the background.
+        pin: put what is loaded into page-locked memory, for copies to a GPU in the background.
 
     Raises:
         UserError: bad input that ``load`` met, or a worker was killed.
     """
     if workers == 0:
-        yield from map(load, items)
+        for item in items:
+            yield load(item).pin_memory() if pin else load(item)
         return
     # A generator of its own: the loader would draw a seed from the global one.
     batches = iter(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tta.datasets.paths import array_file
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 _UNREADABLE = (
     ArithmeticError,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tta.errors import UserError
-from tta.inputs import is_file, is_folder
+from tta.foundation.errors import UserError
+from tta.foundation.inputs import is_file, is_folder
 
 
 def array_file(path: str) -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tta.datasets.base import NATURAL, Dataset
 from tta.datasets.digits import load_digits_rgb, split_rows
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 
 ANGLES = ("0", "15", "30", "45", "60", "75")
 """Domains: degrees, counter-clockwise."""

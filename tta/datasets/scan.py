@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from tta.datasets.formats import image_suffixes
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 class Reason(Enum):

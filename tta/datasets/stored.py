@@ -8,7 +8,7 @@ from typing import ClassVar
 from tta.datasets.base import Dataset
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.paths import data_folder
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 class StoredDataset(Dataset):

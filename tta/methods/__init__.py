@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tta.foundation.registry import Registry, lazy_attributes
 from tta.methods.own_file import flaw_of_method, method_of_file, split_own
-from tta.registry import Registry, lazy_attributes
 
 if TYPE_CHECKING:
     from tta.methods.base import Method, Need, descend, make_optimizer, trainable

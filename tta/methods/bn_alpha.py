@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods.base import Method, Need
 from tta.methods.params import param
 from tta.ops.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 class EvolutionSearch:

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tta.errors import UserError
-from tta.inputs import is_file
+from tta.foundation.errors import UserError
+from tta.foundation.inputs import is_file
 
 if TYPE_CHECKING:
     from tta.methods.base import Method

@@ -6,7 +6,7 @@ from typing import Any
 
 from tta.backbones.backbone import Backbone
 from tta.backbones.vision_transformer import is_class_token_transformer
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods.base import Method, Need
 from tta.ops.batch_norm import batch_norm_layers
 from tta.ops.instance_aware import instance_aware_layers

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.ops.processes import Processes
 
 _FOLDED_CHANNELS = 8192

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 INITIAL_SCALE = 2.0**12
 GROWTH_FACTOR, BACKOFF_FACTOR, GROWTH_INTERVAL = 2.0, 0.5, 2000

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tta.errors import UserError, did_you_mean
-from tta.yaml_files import parse_yaml
+from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.yaml_files import parse_yaml
 
 FOLDER = Path(__file__).parent
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tta.errors import UserError, did_you_mean
-from tta.inputs import is_file
+from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.inputs import is_file
 
 FOLDER = Path(__file__).parent
 FIGURES = FOLDER / "published.csv"

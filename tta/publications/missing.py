@@ -10,10 +10,10 @@ from typing import Any
 from tta.backbones import create_backbone
 from tta.config import RunConfig
 from tta.datasets import DATASETS, open_dataset
-from tta.errors import UserError
+from tta.experiment.resolving import resolve_params
+from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.methods.requirements import SOURCE_NEEDS
-from tta.resolving import resolve_params
 
 
 def missing(configs: Sequence[RunConfig], weights_from: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from tta.config import RunConfig
-from tta.experiment import run
+from tta.experiment.execution import run
 from tta.publications.table import METRICS, Row, Table
 from tta.reporting.tables import markdown, percent
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from tta.config import RunConfig, read_yaml
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 from tta.methods import METHODS
 from tta.publications import FIGURES
 

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from tta.foundation.stops import Stops
 from tta.methods.state import Stateful, captured_bytes
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.saved_run import PREPARED_FILE, STATE_FILE
 from tta.reporting.state_file import write_state
-from tta.stops import Stops
 from tta.stream import Batch
 
 MIN_INTERVAL = 30.0

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 from tta.reporting.paired import paired_tests, tied_by_domain, tied_with_best
 from tta.reporting.protocol import by_protocol, describe
 from tta.reporting.records import Run

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.reporting.records import Run
 from tta.reporting.run_folders import check_run_folders, no_run
 

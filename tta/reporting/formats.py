@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from tta.foundation.text import markdown_text
 from tta.reporting.comparison import Comparison
 from tta.reporting.comparison_tables import (
     Table,
@@ -23,7 +24,6 @@ from tta.reporting.records import Run
 from tta.reporting.rows import Row
 from tta.reporting.stored_tables import to_csv
 from tta.reporting.tables import markdown
-from tta.text import markdown_text
 
 
 def _markdown(table: Table) -> str:

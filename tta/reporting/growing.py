@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tta.errors import UserError
-from tta.files import open_growing
+from tta.foundation.errors import UserError
+from tta.foundation.files import open_growing
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.reporting.records import Run
 
 SUMMARY_FACTS = (

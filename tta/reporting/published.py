@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
+from tta.foundation.text import printable
 from tta.reporting.comparison import Comparison
 from tta.reporting.rows import Row
 from tta.reporting.tables import as_metric
-from tta.text import printable
 
 COLUMNS = (
     "citation",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tta.backbones.passes import Passes
+from tta.foundation.text import printable
 from tta.reporting.collapse import CollapseWatch
 from tta.reporting.metrics import SAMPLE_METRICS, expected_calibration_error, sample_metrics
 from tta.reporting.progress import make_progress
@@ -21,7 +22,6 @@ from tta.reporting.stored_tables import to_csv
 from tta.reporting.trackers import Tracker
 from tta.scenarios import StreamPlan
 from tta.stream import Batch
-from tta.text import printable
 
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
+from tta.foundation.text import printable_values
 from tta.reporting.done import DONE_FILE
 from tta.reporting.metrics import expected_calibration_error
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
 from tta.reporting.soundness import damage, wildness
 from tta.reporting.stored_tables import check_domains, read_batches
-from tta.text import printable_values
 
 UNREADABLE = (
     OSError,

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tta.errors import UserError
-from tta.files import write_atomically
-from tta.lock import FolderLock
+from tta.foundation.errors import UserError
+from tta.foundation.files import write_atomically
+from tta.foundation.lock import FolderLock
+from tta.foundation.yaml_files import dump_yaml
 from tta.reporting.done import DONE_FILE, done_text, find_damage
 from tta.reporting.growing import GrowingTable, writing
-from tta.yaml_files import dump_yaml
 
 SCHEMA_VERSION = 1
 SAMPLES_FILE = "samples.npz"

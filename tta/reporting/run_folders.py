@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tta.errors import UserError
-from tta.inputs import is_folder
+from tta.foundation.errors import UserError
+from tta.foundation.inputs import is_folder
 
 
 def no_run(path: Path, hint: str = "name a folder that tta.run has written to") -> UserError:

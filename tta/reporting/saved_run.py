@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tta.pickles import UNREADABLE
+from tta.foundation.pickles import UNREADABLE
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.state_file import read_state, refusal
 

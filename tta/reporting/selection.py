@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tta.errors import UserError, did_you_mean
-from tta.text import printable
+from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.text import printable
 
 if TYPE_CHECKING:
     from tta.reporting.records import Run

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tta.arithmetic import difference
-from tta.errors import UserError
-from tta.sealed import DamagedError, SealedFile, write_sealed
+from tta.foundation.errors import UserError
+from tta.foundation.sealed import DamagedError, SealedFile, write_sealed
 
 FORMAT = 2
 

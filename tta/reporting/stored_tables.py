@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tta.errors import UserError
-from tta.text import csv_cell, from_csv_cell, printable
+from tta.foundation.errors import UserError
+from tta.foundation.text import csv_cell, from_csv_cell, printable
 
 COUNTS = ("position", "size", "correct")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tta.text import markdown_text, printable_lines
+from tta.foundation.text import markdown_text, printable_lines
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

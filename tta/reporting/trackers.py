@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 """Names of the trackers, and what each imports."""

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 if TYPE_CHECKING:
     from tta.sweeps.grid import Cell
@@ -60,7 +60,7 @@ def fault_of(config: RunConfig) -> str:
 
     Its parts are made, but nothing is measured, prepared or written.
     """
-    from tta.assembly import build
+    from tta.experiment.assembly import build
 
     if config.precision == "auto":  # takes a second to measure
         config = dataclasses.replace(config, precision="fp32")
@@ -73,7 +73,7 @@ def fault_of(config: RunConfig) -> str:
 
 def run_cell(config: RunConfig) -> Finished:
     """Run a configuration, or what is left of it; a finished one is not run again."""
-    from tta.experiment import run
+    from tta.experiment.execution import run
 
     return _finished(run(_resuming(config)), config.output)
 
@@ -105,8 +105,8 @@ def run_cell_apart(
         What is left of it, or the path alone where that is among ``done``, and the run
         directory's files by their path below it.
     """
-    from tta.assembly import build
-    from tta.experiment import run_experiment
+    from tta.experiment.assembly import build
+    from tta.experiment.execution import run_experiment
 
     with tempfile.TemporaryDirectory() as folder:
         config = dataclasses.replace(config, output=folder)

@@ -10,10 +10,10 @@ from itertools import islice
 
 from torch import Tensor
 
-from tta.assembly import Experiment, build
-from tta.errors import UserError
 from tta.evaluation import evaluate
-from tta.experiment import preparation_cache
+from tta.experiment.assembly import Experiment, build
+from tta.experiment.execution import preparation_cache
+from tta.foundation.errors import UserError
 from tta.reporting.run_directory import RunDirectory
 from tta.stream import Batch
 from tta.sweeps.cells import one_line

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tta.config import RunConfig, read_yaml, with_settings
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 PARAMETER = "set."
 """Prefix of the axes that are hyper-parameters, as in ``set.lr``."""

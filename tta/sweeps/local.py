@@ -22,9 +22,9 @@ from functools import partial
 from typing import TypeVar
 
 from tta.config import RunConfig
-from tta.cores import core_count
-from tta.orphans import GRACE, end_with_parent, is_orphan
-from tta.stops import Stopped
+from tta.foundation.cores import core_count
+from tta.foundation.orphans import GRACE, end_with_parent, is_orphan
+from tta.foundation.stops import Stopped
 from tta.sweeps.cells import Finished, Outcome, fault_of, one_line, run_cell
 from tta.sweeps.grid import Cell, distinct, refuse_impossible
 

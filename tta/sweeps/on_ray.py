@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tta.errors import UserError
-from tta.files import write_atomically
+from tta.foundation.errors import UserError
+from tta.foundation.files import write_atomically
 from tta.reporting.run_directory import RunDirectory
 from tta.sweeps.cells import (
     Finished,

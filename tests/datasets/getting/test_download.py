@@ -7,7 +7,7 @@ import pytest
 
 from tests.datasets.getting.server import serve
 from tta.datasets.getting.download import ATTEMPTS, Download, fetch
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def archive(size=300_000):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tta.datasets.getting.extract import extract
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def tar_of(path, *members, mode="w"):
@@ -129,6 +129,36 @@ def test_a_damaged_archive_leaves_nothing(name, tmp_path):
     (tmp_path / name).write_bytes(content[: len(content) // 2 - 100])
     with pytest.raises(UserError, match="is damaged"):
         extract(tmp_path / name, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def _with_size(tar, start, size):
+    header = bytearray(tar[start : start + 512])
+    header[124:136] = (size % 256**12).to_bytes(12, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return tar[:start] + header + tar[start + 512 :]
+
+
+SPOILT = {
+    "a flipped bit in a header": lambda tar: tar[:1027] + bytes([tar[1027] ^ 1]) + tar[1028:],
+    "a blanked header": lambda tar: tar[:1024] + bytes(512) + tar[1536:],
+    "cut between members": lambda tar: tar[:2048],
+    "cut in a header": lambda tar: tar[:2148],
+    "a size below zero, which loops": lambda tar: _with_size(tar, 1024, -512),
+    "a size below zero, backwards": lambda tar: _with_size(tar, 1024, -1024),
+    "a size below zero, under a block": lambda tar: _with_size(tar, 1024, -1),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_plain_tar_is_whole_or_damaged_never_a_part(name, tmp_path):
+    """There is no checksum of the whole, and tarfile takes a damaged header for the end."""
+    file = tmp_path / "a.tar"
+    tar_of(file, *((str(k), b"0", "") for k in range(4)))
+    file.write_bytes(SPOILT[name](file.read_bytes()))
+    with pytest.raises(UserError, match="is damaged"):
+        extract(file, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.fakes import RandomImages
 from tests.reporting.fake_runs import seal, write_run
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.plot import main
 from tta.reporting.comparison import compare

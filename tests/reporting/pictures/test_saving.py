@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.reporting.pictures.style import FORMATS, save
 
 pyplot = pytest.importorskip("matplotlib.pyplot")

@@ -15,8 +15,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from tta.errors import UserError
-from tta.files import open_growing
+from tta.foundation.errors import UserError
+from tta.foundation.files import open_growing
 
 TIMEOUT = 30.0
 ATTEMPTS = 5

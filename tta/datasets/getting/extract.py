@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 Member = tarfile.TarInfo | zipfile.ZipInfo
 
@@ -79,11 +79,32 @@ def _unpack(archive: Path, folder: Path) -> None:
         with zipfile.ZipFile(archive) as opened:
             _write_all(archive, opened, opened.infolist(), folder)
     else:
-        with tarfile.open(archive, "r:*") as opened:
+        with tarfile.open(archive, "r:*", tarinfo=_Header) as opened:
             members = opened.getmembers()
             while opened.fileobj.read(1 << 20):  # to the end: there is the checksum of gzip and xz
                 pass
             _write_all(archive, opened, members, folder)
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; one that is damaged, which tarfile takes for the end, is an error.
+
+    So is a size below zero, on which Python before 3.13.6 reads without end (CVE-2025-8194).
+    """
+
+    @classmethod
+    def fromtarfile(cls, opened: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            header = super().fromtarfile(opened)
+        except tarfile.EOFHeaderError:
+            if opened.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # the end has two empty blocks
+                raise tarfile.ReadError("an empty header is followed by more") from None
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
+        if header.size < 0 or opened.offset <= header.offset:
+            raise tarfile.ReadError("a size is below zero")
+        return header
 
 
 def _write_all(

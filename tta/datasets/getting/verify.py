@@ -8,7 +8,7 @@ from pathlib import Path
 from tta.datasets import DATASETS, open_dataset
 from tta.datasets.getting.download import file_digest
 from tta.datasets.getting.sources import SOURCES, Source
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 
 def problems(specification: str, data_dir: Path) -> Iterator[str]:

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
+from tta.foundation.text import printable
 from tta.reporting.comparison import Comparison
 from tta.reporting.comparison_tables import MISSING, source_data, unlike_notes
 from tta.reporting.pictures.along_stream import curve, domain_bands
 from tta.reporting.pictures.marks import COLOURS, places
 from tta.reporting.rows import Row
 from tta.reporting.tables import as_metric
-from tta.text import printable
 
 MAXIMUM_POINTS = 1500
 """Points of one curve; longer ones are thinned out evenly."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from tta.errors import UserError
-from tta.text import printable
+from tta.foundation.errors import UserError
+from tta.foundation.text import printable
 
 
 def render_page(sections: Sequence[dict[str, Any]], left_out: Sequence[str], title: str) -> str:

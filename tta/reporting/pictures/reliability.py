@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.reporting.metrics import ECE_BINS, confidence_bins
 from tta.reporting.pictures.end_labels import wrapped
 from tta.reporting.pictures.style import new_figure

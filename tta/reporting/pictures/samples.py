@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tta.datasets.base import Dataset
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.reporting.pictures.style import new_figure
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tta.errors import UserError
-from tta.files import written_aside
+from tta.foundation.errors import UserError
+from tta.foundation.files import written_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 from tta.reporting.comparison import Comparison
 from tta.reporting.pictures.end_labels import heights, label_ends
 from tta.reporting.pictures.marks import line_styles, marker_styles

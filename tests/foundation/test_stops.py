@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from tta import stops as module
-from tta.stops import Stopped, Stops, leave, listening
+from tta.foundation import stops as module
+from tta.foundation.stops import Stopped, Stops, leave, listening
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tta.text import printable
+from tta.foundation.text import printable
 
 ORDER = ("files", "images", "classes", "normalisation", "weights")
 """What may be said, in the order in which it is shown: one line each."""

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from tta.arithmetic import arithmetic
-from tta.assembly import Experiment
+from tta.experiment.assembly import Experiment
+from tta.foundation.stops import Stops
 from tta.reporting.checkpoint import Checkpoints, saved_bytes
 from tta.reporting.collapse import CollapseWatch
 from tta.reporting.memory import PeakMemory
@@ -14,7 +15,6 @@ from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.saved_run import SavedRun, taking_over
 from tta.reporting.trackers import open_tracker
-from tta.stops import Stops
 
 
 def make_recorder(

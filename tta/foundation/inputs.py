@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with

@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from tta.errors import UserError
-from tta.lock import FolderLock
+from tta.foundation.errors import UserError
+from tta.foundation.lock import FolderLock
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from tta.lock import FolderLock
+from tta.foundation.lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 if os.fork() == 0:
     print(os.getpid(), flush=True)  # the child, once it has let go

@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import torch
 
-from tta.files import written_aside
-from tta.pickles import DAMAGE, load_pickle
+from tta.foundation.files import written_aside
+from tta.foundation.pickles import DAMAGE, load_pickle
 
 TRAILER_BYTES = 4096
 """The trailer, one line of JSON at the end of the file, is shorter than this."""
@@ -48,7 +48,7 @@ def write_sealed(
         path: the file; its folder must exist.
         content: tensors and plain values only.
         facts: plain values that :class:`SealedFile` gives before the content is read.
-        shared: see :func:`tta.files.written_aside`.
+        shared: see :func:`tta.foundation.files.written_aside`.
 
     Raises:
         OSError: the disk is full or cannot be written; the old file is left as it was.

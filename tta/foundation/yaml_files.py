@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tta.errors import UserError, message_of
+from tta.foundation.errors import UserError, message_of
 
 GREATEST_LENGTH = 1 << 20
 """Characters of a text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from tta.text import printable
+from tta.foundation.text import printable
 
 
 class UserError(Exception):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tta.cache import PreparationCache
-from tta.files import STALE, open_growing, write_atomically, written_aside
+from tta.foundation.files import STALE, open_growing, write_atomically, written_aside
 
 
 @pytest.mark.parametrize("shared", [False, True])

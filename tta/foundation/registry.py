@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any, Generic, TypeVar
 
-from tta.errors import UserError, did_you_mean
+from tta.foundation.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 

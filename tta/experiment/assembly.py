@@ -15,17 +15,13 @@ import torch
 
 from tta.backbones.backbone import Backbone
 from tta.calibration import calibrate
-from tta.class_numbers import OutputClasses, number_classes, number_cloud_classes
 from tta.code_digest import code_digest
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.named_classes import NamedClasses
-from tta.methods import Method, Need, find_method
-from tta.methods.requirements import SOURCE_NEEDS, check_needs
-from tta.methods.window import SlidingWindow
-from tta.notes import in_order, with_those_of
-from tta.parts import (
+from tta.experiment.class_numbers import OutputClasses, number_classes, number_cloud_classes
+from tta.experiment.parts import (
     batch_size_of,
     choose_device,
     choose_memory_format,
@@ -37,12 +33,16 @@ from tta.parts import (
     make_source,
     open_test_data,
 )
+from tta.experiment.preflight import preflight
+from tta.experiment.resolving import cloud_choices, resolve_params, scenario_options, stream_choices
+from tta.experiment.sanity import source_warnings
+from tta.foundation.notes import in_order, with_those_of
+from tta.methods import Method, Need, find_method
+from tta.methods.requirements import SOURCE_NEEDS, check_needs
+from tta.methods.window import SlidingWindow
 from tta.precision import PRECISIONS, choose_precision
-from tta.preflight import preflight
 from tta.reporting.run_directory import run_path
 from tta.reporting.trackers import require_tracker
-from tta.resolving import cloud_choices, resolve_params, scenario_options, stream_choices
-from tta.sanity import source_warnings
 from tta.scenarios import StreamPlan, plan_stream
 from tta.showing import Geometry, described, described_source
 from tta.source import SourceData

@@ -10,13 +10,13 @@ from tta.classes.lists import check_choice
 from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
-from tta.declared import Undeclared, declared
-from tta.inputs import check_writable
+from tta.experiment.resolving import resolve_params, scenario_options
+from tta.foundation.inputs import check_writable
+from tta.foundation.registry import Registry
 from tta.methods import METHODS
+from tta.methods.declared import Undeclared, declared
 from tta.methods.own_file import check_file, split_own
 from tta.presets import load_preset
-from tta.registry import Registry
-from tta.resolving import resolve_params, scenario_options
 from tta.scenarios import check_stream
 
 _UNKNOWN = SimpleNamespace(preset=None, backbone=None)

@@ -4,11 +4,11 @@ import pytest
 
 from tta.cli import parse_settings
 from tta.config import RunConfig, read_yaml
-from tta.errors import UserError
+from tta.foundation.errors import UserError
+from tta.foundation.yaml_files import dump_yaml, parse_yaml
 from tta.presets import load_preset, preset_names
 from tta.run import main
 from tta.sweeps.grid import read_grid
-from tta.yaml_files import dump_yaml, parse_yaml
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)

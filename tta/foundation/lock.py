@@ -7,7 +7,7 @@ import os
 import weakref
 from pathlib import Path
 
-from tta.errors import UserError
+from tta.foundation.errors import UserError
 
 _held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 

@@ -11,13 +11,15 @@ from typing import Any
 import pandas as pd
 
 from tta.arithmetic import arithmetic
-from tta.assembly import Experiment, build
 from tta.cache import KnownPreparation, PreparationCache
 from tta.config import RunConfig
-from tta.errors import UserError
 from tta.evaluation import evaluate
-from tta.parts import batch_size_of
-from tta.recording import make_checkpoints, make_recorder
+from tta.experiment.assembly import Experiment, build
+from tta.experiment.parts import batch_size_of
+from tta.experiment.recording import make_checkpoints, make_recorder
+from tta.foundation.errors import UserError
+from tta.foundation.stops import Stops, listening
+from tta.foundation.text import printable
 from tta.reporting.checkpoint import Checkpoints
 from tta.reporting.finite import make_guard, nonfinite_facts
 from tta.reporting.memory import PeakMemory
@@ -26,8 +28,6 @@ from tta.reporting.run_directory import RunDirectory
 from tta.reporting.saved_run import SavedRun, load_run, taking_over
 from tta.reporting.stored_tables import to_csv
 from tta.reporting.summary import environment, figures
-from tta.stops import Stops, listening
-from tta.text import printable
 
 
 def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
@@ -40,8 +40,9 @@ def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
         UserError: bad input of any kind; an unfinished run with a checkpoint and neither option;
             another process that writes the same run; a finished record that was altered.
         KeyboardInterrupt: interrupted by the user; a valid partial record has been written. It is
-            a :class:`~tta.stops.Stopped`, for SIGTERM too, where the main thread runs this and
-            the program has no handler of its own: the batch is finished and a checkpoint saved.
+            a :class:`~tta.foundation.stops.Stopped`, for SIGTERM too, where the main thread runs
+            this and the program has no handler of its own: the batch is finished and a checkpoint
+            saved.
     """
     with listening(say=progress) as stops:
         return run_experiment(build(config), progress, stops)

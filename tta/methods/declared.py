@@ -52,7 +52,7 @@ def _statements(module: str) -> dict[str, ast.stmt]:
 
 def _source(module: str) -> Path:
     # Not by importlib: it imports the package that a module is in.
-    path = Path(__file__).parent.joinpath(*module.split(".")[1:])
+    path = Path(__file__).parents[1].joinpath(*module.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 

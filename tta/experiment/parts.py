@@ -11,12 +11,12 @@ from torch import nn
 from tta.backbones import create_backbone, is_same_backbone
 from tta.backbones.backbone import Backbone
 from tta.backbones.sizes import create_for_size
-from tta.class_numbers import OutputClasses, number_source_classes
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
-from tta.errors import UserError
+from tta.experiment.class_numbers import OutputClasses, number_source_classes
+from tta.foundation.errors import UserError
 from tta.methods import Method
 from tta.methods.cloud import CloudOptions
 from tta.methods.window import SlidingWindow

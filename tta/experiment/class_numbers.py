@@ -15,8 +15,8 @@ from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.named_classes import NamedClasses
 from tta.datasets.subset import KeptClasses
-from tta.errors import UserError
-from tta.notes import with_those_of
+from tta.foundation.errors import UserError
+from tta.foundation.notes import with_those_of
 
 
 @dataclass(frozen=True)
