@@ -127,6 +127,9 @@ def test_an_empty_class_folder_is_a_class(own):
     found, said = error(dataset, model)
     assert found == own.error(BUT_THREE) < 0.2
     assert said.endswith("'9' output 9; without images: '3'")
+    (own.folder / "data/scans/10").mkdir()
+    with pytest.raises(UserError, match="without images: '3', '10'.*take out the folders without"):
+        build(RunConfig(dataset=dataset, **model))
 
 
 def test_some_of_the_classes_are_refused_or_matched_by_name(own):

@@ -243,7 +243,10 @@ def _resizing(
             resizing = replace(resizing, how=word)
         if word in FILTERS:
             resizing = replace(resizing, filter=Image.Resampling[word.upper()])
-    return resizing if options.crop is None else replace(resizing, crop=options.crop)
+    if options.crop is not None:
+        resizing = replace(resizing, crop=options.crop)
+    nothing_to_do = native == {size} and resizing.how != "none" and resizing.sides(size) == size
+    return AS_THEY_ARE if nothing_to_do else resizing
 
 
 def _check_large_enough(dataset: Dataset, native: frozenset[Size], size: Size) -> None:

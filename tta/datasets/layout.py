@@ -45,7 +45,7 @@ class Layout:
             return (
                 f"{root!r} is laid out as <class>/*, without domains, but {self.kind}: expects "
                 f"{self.words}; move its class folders into a folder with the name of their "
-                f"domain, such as clean (folder@gen:{root} would corrupt them)"
+                f"domain (folder@gen:{root} is for clean images to be corrupted)"
             )
         if Reason.DEEP in found.left_out:
             return self._why_deeper(root, found.examples[Reason.DEEP])
