@@ -344,6 +344,9 @@ def test_a_larger_list_in_the_cloud_is_matched_too(own):
         )
     )
     assert experiment.cloud.class_ids == experiment.backbone.class_ids
+    said = experiment.understood["normalisation"]
+    assert "names none: --mean and --std, or a config.json beside it would; cloud: " in said
+    assert said.endswith("names none: a config.json beside it would")  # no option is the cloud's
     cloud = create_backbone("test_resnet", num_classes=21_843, pretrained=False)
     classes = number_classes(experiment.config, experiment.dataset, experiment.backbone)
     number_cloud_classes(cloud, experiment.dataset, experiment.backbone, classes)

@@ -15,6 +15,8 @@ from tta.foundation.errors import UserError
 from tta.foundation.inputs import regular_file, shown_path
 from tta.normalisation import check_normalisation, shortest, spread
 
+UNSTATED = "the checkpoint names none"
+"""End of what is said of a normalisation that the user had better check."""
 _INSIDE = ("pretrained_cfg", "hyper_parameters", "hparams", "args", "config")
 _BESIDE = ("config.json", "preprocessor_config.json")
 
@@ -150,10 +152,9 @@ def choose_normalisation(
         chosen, origin = (timms if _alike(stated, timms) else stated), card.origin
     else:
         chosen, origin = timms, f"timm's configuration of {name}"
-        if own_weights:
-            origin += "; the checkpoint names none, so check --mean and --std"
-    words = f"{_shown(*chosen)}: {origin}"
-    return *chosen, f"{words}; {card.words}" if card.words else words
+    unstated = UNSTATED if own_weights and stated is None and given is None else ""
+    words = filter(None, (f"{_shown(*chosen)}: {origin}", card.words, unstated))
+    return *chosen, "; ".join(words)
 
 
 def _alike(
