@@ -128,7 +128,10 @@ def test_an_empty_class_folder_is_a_class(own):
     assert found == own.error(BUT_THREE) < 0.2
     assert said.endswith("'9' output 9; without images: '3'")
     (own.folder / "data/scans/10").mkdir()
-    with pytest.raises(UserError, match="without images: '3', '10'.*take out the folders without"):
+    with pytest.raises(UserError, match="without images: '10', '3'.*which; pass the model's class"):
+        build(RunConfig(dataset=dataset, **model))
+    own.folders(list("0123456789"))
+    with pytest.raises(UserError, match="without images: '10'.*take out the folders without"):
         build(RunConfig(dataset=dataset, **model))
 
 

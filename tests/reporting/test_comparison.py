@@ -88,6 +88,11 @@ def test_unlike_protocols_are_refused_and_named(tmp_path, compared):
         refusal.value
     )
     assert len(compared(split=True)) == 3
+    write_run(tmp_path, "cotta", data_digest="e" * 64)
+    with pytest.raises(
+        UserError, match="in images, labels or classes .(d{12} or e{12}|e{12} or d)"
+    ):
+        compared()
 
 
 def test_tables_beside_each_other_say_what_tells_them_apart(tmp_path, compared):

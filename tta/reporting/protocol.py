@@ -88,7 +88,8 @@ def differences(protocols: Sequence[Sequence[Run]]) -> str:
 def _difference(name: str, values: Sequence[Any]) -> str:
     """Return a name and its values, in order of their appearance; empty where all are equal."""
     unlike = {json.dumps(value, default=str): _shown(name, value) for value in values}
-    return f"{name.replace('_', ' ')} ({' or '.join(unlike.values())})" if len(unlike) > 1 else ""
+    words = "images, labels or classes" if name == "data_digest" else name.replace("_", " ")
+    return f"{words} ({' or '.join(unlike.values())})" if len(unlike) > 1 else ""
 
 
 def _shown(name: str, value: Any) -> str:
