@@ -18,20 +18,14 @@ from torch import Tensor
 from tta.datasets.formats import ends_well, is_torn
 from tta.datasets.pixels import as_published, as_shown
 from tta.datasets.resizing import FIT, Resizing, UnfitImageError
-from tta.foundation.errors import UserError
+from tta.foundation.errors import WRONG_VALUES, UserError
 
 UNDECODABLE = (
+    *WRONG_VALUES,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
     OSError,
-    RuntimeError,
     SyntaxError,
-    TypeError,
-    ValueError,
     struct.error,
     zlib.error,
 )

@@ -7,6 +7,18 @@ from collections.abc import Iterable
 
 from tta.foundation.text import printable
 
+WRONG_VALUES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,  # RecursionError among them
+    TypeError,
+    ValueError,
+)
+"""What code raises that takes values for what they should be, and they are not."""
+
 
 class UserError(Exception):
     """Bad input: the message says what is wrong, what was expected and how to mend it.
