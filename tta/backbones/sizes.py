@@ -11,7 +11,7 @@ from timm.data.transforms import str_to_pil_interp
 
 from tta.backbones.backbone import Backbone
 from tta.datasets.resizing import Resizing
-from tta.foundation.errors import WRONG_VALUES, UserError
+from tta.foundation.errors import WRONG_VALUES, UserError, message_of
 from tta.geometry import Size, as_option, in_words
 
 CHANNELS = 3
@@ -30,8 +30,7 @@ def why_not(backbone: Backbone, size: Size) -> str | None:
     except WRONG_VALUES as error:  # of a layer that is not made for the size
         if isinstance(error, torch.cuda.OutOfMemoryError) or "memory" in str(error):
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return reason[:160].rstrip(".")
+        return message_of(error)[:160].rstrip(".")
     if finite or not _is_finite(backbone, configured):
         return None
     return "its outputs are not finite"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tta.datasets.paths import array_file
-from tta.foundation.errors import WRONG_VALUES, UserError
+from tta.foundation.errors import WRONG_VALUES, UserError, message_of
 
 _UNREADABLE = (
     *WRONG_VALUES,  # RuntimeError: encrypted, or compressed by a method that is not known here
@@ -100,4 +100,4 @@ def _read(archive: zipfile.ZipFile, member: str) -> np.ndarray:
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
-    return " ".join(str(error).split()) or type(error).__name__
+    return message_of(error)

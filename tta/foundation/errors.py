@@ -37,5 +37,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an error on one line, as a terminal may show it."""
-    return printable(" ".join(str(error).split()))
+    """Return the message of an error on one line, as a terminal may show it; else its kind."""
+    return printable(" ".join(str(error).split())) or type(error).__name__
