@@ -68,11 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.generate_corrupted",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.generate_corrupted", description=__doc__)
     parser.add_argument("name", choices=[*CIFAR, *IMAGENET])
     parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
     parser.add_argument("--output", metavar="DIR", required=True, help="a data folder")

@@ -40,11 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.get",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.get", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="[verify] NAME", help=", ".join(SOURCES))
     parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
     return parser

@@ -61,11 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.run", description=__doc__)
     shows = parser.add_argument_group("information")
     shows.add_argument("--list", action="store_true", help="show methods, datasets and scenarios")
     shows.add_argument(

@@ -68,11 +68,7 @@ def _collect(cells: Sequence[Cell], options: argparse.Namespace, outcomes: list[
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.sweep",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.sweep", description=__doc__)
     parser.add_argument("grid", type=given_path, help="YAML file of the grid")
     parser.add_argument("--dry-run", action="store_true", help="list the cells, and estimate")
     parser.add_argument("--executor", choices=("local", "ray"), default="local")

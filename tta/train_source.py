@@ -103,11 +103,7 @@ def accuracy(backbone: Backbone, dataset: Dataset) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.train_source",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.train_source", description=__doc__)
     recipe = Recipe()
     parser.add_argument("--drm", action="store_true", help="train a head per domain as well")
     parser.add_argument("--dataset", default="digits-r", help="NAME, arrays:PATH or folder:PATH")

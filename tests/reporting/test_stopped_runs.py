@@ -15,7 +15,7 @@ from tta.experiment import run
 from tta.methods.source import Source
 from tta.methods.tent import Tent
 from tta.reporting import progress
-from tta.reporting.recorder import Recorder
+from tta.reporting.sample_table import SampleTable
 from tta.run import main
 
 SMALL = ["--domains", "contrast,pixelate", "--num-samples", "32", "--batch-size", "16"]
@@ -99,13 +99,13 @@ def test_before_the_stream_nothing_is_saved_and_it_says_so(monkeypatch, capfd):
 
 
 def test_a_signal_while_records_are_written_waits(monkeypatch):
-    save = Recorder.save_samples
+    save = SampleTable.save
 
     def signalled(self, directory):
         os.kill(os.getpid(), signal.SIGINT)
         save(self, directory)
 
-    monkeypatch.setattr(Recorder, "save_samples", signalled)
+    monkeypatch.setattr(SampleTable, "save", signalled)
     with pytest.raises(KeyboardInterrupt):
         run(RunConfig(domains=("pixelate",), num_samples=8, output="out"))
     assert (folder_of("out") / "done").exists()

@@ -18,20 +18,14 @@ from torch import Tensor
 from tta.datasets.formats import ends_well, is_torn
 from tta.datasets.pixels import as_published, as_shown
 from tta.datasets.resizing import FIT, Resizing, UnfitImageError
-from tta.foundation.errors import UserError
+from tta.foundation.errors import WRONG_VALUES, UserError, message_of
 
 UNDECODABLE = (
+    *WRONG_VALUES,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
     OSError,
-    RuntimeError,
     SyntaxError,
-    TypeError,
-    ValueError,
     struct.error,
     zlib.error,
 )
@@ -122,7 +116,7 @@ def _named(path: Path, cure: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is no picture of a known format, or its header is damaged"
-    return " ".join(str(error).split()) or type(error).__name__
+    return message_of(error)
 
 
 def _content(path: Path, cure: str) -> bytes:

@@ -106,8 +106,8 @@ class Experiment:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Why figures may not be what they seem; known once some images have been classified."""
-        theirs = self.config.backbone is None and self.config.weights is None
-        if theirs and self.dataset.argument != "path":
+        own_model = self.config.backbone is not None or self.config.weights is not None
+        if not own_model and self.dataset.argument != "path":  # all of it is known to fit
             return ()
         return source_warnings(self.stream, self.backbone)
 
@@ -275,14 +275,12 @@ def _source_and_cloud(
     classes: OutputClasses,
 ) -> tuple[SourceData | None, Backbone | None]:
     """Return the source images and the cloud's model, where the method needs them."""
-    dataset, device, memory_format = stream.dataset, stream.device, stream.memory_format
     source = None
     if needs & SOURCE_NEEDS:  # opened for no other method: it may be large, or not on this machine
-        batch_size = batch_size_of(config, dataset)
-        source = make_source(config, dataset, backbone, classes, batch_size, device, memory_format)
-    cloud = make_cloud(config, dataset) if Need.CLOUD_MODEL in needs else None
+        source = make_source(config, stream, backbone, classes)
+    cloud = make_cloud(config, stream.dataset) if Need.CLOUD_MODEL in needs else None
     if cloud is not None:
-        number_cloud_classes(cloud, dataset, backbone, classes)
-        cloud.to(device, memory_format=memory_format)
+        number_cloud_classes(cloud, stream.dataset, backbone, classes)
+        cloud.to(stream.device, memory_format=stream.memory_format)
         cloud.precision = backbone.precision
     return source, cloud

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tta.foundation.errors import UserError
+from tta.foundation.errors import WRONG_VALUES, UserError
 from tta.foundation.text import printable_values
 from tta.reporting.done import DONE_FILE
 from tta.reporting.metrics import expected_calibration_error
@@ -22,16 +22,9 @@ from tta.reporting.soundness import damage, wildness
 from tta.reporting.stored_tables import check_domains, read_batches
 
 UNREADABLE = (
+    *WRONG_VALUES,  # ValueError: among others, text that is no UTF-8
     OSError,
-    ValueError,  # among others, text that is no UTF-8
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    RecursionError,
     MemoryError,
-    RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
     yaml.YAMLError,
