@@ -41,7 +41,13 @@ from tta.precision import PRECISIONS, choose_precision
 from tta.preflight import preflight
 from tta.reporting.run_directory import run_path
 from tta.reporting.trackers import require_tracker
-from tta.resolving import cloud_choices, resolve_params, scenario_options, stream_choices
+from tta.resolving import (
+    cloud_choices,
+    preset_of,
+    resolve_params,
+    scenario_options,
+    stream_choices,
+)
 from tta.sanity import source_warnings
 from tta.scenarios import StreamPlan, plan_stream
 from tta.showing import Geometry, described
@@ -50,6 +56,7 @@ from tta.stream import Stream
 
 LOCATIONS = (
     "dataset",
+    "preset",
     "weights",
     "weights_kind",
     "num_classes",
@@ -149,7 +156,7 @@ class Experiment:
             **self.geometry.resolved(),
             batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
-            preset="defaults",
+            preset=preset_of(self.config, self.dataset) or "defaults",
             backbone=self.backbone.name,
             source=self.source and (self.config.source or self.dataset.source),
             device=self.device.type,
@@ -167,12 +174,14 @@ class Experiment:
         """Return twelve hexadecimal digits that differ where figures may differ."""
         passed_over = (*RunConfig.UNRECORDED, *LOCATIONS)
         facts = {k: v for k, v in self.resolved().items() if k not in passed_over}
+        facts["method"] = type(self.adapting_method).__qualname__  # "code" has its file
         facts["stream"] = self.plan.digest
         facts["data"] = self.dataset.digest()
         facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to
         facts["weights_sha256"] = self.backbone.weights_sha256
         facts["source"] = self.source and self.source.dataset.digest()
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
+        facts["cloud"] = self.cloud and self.cloud.preprocessing
         facts["code"] = self.code
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
