@@ -90,7 +90,7 @@ def bare(source: str) -> str:
         spans = [*comments, *_docstrings(source)]
     except (SyntaxError, tokenize.TokenError, ValueError):
         return source
-    lines: list[str | None] = list(source.splitlines())
+    lines: list[str | None] = list(source.split("\n"))  # as Python counts them: not at a form feed
     for row in blank:
         lines[row - 1] = None
     for (row, start), (last, end) in sorted(spans, reverse=True):
