@@ -25,7 +25,7 @@ from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.saved_run import SavedRun, load_run, taking_over
 from tta.reporting.stored_tables import to_csv
-from tta.reporting.summary import environment, figures
+from tta.reporting.summary import classes_digest, environment, figures
 from tta.stops import Stops, listening
 from tta.text import printable
 
@@ -185,7 +185,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
     if experiment.config.no_cache or not experiment.prepares:
         return None
     facts = {
-        "method": experiment.method.name,
+        "method": [experiment.method.name, type(experiment.adapting_method).__qualname__],
         "params": dataclasses.asdict(experiment.params),
         "seed": experiment.config.seed,
         "weights": experiment.backbone.weights_sha256,
@@ -255,6 +255,8 @@ def _summary(
         },
         "stream_digest": experiment.plan.digest,
         "data_digest": experiment.dataset.portable_digest(),
+        "classes_digest": classes_digest(experiment.backbone.class_ids),
+        "source_digest": experiment.source and experiment.source.dataset.portable_digest(),
         "data": dict(experiment.dataset.provenance),
         "understood": experiment.understood,
         "warnings": list(experiment.warnings),
