@@ -1,6 +1,7 @@
 """``config.yaml`` of a run is the same run: images, labels, parameters, words and fingerprint."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.datasets.layouts import resize_facts, write_images
+from tests.datasets.layouts import jpeg, resize_facts, write_images
 from tests.test_showing import OWN_NET, noise, write_twice
 from tta.assembly import build
 from tta.backbones import create_backbone
@@ -175,6 +176,31 @@ def test_published_images(imagenet, options):
 
 def _fields(options):
     return {"how" if name == "resize" else name: value for name, value in options.items()}
+
+
+def test_source_images_are_told_by_the_files_in_use(imagenet, tmp_path, monkeypatch):
+    """Those of the first severity, and not of that which tests would use."""
+    monkeypatch.setattr(ImageNetCFull, "domains", ("fog",))
+    files = {1: tmp_path / "ImageNet-C/fog/1", 5: tmp_path / "ImageNet-C/fog/5"}
+    shutil.copytree(files[5], files[1])
+    options = imagenet | {"source": "imagenet-c-full", "severity": 5}
+    before = build(RunConfig(**options)).source.dataset.digest()
+    image = next(files[5].rglob("*.JPEG"))
+    image.write_bytes(jpeg(200, (224, 224)))
+    assert build(RunConfig(**options)).source.dataset.digest() == before
+    image = next(files[1].rglob("*.JPEG"))
+    image.write_bytes(jpeg(200, (224, 224)))
+    assert build(RunConfig(**options)).source.dataset.digest() != before
+
+
+def test_what_the_cloud_s_model_is_shown_counts(tmp_path):
+    """A ``config.json`` beside its weights, which are the same."""
+    (tmp_path / "net.safetensors").write_bytes(CLOUD_WEIGHTS.read_bytes())
+    cloud = {"cloud_backbone": "cifar_resnet32", "cloud_weights": f"{tmp_path}/net.safetensors"}
+    plain = check({**FEW, **cloud, "method": "cema"})
+    facts = {"mean": [0.1, 0.2, 0.3], "std": [0.3, 0.2, 0.1]}
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": facts}))
+    assert check({**FEW, **cloud, "method": "cema"}).fingerprint() != plain.fingerprint()
 
 
 def test_source_images_that_are_resized_where_test_images_are_not(tmp_path):

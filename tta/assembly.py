@@ -134,15 +134,11 @@ class Experiment:
         needs = type(self.adapting_method).needs(self.params)
         return self.source is not None and Need.SOURCE_AT_PREPARE in needs
 
-    @property
-    def method_file(self) -> str:
-        """Where the method's class is written."""
-        return inspect.getfile(type(self.adapting_method))
-
     @cached_property
     def code(self) -> str:
         """Digest of this package's code and the method's, as it was when first asked for."""
-        return code_digest(self.method_file)
+        kinds = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
+        return code_digest(*{inspect.getfile(kind) for kind in kinds})
 
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is.
