@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from tta.imported_code import with_imports
+
 PACKAGE = Path(__file__).parent
 COMMANDS = (
     "cli",
@@ -55,12 +57,16 @@ READING = (
 def code_digest(*files: str | Path) -> str:
     """Return a SHA-256 over the code of this package that decides figures, and the given files.
 
+    Files that do not belong to this package bring those that they import, see
+    :mod:`tta.imported_code`.
+
     Whoever edits a method gets a new key: no result of older code is taken for one of newer.
     Comments, docstrings and blank lines do not count, nor does what only shows figures.
     """
     sha = hashlib.sha256()
-    for file in (*deciding_modules(), *map(Path, files)):
-        sha.update(_bare_digest(file, file.stat().st_mtime_ns))
+    own = with_imports(map(Path, files), PACKAGE)
+    for digest in (*map(_digest, deciding_modules()), *sorted(map(_digest, own))):
+        sha.update(digest)
     return sha.hexdigest()
 
 
@@ -73,6 +79,10 @@ def _decides(file: Path) -> bool:
     path = file.relative_to(PACKAGE).with_suffix("").as_posix()
     named = (*COMMANDS, *WORDS, *(f"reporting/{name}" for name in READING))
     return path not in named and not path.startswith(tuple(f"{folder}/" for folder in APART))
+
+
+def _digest(file: Path) -> bytes:
+    return _bare_digest(file, file.stat().st_mtime_ns)
 
 
 @cache
@@ -90,7 +100,8 @@ def bare(source: str) -> str:
         spans = [*comments, *_docstrings(source)]
     except (SyntaxError, tokenize.TokenError, ValueError):
         return source
-    lines: list[str | None] = list(source.splitlines())
+    # Lines as Python counts them, which ends none at a form feed.
+    lines: list[str | None] = list(source.removesuffix("\n").split("\n"))
     for row in blank:
         lines[row - 1] = None
     for (row, start), (last, end) in sorted(spans, reverse=True):

@@ -34,7 +34,13 @@ from tta.experiment.parts import (
     open_test_data,
 )
 from tta.experiment.preflight import preflight
-from tta.experiment.resolving import cloud_choices, resolve_params, scenario_options, stream_choices
+from tta.experiment.resolving import (
+    cloud_choices,
+    preset_of,
+    resolve_params,
+    scenario_options,
+    stream_choices,
+)
 from tta.experiment.sanity import source_warnings
 from tta.foundation.notes import in_order
 from tta.methods import Method, Need, find_method
@@ -50,6 +56,7 @@ from tta.stream import Stream
 
 LOCATIONS = (
     "dataset",
+    "preset",
     "weights",
     "weights_kind",
     "num_classes",
@@ -127,15 +134,11 @@ class Experiment:
         needs = type(self.adapting_method).needs(self.params)
         return self.source is not None and Need.SOURCE_AT_PREPARE in needs
 
-    @property
-    def method_file(self) -> str:
-        """Where the method's class is written."""
-        return inspect.getfile(type(self.adapting_method))
-
     @cached_property
     def code(self) -> str:
         """Digest of this package's code and the method's, as it was when first asked for."""
-        return code_digest(self.method_file)
+        kinds = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
+        return code_digest(*{inspect.getfile(kind) for kind in kinds})
 
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is.
@@ -149,7 +152,7 @@ class Experiment:
             **self.geometry.resolved(),
             batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
-            preset="defaults",
+            preset=preset_of(self.config, self.dataset) or "defaults",
             backbone=self.backbone.name,
             source=self.source and (self.config.source or self.dataset.source),
             device=self.device.type,
@@ -167,12 +170,14 @@ class Experiment:
         """Return twelve hexadecimal digits that differ where figures may differ."""
         passed_over = (*RunConfig.UNRECORDED, *LOCATIONS)
         facts = {k: v for k, v in self.resolved().items() if k not in passed_over}
+        facts["method"] = type(self.adapting_method).__qualname__  # "code" has its file
         facts["stream"] = self.plan.digest
         facts["data"] = self.dataset.digest()
         facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to
         facts["weights_sha256"] = self.backbone.weights_sha256
         facts["source"] = self.source and self.source.dataset.digest()
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
+        facts["cloud"] = self.cloud and self.cloud.preprocessing
         facts["code"] = self.code
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

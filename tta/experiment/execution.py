@@ -180,7 +180,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
     if experiment.config.no_cache or not experiment.prepares:
         return None
     facts = {
-        "method": experiment.method.name,
+        "method": [experiment.method.name, type(experiment.adapting_method).__qualname__],
         "params": dataclasses.asdict(experiment.params),
         "seed": experiment.config.seed,
         "weights": experiment.backbone.weights_sha256,

@@ -167,7 +167,8 @@ def make_source(
         return None
     images = open_dataset(specification, config.data_dir)
     _keep_decoded(config, images)
-    show_source(config, images, backbone, dataset.image_size)
+    images.in_use = tuple((name, images.severities[0]) for name in images.domains)
+    show_source(images, dataset, backbone)
     workers = choose_workers(config, images, device)
     images = number_source_classes(images, dataset, backbone, classes)
     batch_size = max(batch_size_of(config, dataset), config.window)

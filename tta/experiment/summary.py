@@ -13,7 +13,7 @@ from tta.experiment.recording import Course
 from tta.reporting.checkpoint import Checkpoints
 from tta.reporting.finite import nonfinite_facts
 from tta.reporting.recorder import Recorder
-from tta.reporting.summary import environment, figures
+from tta.reporting.summary import classes_digest, environment, figures
 
 
 def summarise(
@@ -103,6 +103,8 @@ def _provenance(experiment: Experiment) -> dict[str, Any]:
     return {
         "stream_digest": experiment.plan.digest,
         "data_digest": experiment.dataset.portable_digest(),
+        "classes_digest": classes_digest(experiment.backbone.class_ids),
+        "source_digest": experiment.source and experiment.source.dataset.portable_digest(),
         "data": dict(experiment.dataset.provenance),
         "understood": experiment.understood,
         "warnings": list(experiment.warnings),
