@@ -29,7 +29,6 @@ from tta.cli import (
 )
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.errors import UserError
-from tta.preflight import check_method, preflight
 from tta.stops import Stopped, leave, listening
 from tta.text import printable
 
@@ -50,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(listing())
         return 0
     config = _config(options, config_file)
+    from tta.preflight import check_method, preflight  # NumPy, which --help needs not wait for
+
     if show_params:
         check_method(config)
         from tta.listing import parameter_table
