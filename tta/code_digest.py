@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import io
+import sys
 import tokenize
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
+from tta.cache import cache_folder
+from tta.foundation.files import written_aside
 from tta.imported_code import with_imports
 
 PACKAGE = Path(__file__).parent
@@ -63,11 +66,44 @@ def code_digest(*files: str | Path) -> str:
     Whoever edits a method gets a new key: no result of older code is taken for one of newer.
     Comments, docstrings and blank lines do not count, nor does what only shows figures.
     """
-    sha = hashlib.sha256()
-    own = with_imports(map(Path, files), PACKAGE)
-    for digest in (*map(_digest, deciding_modules()), *sorted(map(_digest, own))):
+    sha = hashlib.sha256(_package_digest().encode())
+    for digest in sorted(map(_bare_digest, with_imports(map(Path, files), PACKAGE))):
         sha.update(digest)
     return sha.hexdigest()
+
+
+def _package_digest() -> str:
+    """Return the digest of this package, kept for as long as not a byte of it changes."""
+    modules = deciding_modules()
+    facts = [(str(file.relative_to(PACKAGE)), _digest(file.read_bytes())) for file in modules]
+    key = _digest(repr((sys.version, facts)).encode())
+    kept = cache_folder() / "code_digest"
+    known = _read_kept(kept, key)
+    if known is None:
+        known = _digest(b"".join(map(_bare_digest, modules)))
+        _keep(kept, key, known)
+    return known
+
+
+def _read_kept(file: Path, key: str) -> str | None:
+    """Return the digest kept under a key; None for another key, or a damaged file."""
+    try:
+        words = file.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return None
+    digest = words[1] if len(words) == 3 else ""
+    return digest if words == _line(key, digest) else None
+
+
+def _keep(file: Path, key: str, digest: str) -> None:
+    with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(file, shared=True) as aside:
+            aside.write_text(" ".join(_line(key, digest)), encoding="ascii")
+
+
+def _line(key: str, digest: str) -> list[str]:
+    return [key, digest, _digest(f"{key} {digest}".encode())]
 
 
 def deciding_modules() -> list[Path]:
@@ -81,12 +117,11 @@ def _decides(file: Path) -> bool:
     return path not in named and not path.startswith(tuple(f"{folder}/" for folder in APART))
 
 
-def _digest(file: Path) -> bytes:
-    return _bare_digest(file, file.stat().st_mtime_ns)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
-@cache
-def _bare_digest(file: Path, changed: int) -> bytes:
+def _bare_digest(file: Path) -> bytes:
     return hashlib.sha256(bare(file.read_text(encoding="utf-8")).encode()).digest()
 
 

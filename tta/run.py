@@ -28,7 +28,6 @@ from tta.cli import (
     parse_settings,
 )
 from tta.config import RunConfig, read_yaml, with_settings
-from tta.experiment.preflight import check_method, preflight
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stopped, leave, listening
 from tta.foundation.text import printable
@@ -50,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(listing())
         return 0
     config = _config(options, config_file)
+    from tta.experiment.preflight import (  # NumPy, which --help needs not wait for
+        check_method,
+        preflight,
+    )
+
     if show_params:
         check_method(config)
         from tta.listing import parameter_table

@@ -97,7 +97,7 @@ class DecodedImages:
         self._reserve(rows)
         self._rows[rows, :-_CHECKSUM] = images
         for row, image, stamp in zip(rows, images, stamps, strict=True):
-            self._rows[row, -_CHECKSUM:] = _checksum(image, stamp)
+            self._rows[row, -_CHECKSUM:] = np.frombuffer(_checksum(image, stamp), np.uint8)
 
     def _reserve(self, rows: np.ndarray) -> None:
         """Take room on the disk: the file has holes, and to write where none is left is fatal."""
@@ -113,14 +113,12 @@ class DecodedImages:
                 raise _unwritable(self._file.parent, error) from error
 
 
-def _checksum(image: np.ndarray, stamp: bytes) -> np.ndarray:
-    value = zlib.crc32(image, zlib.crc32(stamp))
-    return np.frombuffer(value.to_bytes(_CHECKSUM, "little"), np.uint8)
+def _checksum(image: np.ndarray, stamp: bytes) -> bytes:
+    return zlib.crc32(image, zlib.crc32(stamp)).to_bytes(_CHECKSUM, "little")
 
 
 def _is_whole(row: np.ndarray, stamp: bytes) -> bool:
-    checksum = _checksum(row[:-_CHECKSUM], stamp)
-    return bool(stamp) and bool((row[-_CHECKSUM:] == checksum).all())
+    return bool(stamp) and row[-_CHECKSUM:].tobytes() == _checksum(row[:-_CHECKSUM], stamp)
 
 
 def _create_once(file: Path, shape: tuple[int, int]) -> None:
