@@ -127,6 +127,9 @@ def test_an_empty_class_folder_is_a_class(own):
     found, said = error(dataset, model)
     assert found == own.error(BUT_THREE) < 0.2
     assert said.endswith("'9' output 9; without images: '3'")
+    (own.folder / "data/scans/10").mkdir()
+    with pytest.raises(UserError, match="without images: '3', '10'.*take out the folders without"):
+        build(RunConfig(dataset=dataset, **model))
 
 
 def test_some_of_the_classes_are_refused_or_matched_by_name(own):
@@ -170,6 +173,30 @@ def test_a_file_of_names_in_the_order_of_the_outputs(own):
     )
     labels = own.arrays(classes=np.array(WORDS))
     assert error(labels, model, classes=names)[0] == own.error()
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_names_that_the_configuration_beside_the_weights_gives_the_outputs(own, inner):
+    model = own.model(range(10), 10)
+    facts = {"label_names": WORDS}
+    card = {"architecture": NET, **({"pretrained_cfg": facts} if inner else facts)}
+    (own.folder / "config.json").write_text(json.dumps(card))
+    found, said = error(own.folders(WORDS), model)
+    assert found == own.error() < 0.2
+    assert said == (
+        "10 class folders matched to all 10 outputs by name (the label names in the model's "
+        "configuration)"
+    )
+    as_sorted = error("folder:data", model, class_order="sorted")
+    assert as_sorted[0] > 0.8  # the user's word goes over the file's
+    with pytest.raises(UserError, match="1 of 9 class folders are not matched .*: 'ten'"):
+        build(
+            RunConfig(dataset=own.folders([*WORDS[:9], "ten"], "other/x", keep=_but_zero), **model)
+        )
+
+
+def _but_zero(digit):
+    return digit > 0
 
 
 def test_a_file_that_names_an_output_which_is_no_class(own):
@@ -276,7 +303,32 @@ def test_source_images_of_other_classes_are_left_out(own):
     assert experiment.backbone.num_classes == 3
     counts = np.bincount(own.labels)
     assert np.bincount(labels_of_source(experiment)).tolist() == counts[7:].tolist()
-    assert "3 of 10 classes are classes of the test data" in experiment.understood["classes"]
+    by = "by wnid (timm's list imagenet-1k); logits limited to these"
+    assert experiment.understood["classes"] == (
+        f"3 class folders matched to 3 of 1,000 outputs {by}; source images: 10 class folders "
+        f"matched to 10 of 1,000 outputs {by}; 3 of 10 classes are classes of the test data, and "
+        "images of the others are left out"
+    )
+
+
+def test_files_and_size_of_source_images_are_said_where_they_differ(own):
+    config = {"method": "rmt", "dataset": own.folders(WORDS), "class_order": "sorted"}
+    config |= own.model(range(10), 10)
+    own.folders(WORDS, "same/scans")
+    (own.folder / "same/scans/one/notes.txt").write_text("")
+    said = build(RunConfig(source="folder:same", **config)).understood
+    assert said["files"] == (
+        f"{IMAGES} images; source images: {IMAGES} images; left out: 1 of other suffixes "
+        "('scans/one/notes.txt')"
+    )
+    assert said["images"] == "32x32 on disk, shown as they are"
+    file = next((own.folder / "same/scans/one").glob("*.png"))
+    Image.open(file).resize((64, 64)).save(file)
+    said = build(RunConfig(source="folder:same", **config)).understood
+    assert said["images"].startswith(
+        "32x32 on disk, shown as they are; source images: 2 sizes from 32x32 to 64x64 on disk, "
+        "shown in 32x32: shorter side resized to "
+    )
 
 
 def test_a_larger_list_in_the_cloud_is_matched_too(own):
@@ -292,6 +344,9 @@ def test_a_larger_list_in_the_cloud_is_matched_too(own):
         )
     )
     assert experiment.cloud.class_ids == experiment.backbone.class_ids
+    said = experiment.understood["normalisation"]
+    assert "names none: --mean and --std, or a config.json beside it would; cloud: " in said
+    assert said.endswith("names none: a config.json beside it would")  # no option is the cloud's
     cloud = create_backbone("test_resnet", num_classes=21_843, pretrained=False)
     classes = number_classes(experiment.config, experiment.dataset, experiment.backbone)
     number_cloud_classes(cloud, experiment.dataset, experiment.backbone, classes)

@@ -200,6 +200,8 @@ def test_yaml_files(refused, tmp_path):
     )
     (tmp_path / "a.yaml").write_text("- tent")
     assert "must hold a mapping" in refused("--config", "a.yaml")
+    (tmp_path / "a.yaml").write_text("grid: {method: [tent]}")
+    assert "is a grid of runs; pass it to python -m tta.sweep" in refused("--config", "a.yaml")
     (tmp_path / "a.yaml").write_text("set: 3")
     assert "set must be a mapping, such as {lr: 0.001}, but got 3" in refused(
         "--config", "a.yaml", "--set", "lr=1"

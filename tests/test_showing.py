@@ -207,6 +207,17 @@ def test_a_record_of_ones_own_images_gives_them_again(scans, options):
         check_again({**OWN_NET, **options, "dataset": dataset})
 
 
+def test_a_transform_that_changes_nothing_is_none(scans):
+    """One run, however it was asked for."""
+    same = [{"input_size": 32}, {"resize": "none"}]
+    same += [{"input_size": 32, "resize": how, "crop": 1} for how in ("shorter", "squash,lanczos")]
+    for dataset in scans:
+        made = [build(RunConfig(dataset=dataset, **OWN_NET, **options)) for options in same]
+        assert len({experiment.fingerprint() for experiment in made}) == 1
+        said = {experiment.understood["images"] for experiment in made}
+        assert said == {"32x32 on disk, shown as they are"}
+
+
 def test_digits_are_shown_as_they_are_unless_told_otherwise():
     few = {"domains": ("contrast", "fog"), "num_samples": 3, "method": "rmt"}
     plain = check_again(few)

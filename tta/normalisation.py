@@ -52,5 +52,10 @@ def listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.6g}" for value in values)
 
 
+def shortest(values: Sequence[float]) -> str:
+    """Return numbers as ``--mean`` takes them: a single one where all channels have the same."""
+    return listed(values[:1] if len(set(values)) == 1 else values)
+
+
 def _scaled(values: Sequence[float]) -> str:
     return ",".join(f"{value / 255:.4g}" for value in values)

@@ -82,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config(options: dict[str, Any], file: Path | None) -> RunConfig:
     values = read_yaml(file) if file else {}
+    if "grid" in values:
+        raise UserError(f"{str(file)!r} is a grid of runs; pass it to python -m tta.sweep")
     values = with_settings(values, parse_settings(options.pop("set", [])))
     origin = f"{str(file)!r}" if file else "the command line"
     return RunConfig.from_mapping({**values, **options}, origin)

@@ -27,7 +27,7 @@ the stream starts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -186,6 +186,23 @@ def described(geometry: Geometry, dataset: Dataset, backbone: Backbone) -> dict[
     return {"images": text + (" (height x width)" if oblong else "")}
 
 
+def described_source(
+    source: Dataset, backbone: Backbone, test: Mapping[str, str]
+) -> dict[str, str]:
+    """Return likewise how source images are shown; nothing where the test images are shown so.
+
+    Args:
+        source: as :func:`show_source` has left it.
+        backbone: that they are shown to.
+        test: what :func:`described` has said of the test images.
+    """
+    place = source.domains[0], source.severities[0]
+    geometry = Geometry(source.image_size, source.resizing, chosen=True, place=place)
+    notes = described(geometry, source, backbone)
+    same = all(test.get(name, "").startswith(text) for name, text in notes.items())
+    return {} if same else notes
+
+
 def _size(
     options: Options,
     dataset: Dataset,
@@ -257,7 +274,10 @@ def _resizing(
             resizing = replace(resizing, how=word)
         if word in FILTERS:
             resizing = replace(resizing, filter=Image.Resampling[word.upper()])
-    return resizing if options.crop is None else replace(resizing, crop=options.crop)
+    if options.crop is not None:
+        resizing = replace(resizing, crop=options.crop)
+    nothing_to_do = native == {size} and resizing.how != "none" and resizing.sides(size) == size
+    return AS_THEY_ARE if nothing_to_do else resizing
 
 
 def _usual_resizing(

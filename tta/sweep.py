@@ -118,7 +118,8 @@ def _line(outcome: Outcome) -> str:
     text = f"{outcome.cell.name}: mean error {100 * finished.mean_error:.2f} %"
     text += " (finished before)" if finished.reused else ""
     text += " (collapsed)" if finished.collapsed else ""
-    return text + (" (outputs not finite)" if finished.nonfinite else "")
+    text += " (outputs not finite)" if finished.nonfinite else ""
+    return text + (" (doubtful: see the warning in its record)" if finished.warned else "")
 
 
 def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:

@@ -144,7 +144,7 @@ def test_normalisation_kept_in_a_checkpoint_is_used(tmp_path, sigma, used):
     torch.save(state, tmp_path / "c.pt")
     backbone = create_backbone("resnext29_4x32d", weights=tmp_path / "c.pt")
     assert backbone.std.flatten().tolist() == [used] * 3
-    said = f"mean 0.5, 0.5, 0.5, std {used}, {used}, {used}: kept in the checkpoint"
+    said = f"mean 0.5, std {used}: kept in the checkpoint"
     assert backbone.understood["normalisation"] == said
 
 

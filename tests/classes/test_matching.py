@@ -105,7 +105,7 @@ def test_orders_that_agree_leave_no_doubt():
 
 @pytest.mark.parametrize("given", [["cat", "dog"], {0: "cat", 1: "dog"}, {"1": "dog", "0": "cat"}])
 def test_label_names_of_a_model_are_its_own(given):
-    known = own_names(2, {"label_names": given})
+    known = own_names(2, given)
     assert known.names == ("cat", "dog")
     with pytest.raises(UserError, match="not matched"):
         map_classes(DataClasses(("a", "b")), 2, known, sure=True)
@@ -113,7 +113,8 @@ def test_label_names_of_a_model_are_its_own(given):
 
 
 def test_label_names_of_another_classifier_are_passed_over():
-    assert own_names(3, {"label_names": ["cat", "dog"]}) is None
-    assert own_names(2, {"label_names": {5: "cat"}}) is None
+    assert own_names(3, ["cat", "dog"]) is None
+    assert own_names(2, {5: "cat"}) is None
+    assert own_names(2, {"zero": "cat", "-1": "dog"}) is None
     assert own_names(2, {}) is None
-    assert own_names(3, {"label_names": {2: "cat"}}).names == (None, None, "cat")
+    assert own_names(3, {2: "cat"}).names == (None, None, "cat")

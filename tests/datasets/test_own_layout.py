@@ -169,8 +169,8 @@ WITHOUT = {
     "classes alone": (
         "folder",
         ["cat/0.png", "dog/0.png"],
-        "is laid out as <class>/., without domains.*into a folder with the name of their domain, "
-        "or pass folder@gen:",
+        "is laid out as <class>/., without domains.*into a folder with the name of their domain "
+        ".folder@gen:",
     ),
     "deeper": (
         "folder",

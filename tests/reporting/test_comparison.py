@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tests.reporting.fake_runs import DOMAINS, write_run
+from tests.reporting.fake_runs import DOMAINS, seal, write_run
 from tta.foundation.errors import UserError
 from tta.reporting.comparison import compare
 from tta.reporting.comparison_tables import MISSING, cost_table, error_table
@@ -117,6 +117,23 @@ def test_seeds_on_other_source_images_are_no_seeds_of_one_row(tmp_path, compared
         "rmt (source digest 222222222222)",
         "tent",
     ]
+
+
+def test_tables_beside_each_other_say_what_tells_them_apart(tmp_path, compared):
+    def shown_in(size, method):
+        path = write_run(tmp_path, method, shown=size)
+        with (path / "config.yaml").open("a") as file:
+            file.write(f"input_size: [{size}, {size}]\n")
+        seal(path)
+
+    shown_in(32, "bn")
+    assert "input size" not in compared()[0].protocol
+    shown_in(48, "bn")
+    shown_in(48, "tent")
+    small, large = sorted(compared(split=True), key=lambda table: len(table.rows))
+    assert (small.protocol["input size"], large.protocol["input size"]) == ("32,32", "48,48")
+    with pytest.raises(UserError, match=r"differ in input size \((32,32|48,48) or "):
+        compared()
 
 
 def test_one_seed_with_two_streams_is_two_protocols(tmp_path, compared):

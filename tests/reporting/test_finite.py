@@ -1,6 +1,7 @@
 """Outputs that are not finite: counted as wrong, said everywhere, stopped or reset on demand."""
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -249,3 +250,6 @@ def test_a_sweep_says_it():
     finished = Finished("a", reused=False, mean_error=0.9, collapsed=False, nonfinite=True)
     line = _line(Outcome(Cell("tent", RunConfig()), finished))
     assert line == "tent: mean error 90.00 % (outputs not finite)"
+    doubtful = dataclasses.replace(finished, nonfinite=False, warned=True)
+    line = _line(Outcome(Cell("tent", RunConfig()), doubtful))
+    assert line == "tent: mean error 90.00 % (doubtful: see the warning in its record)"

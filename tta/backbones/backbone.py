@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +34,8 @@ class Backbone(nn.Module):
         weights_sha256: digest of the source weights, see ``tta.backbones.checkpoint``.
         domain_heads: heads of single source domains, for a model trained on several; else None.
         normalisation: mean and std, as given.
+        label_names: what the model's configuration calls its outputs, see
+            :func:`tta.classes.lists.own_names`, or None.
         understood: in words how the user's model was taken, by key of
             :data:`tta.foundation.notes.ORDER`.
         passes: counts images through :meth:`features`, those of clones included.
@@ -75,6 +77,7 @@ class Backbone(nn.Module):
             self.keep_classes(class_subset)
         self.feature_dim = self._probe()
         self.domain_heads: DomainHeads | None = None
+        self.label_names: Sequence[str] | Mapping[Any, str] | None = None
         self.understood: dict[str, str] = {}
         self.update_digest()
 

@@ -102,6 +102,7 @@ def _wrap(
         std=std,
         class_subset=class_subset,
     )
+    backbone.label_names = card.label_names or model.pretrained_cfg.get("label_names")
     backbone.understood["normalisation"] = words
     return backbone
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,10 @@ from typing import Any
 from tta.backbones.checkpoint_file import CheckpointFile
 from tta.foundation.errors import UserError
 from tta.foundation.inputs import regular_file, shown_path
-from tta.normalisation import check_normalisation, listed, spread
+from tta.normalisation import check_normalisation, shortest, spread
 
+UNSTATED = "the checkpoint names none"
+"""End of what is said of a normalisation that the user had better check."""
 _INSIDE = ("pretrained_cfg", "hyper_parameters", "hparams", "args", "config")
 _BESIDE = ("config.json", "preprocessor_config.json")
 
@@ -27,6 +30,8 @@ class ModelCard:
         std: likewise.
         input_size: (C, H, W) of one image.
         num_classes: outputs of the classifier.
+        label_names: of the outputs, as timm's configurations give them: a sequence, or a mapping
+            from an output.
         origin: where mean and std are from, in words.
         words: what was found and is not used, in words.
     """
@@ -35,15 +40,14 @@ class ModelCard:
     std: tuple[float, ...] | None = None
     input_size: tuple[int, ...] | None = None
     num_classes: int | None = None
+    label_names: Sequence[str] | Mapping[str, str] | None = None
     origin: str = ""
     words: str = ""
 
     def with_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> ModelCard:
         """Return the card with what the checkpoint holds among its tensors."""
-        mean, std = spread(mean), spread(std)
-        return ModelCard(
-            mean, std, self.input_size, self.num_classes, "kept in the checkpoint", self.words
-        )
+        origin = "kept in the checkpoint"
+        return dataclasses.replace(self, mean=spread(mean), std=spread(std), origin=origin)
 
 
 def read_card(file: CheckpointFile, architecture: str) -> ModelCard:
@@ -98,13 +102,14 @@ def _card(facts: Any, place: str) -> ModelCard:
 
     mean, std = _numbers(first("mean", "image_mean")), _numbers(first("std", "image_std"))
     known = mean is not None and std is not None
-    classes = first("num_classes")
+    classes, names = first("num_classes"), first("label_names")
     size = _numbers(first("input_size"))
     return ModelCard(
         mean=spread(mean) if known else None,
         std=spread(std) if known else None,
         input_size=tuple(map(int, size)) if size is not None and len(size) == 3 else None,
         num_classes=classes if type(classes) is int and classes > 0 else None,
+        label_names=names if isinstance(names, list | tuple | Mapping) else None,
         origin=f"{place} the checkpoint" if known else "",
     )
 
@@ -147,11 +152,9 @@ def choose_normalisation(
         chosen, origin = (timms if _alike(stated, timms) else stated), card.origin
     else:
         chosen, origin = timms, f"timm's configuration of {name}"
-        if own_weights:
-            origin += "; neither the checkpoint nor a config.json beside it says what it was "
-            origin += "trained with: --mean and --std"
-    words = f"{_shown(*chosen)}: {origin}"
-    return *chosen, f"{words}; {card.words}" if card.words else words
+    unstated = UNSTATED if own_weights and stated is None and given is None else ""
+    words = filter(None, (f"{_shown(*chosen)}: {origin}", card.words, unstated))
+    return *chosen, "; ".join(words)
 
 
 def _alike(
@@ -163,4 +166,4 @@ def _alike(
 
 
 def _shown(mean: Sequence[float], std: Sequence[float]) -> str:
-    return f"mean {listed(mean)}, std {listed(std)}"
+    return f"mean {shortest(mean)}, std {shortest(std)}"

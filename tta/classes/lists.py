@@ -110,18 +110,19 @@ def _check_lines(lines: Sequence[str], path: str) -> None:
         first[line] = number
 
 
-def own_names(outputs: int, config: Mapping[str, Any]) -> OutputNames | None:
-    """Return the ``label_names`` that a model's ``pretrained_cfg`` gives its outputs, if any.
+def own_names(outputs: int, given: Sequence[str] | Mapping[Any, str] | None) -> OutputNames | None:
+    """Return the ``label_names`` that a model's configuration gives its outputs, if any.
 
     They are a sequence, or a mapping from an output (a number, or its text) to a name. Names of
     another number of outputs are those of another classifier, and passed over.
     """
-    given = config.get("label_names")
     if not given:
         return None
     if isinstance(given, Mapping):
+        if not all(str(output).isdecimal() for output in given):
+            return None
         by_output = {int(output): str(name) for output, name in given.items()}
-        if min(by_output) < 0 or max(by_output) >= outputs:
+        if max(by_output) >= outputs:
             return None
         names: tuple[str | None, ...] = tuple(by_output.get(output) for output in range(outputs))
     else:

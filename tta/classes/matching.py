@@ -146,10 +146,11 @@ def _by_order(data: DataClasses, outputs: int, order: str | None) -> ClassMap:
     if data.counted:
         return ClassMap(data.names, tuple(range(count)), counted_words(count, outputs), False)
     if count != outputs:
+        cure = f"take out the folders without images, or {CURE}" if data.empty else CURE
         raise UserError(
             f"the data has {count:,} {data.noun} ({listed(data.names, 3)}"
             f"{_empty(data, data.names)}), the model {outputs:,} outputs, and nothing tells which "
-            f"is which; {CURE}"
+            f"is which; {cure}"
         )
     names = tuple(in_order(data.names, order))
     chosen = f"{order} order (--class-order)" if order else "sorted order"

@@ -45,7 +45,7 @@ class Layout:
             return (
                 f"{root!r} is laid out as <class>/*, without domains, but {self.kind}: expects "
                 f"{self.words}; move its class folders into a folder with the name of their "
-                f"domain, or pass folder@gen:{root} to corrupt them as clean images"
+                f"domain (folder@gen:{root} is for clean images to be corrupted)"
             )
         if Reason.DEEP in found.left_out:
             return self._why_deeper(root, found.examples[Reason.DEEP])
@@ -57,7 +57,8 @@ class Layout:
 
     def _why_deeper(self, root: str, example: str) -> str:
         top = example.split("/")[0]
-        cure = f"name the folder above the classes, such as {self.kind}:{root}/{top}"
+        above = "the classes" if self.depth == 1 else "the domains"
+        cure = f"name the folder above {above}, such as {self.kind}:{root}/{top}"
         if self.depth == 1:
             cure += f", or pass folder:{root} to stream <domain>/<class>/*"
         return (

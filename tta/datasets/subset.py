@@ -72,6 +72,9 @@ class Subset(Dataset):
     def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
         self._whole.check(domains, severities)
 
+    def understood(self) -> dict[str, str]:
+        return self._whole.understood()
+
     def digest(self) -> str:
         return self._digest(self._whole.digest())
 

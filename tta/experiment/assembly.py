@@ -42,7 +42,7 @@ from tta.experiment.resolving import (
     stream_choices,
 )
 from tta.experiment.sanity import source_warnings
-from tta.foundation.notes import in_order
+from tta.foundation.notes import in_order, with_those_of
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.methods.window import SlidingWindow
@@ -50,7 +50,7 @@ from tta.precision import PRECISIONS, choose_precision
 from tta.reporting.run_directory import run_path
 from tta.reporting.trackers import require_tracker
 from tta.scenarios import StreamPlan, plan_stream
-from tta.showing import Geometry, described
+from tta.showing import Geometry, described, described_source
 from tta.source import SourceData
 from tta.stream import Stream
 
@@ -103,12 +103,14 @@ class Experiment:
     @property
     def understood(self) -> dict[str, str]:
         """What was understood of the user's data and model, in words."""
-        cloud = self.cloud.understood if self.cloud else {}
-        both = dict(self.backbone.understood)
-        for name, text in cloud.items():
-            both[name] = "; ".join(filter(None, (both.get(name), f"cloud: {text}")))
         images = described(self.geometry, self.dataset, self.backbone)
-        return in_order(self.dataset.understood(), images, both)
+        data = {**self.dataset.understood(), **images}
+        if self.source:
+            source = self.source.dataset
+            others = {**source.understood(), **described_source(source, self.backbone, images)}
+            data = with_those_of("source images", data, others)
+        cloud = self.cloud.understood if self.cloud else {}
+        return in_order(data, with_those_of("cloud", self.backbone.understood, cloud))
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from tta.datasets import Dataset
 from tta.datasets.named_classes import NamedClasses
 from tta.datasets.subset import KeptClasses
 from tta.foundation.errors import UserError
+from tta.foundation.notes import with_those_of
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,9 @@ def number_source_classes(
     found = _number(source, backbone, model)
     outputs = source.class_subset or tuple(range(source.num_classes))
     wanted = dataset.class_subset or tuple(range(backbone.outputs))
-    if found is not None:
-        _say_of_source(backbone, found.how)
+    said = [] if found is None else [found.how]
     if outputs == wanted[: len(outputs)]:
+        _say_of_source(backbone, said)
         return source
     label = {output: number for number, output in enumerate(wanted)}
     numbers = np.array([label.get(output, -1) for output in outputs], np.int64)
@@ -84,14 +86,15 @@ def number_source_classes(
         )
     if shared < len(outputs):
         words = f"{shared:,} of {len(outputs):,} classes are classes of the test data"
-        _say_of_source(backbone, f"{words}, and images of the others are left out")
+        said.append(f"{words}, and images of the others are left out")
+    _say_of_source(backbone, said)
     return KeptClasses(source, numbers, len(wanted))
 
 
-def _say_of_source(backbone: Backbone, words: str) -> None:
-    said = backbone.understood.get("classes")
-    text = f"source images: {words}"
-    backbone.understood["classes"] = f"{said}; {text}" if said else text
+def _say_of_source(backbone: Backbone, words: Sequence[str]) -> None:
+    if words:
+        others = {"classes": "; ".join(words)}
+        backbone.understood = with_those_of("source images", backbone.understood, others)
 
 
 def number_cloud_classes(
@@ -125,7 +128,7 @@ def _output_classes(config: RunConfig, backbone: Backbone) -> OutputClasses:
 
 def _names_of(backbone: Backbone) -> tuple[OutputNames | None, bool]:
     """Return the names of a model's outputs, and whether the model itself gives them."""
-    own = own_names(backbone.outputs, getattr(backbone.model, "pretrained_cfg", None) or {})
+    own = own_names(backbone.outputs, backbone.label_names)
     return (own, True) if own is not None else (imagenet_names(backbone.outputs), False)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from tta.backbones import create_backbone, is_same_backbone
 from tta.backbones.backbone import Backbone
+from tta.backbones.model_card import UNSTATED
 from tta.backbones.sizes import create_for_size
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
@@ -76,6 +77,7 @@ def make_backbone(config: RunConfig, dataset: Dataset) -> Backbone:
     )
     if weights != config.weights:
         _say_of_own_file(backbone, config.mean is not None)
+    _say_how_to_state_it(backbone, "--mean and --std, or a config.json beside it")
     return backbone
 
 
@@ -84,6 +86,13 @@ def _say_of_own_file(backbone: Backbone, normalised_by_user: bool) -> None:
     backbone.understood.pop("weights")
     if not normalised_by_user:
         backbone.understood.pop("normalisation")
+
+
+def _say_how_to_state_it(backbone: Backbone, how: str) -> None:
+    """Name what would say with which normalisation a checkpoint was trained, if nothing does."""
+    said = backbone.understood.get("normalisation", "")
+    if said.endswith(UNSTATED):
+        backbone.understood["normalisation"] = f"{said}: {how} would"
 
 
 def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
@@ -106,6 +115,7 @@ def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
     )
     if weights != config.cloud_weights:
         _say_of_own_file(cloud, False)
+    _say_how_to_state_it(cloud, "a config.json beside it")
     check_size(dataset, cloud, dataset.image_size)
     return cloud
 

@@ -99,7 +99,8 @@ def source_warnings(stream: Stream, backbone: Backbone) -> tuple[str, ...]:
         return (
             f"the source model is right on {now:.1%} of the images, and would be on {then:.1%} if "
             "its outputs were numbered otherwise: its classes seem to be in another order than "
-            "those of the data; pass --classes FILE or --class-order, or mend the labels",
+            "those of the data; pass --classes FILE with its class names in order, or mend the "
+            "labels",
         )
     samples = [sample for sample, _ in seen]
     whole = Sample(
@@ -112,8 +113,8 @@ def source_warnings(stream: Stream, backbone: Backbone) -> tuple[str, ...]:
     return (
         f"the source model is at chance: it is right on {whole.accuracy:.1%} of "
         f"{len(whole.labels):,} images of the stream, where guessing gets {whole.chance:.1%}; "
-        "the usual causes are the order of classes (--classes), the normalisation and the size "
-        "of the images",
+        "the usual causes are the order of classes (--classes), the normalisation (--mean, "
+        "--std) and the size of the images (--input-size)",
     )
 
 

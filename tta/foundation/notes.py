@@ -16,6 +16,14 @@ def in_order(*notes: Mapping[str, str]) -> dict[str, str]:
     return {name: found[name] for name in ORDER if name in found}
 
 
+def with_those_of(part: str, notes: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Return notes with those of another part of the run behind them, under its name."""
+    joined = dict(notes)
+    for name, text in others.items():
+        joined[name] = "; ".join(filter(None, (joined.get(name), f"{part}: {text}")))
+    return joined
+
+
 def lines(notes: Mapping[str, str]) -> list[str]:
     """Return the lines that a run prints of its notes."""
     return [printable(f"{name}: {text}") for name, text in notes.items()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from tta.foundation.errors import UserError, did_you_mean
 from tta.reporting.paired import paired_tests, tied_by_domain, tied_with_best
-from tta.reporting.protocol import by_protocol, describe
+from tta.reporting.protocol import by_protocol, describe, told_apart
 from tta.reporting.records import Run
 from tta.reporting.rows import Row, rows_of
 
@@ -25,15 +25,17 @@ class Comparison:
     Attributes:
         rows: the least mean error first; unfinished runs last.
         baseline: label of the row that differences are given to, or None.
+        apart: facts that tell its protocol from those of the tables beside it, in words.
     """
 
     rows: tuple[Row, ...]
     baseline: str | None = None
+    apart: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def protocol(self) -> dict[str, str]:
         """The facts that all runs share, in words."""
-        return describe([run for row in self.rows for run in row.runs])
+        return describe([run for row in self.rows for run in row.runs]) | dict(self.apart)
 
     @property
     def domains(self) -> list[str]:
@@ -102,9 +104,11 @@ def compare(
         UserError: the runs' protocols differ and ``split`` is off, or there is no such baseline.
     """
     comparisons = []
-    for group in by_protocol(runs, split):
+    protocols = by_protocol(runs, split)
+    for group, apart in zip(protocols, told_apart(protocols), strict=True):
         rows = tuple(rows_of(group))
-        comparisons.append(Comparison(rows, baseline and _find_baseline(rows, baseline)))
+        named = baseline and _find_baseline(rows, baseline)
+        comparisons.append(Comparison(rows, named, apart))
     return comparisons
 
 

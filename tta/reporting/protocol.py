@@ -35,6 +35,7 @@ STREAM_OPTIONS = (
 )
 """Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
 them resolved."""
+_DESCRIBED = frozenset(SUMMARY_FACTS) - {"data_digest"} | {"severity", "num_samples"}
 _LONGEST = 60
 
 
@@ -96,10 +97,19 @@ def _difference(name: str, values: Sequence[Any]) -> str:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "none"
-    text = f"{len(value)}: {','.join(map(str, value))}" if isinstance(value, list) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = f"{len(value)}: {text}" if name == "domains" else text
     if name.endswith(("digest", "sha256")):
         return text[:12]
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def told_apart(protocols: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
+    """Return, for each protocol, what others have otherwise and :func:`describe` leaves out."""
+    facts = [_facts(runs[0]) for runs in protocols]
+    names = [name for name in facts[0] if name not in _DESCRIBED]
+    names = [name for name in names if _difference(name, [fact[name] for fact in facts])]
+    return [{name.replace("_", " "): _shown(name, fact[name]) for name in names} for fact in facts]
 
 
 def describe(runs: Sequence[Run]) -> dict[str, str]:

@@ -29,6 +29,7 @@ class Finished:
         mean_error: a fraction.
         collapsed: whether the run is marked as collapsed.
         nonfinite: whether its outputs were not finite, from some batch on.
+        warned: whether its record says why its figures may not be what they seem.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Finished:
     mean_error: float
     collapsed: bool
     nonfinite: bool
+    warned: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def _finished(summary: dict[str, Any], output: str) -> Finished:
         mean_error=summary["mean_error"],
         collapsed=summary.get("collapsed_at_batch") is not None,
         nonfinite=summary.get("nonfinite_at_batch") is not None,
+        warned=bool(summary.get("warnings")),
     )
 
 

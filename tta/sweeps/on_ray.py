@@ -151,7 +151,8 @@ def _gathered(cell: Cell, answer: tuple[Finished | str, dict[str, bytes]]) -> Fi
         collapsed, nonfinite = (
             summary.get(mark) is not None for mark in ("collapsed_at_batch", "nonfinite_at_batch")
         )
-        return Finished(finished, True, summary["mean_error"], collapsed, nonfinite)
+        warned = bool(summary.get("warnings"))
+        return Finished(finished, True, summary["mean_error"], collapsed, nonfinite, warned)
     if files:
         with RunDirectory(output / finished.path) as directory:
             directory.start_over()
