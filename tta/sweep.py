@@ -30,10 +30,11 @@ from tqdm import tqdm
 from tta.cli import EXIT_BAD_INPUT, Parser, given_path, guarded
 from tta.cores import core_count
 from tta.errors import UserError
+from tta.files import write_atomically
 from tta.stops import Stopped, leave, listening
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell, read_grid
-from tta.text import printable
+from tta.text import printable, printable_lines
 
 EXIT_FAILED_CELLS = 1
 
@@ -139,7 +140,7 @@ def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:
         print(printable(line), file=sys.stderr)
     text = "\n".join(f"{item.cell.name}: {item.error}\n{item.details}" for item in failed)
     try:
-        log.write_text(text, encoding="utf-8")
+        write_atomically(log, printable_lines(text))
         where = str(log)
     except OSError as error:
         where = f"not kept, {str(log)!r} cannot be written ({error.strerror})"
