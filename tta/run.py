@@ -140,7 +140,7 @@ def _print_notes(experiment: Experiment, quiet: bool) -> None:
     if experiment.config.resume and not RunDirectory.is_started(path):
         notes += nothing_to_resume(path, experiment.resolved())
     for line in notes:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
 
 
 def _stopped(stop: KeyboardInterrupt, experiment: Experiment | None) -> int:

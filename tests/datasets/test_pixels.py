@@ -228,6 +228,19 @@ def test_bad_files_are_refused_by_name_before_the_stream(words, name, tmp_path):
             refuse(file)
 
 
+def test_pixels_of_a_png_are_what_was_written_or_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    file = saved(tmp_path, Image.fromarray(pixels), "a.png")
+    whole = file.read_bytes()
+    start, stop = whole.index(b"IDAT"), whole.index(b"IEND")
+    for place in range(start + 4, stop - 4, 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="checksum of its pixels is wrong"):
+            read_image(file)
+    file.write_bytes(whole + b"more")
+    assert (read_image(file).permute(1, 2, 0).numpy() == pixels).all()
+
+
 @pytest.mark.parametrize(
     ("image", "words"),
     [

@@ -125,6 +125,23 @@ def test_resume_with_nothing_to_resume_says_so_and_names_what_is_alike(monkeypat
     assert second.endswith(f"--config {other}/config.yaml --resume")
 
 
+def test_options_of_an_unfinished_run_of_others_are_bounded_and_harmless(monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        signal_in_step(patch, Tent, 1, signal.SIGINT)
+        assert main(["--method", "tent", *SMALL, "--seed", "7"]) == 130
+    other = folder_of("results/runs")
+    laughs = "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 10))
+    for seed, text, words in (
+        ("1", "a0: &a0 x\n" + laughs, "its options cannot be read"),
+        ("2", 'precision: "\\e[2J"\n', r"precision \x1b[2J, here fp32"),
+    ):
+        (other / "config.yaml").write_text(text)
+        capfd.readouterr()
+        assert main(["--method", "tent", *SMALL, "--resume", "--quiet", "--seed", seed]) == 0
+        error = capfd.readouterr().err
+        assert words in error and "\x1b" not in error
+
+
 def test_lines_where_there_is_no_terminal_and_none_if_quiet(monkeypatch, capfd):
     monkeypatch.setattr(progress, "LINE_INTERVAL", 0.0)
     monkeypatch.setattr("tta.reporting.recorder.DISPLAY_INTERVAL", -1.0)

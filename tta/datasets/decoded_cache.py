@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,7 +125,7 @@ def _is_whole(row: np.ndarray, stamp: bytes) -> bool:
 def _create_once(file: Path, shape: tuple[int, int]) -> None:
     """Create the file, unless another process does: a second would take the place of its rows.
 
-    One of another length, which somebody has cut or added to, is made anew.
+    One of another length, which somebody has cut or added to, is made anew, and so is a link.
     """
     if _has_length(file, shape):
         return
@@ -137,7 +138,11 @@ def _create_once(file: Path, shape: tuple[int, int]) -> None:
 
 
 def _has_length(file: Path, shape: tuple[int, int]) -> bool:
-    return file.is_file() and file.stat().st_size == shape[0] * shape[1]
+    """Return whether the file is there, of that length; a link to some other file is none."""
+    if not file.exists():
+        return False
+    found = file.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_size == shape[0] * shape[1]
 
 
 def _create(file: Path, shape: tuple[int, int]) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tta.datasets.formats import ends_well, is_torn
 from tta.datasets.pixels import as_published, as_shown
+from tta.datasets.png_sums import check_pixel_sums
 from tta.datasets.resizing import FIT, Resizing, UnfitImageError
 from tta.foundation.errors import WRONG_VALUES, UserError, message_of
 
@@ -59,6 +60,7 @@ def read_image(
     with _named(path, cure):
         if is_torn(content):
             raise ValueError("it ends in zeros, as a copy does that was cut short")
+        check_pixel_sums(content)
         with Image.open(io.BytesIO(content)) as image:
             rgb = as_published(image) if published else as_shown(image)
     if size is not None:
