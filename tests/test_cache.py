@@ -1,5 +1,7 @@
 """What is kept is taken again only when nothing it depends on has changed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,3 +101,31 @@ def test_an_unwritable_folder_costs_the_cache_alone(folder, monkeypatch):
     (folder / "file").write_text("")
     monkeypatch.setenv("TTA_CACHE_DIR", str(folder / "file" / "cache"))
     assert run(config(folder))["finished"]
+
+
+OWN = """
+from tta.methods.rmt import RobustMeanTeacher
+
+class One(RobustMeanTeacher):
+    name = "mine"
+
+class Two(One):
+    def prepare(self, source):
+        pass
+"""
+
+
+def test_two_classes_of_one_name_share_nothing(folder):
+    file = folder / "mine.py"
+    file.write_text(OWN)
+
+    def built(place, name):
+        return build(replace(config(folder), method=f"{place}:{name}"))
+
+    one, two = built(file, "One"), built(file, "Two")
+    assert preparation_cache(one).path != preparation_cache(two).path
+    assert one.fingerprint() != two.fingerprint()
+    (folder / "elsewhere").mkdir()
+    moved = folder / "elsewhere" / "mine.py"
+    moved.write_text(OWN)
+    assert built(moved, "One").fingerprint() == one.fingerprint()

@@ -85,3 +85,9 @@ def test_bare_code_keeps_what_runs():
 def test_code_that_cannot_be_parsed_is_digested_as_it_is():
     assert bare("def f(:\n") == "def f(:\n"
     assert bare('x = """never closed') == 'x = """never closed'
+
+
+def test_lines_are_counted_as_python_counts_them():
+    """What is no end of a line to Python shifts nothing: here, which line the comment is on."""
+    source = 'X = "a\x0cb\x1c\u2028"\n\x0c\nY = 1  # why\nZ = 2\n'
+    assert bare(source) == 'X = "a\x0cb\x1c\u2028"\nY = 1\nZ = 2'

@@ -109,6 +109,32 @@ def test_a_refusal_names_all_that_is_missing(tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("title", 5, "title must be text"),
+        ("citation", [], "citation must be text"),
+        ("metric", [1], "metric must be text"),
+        ("options", 5, "options must be options by name"),
+        ("options", [["dataset"]], "options must be options by name"),
+        ("options", {"dataset": [1]}, "dataset, backbone, scenario, weights are text"),
+        ("options", {"weights": 5}, "dataset, backbone, scenario, weights are text"),
+        ("rows", ["bn"], "rows must be options by label"),
+        ("rows", {"bn": 5}, "rows must be options by label"),
+        ("rows", {"bn": {"weights": {}}}, "rows must be options by label"),
+        ("seeds", 1, "seeds must be a list of whole numbers"),
+        ("seeds", [], "seeds must be a list of whole numbers"),
+        ("seeds", [1.5], "seeds must be a list of whole numbers"),
+    ],
+)
+def test_a_table_of_ones_own_with_a_wrong_value_gets_one_line(key, value, words, tmp_path, capsys):
+    values = yaml.safe_load((FOLDER / "cifar10c_continual.yaml").read_text())
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**values, key: value}))
+    assert main([str(tmp_path / "mine.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and words in error
+
+
 def test_without_a_data_folder_the_refusal_says_so_and_still_names_the_weights(capsys):
     assert main(["cifar100c_continual"]) == 2
     error = capsys.readouterr().err

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,7 +141,11 @@ def test_another_held_out_domain_is_trained_once(tmp_path, monkeypatch):
     dataset = open_dataset("digits-r:15")
     file = own_weights(dataset)
     assert file.startswith(str(tmp_path))
-    monkeypatch.setattr("tta.source_models.train", None)  # a second training would fail
+    good = Path(file).read_bytes()
+    Path(file).write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
+    assert own_weights(dataset) == file
+    assert Path(file).read_bytes() == good  # trained again
+    monkeypatch.setattr("tta.source_models.train", None)  # another training would fail
     assert own_weights(dataset) == file
     dataset.backbone = "test_vit"
     with pytest.raises(TypeError):  # another model needs another training
@@ -166,5 +172,6 @@ def test_who_comes_second_waits_for_the_training_of_the_first(tmp_path, monkeypa
         time.sleep(0.3)
         assert not second.done()
         (folder / "model.safetensors").touch()
+        (folder / "sha256").write_text(hashlib.sha256(b"").hexdigest())
         lock.release()
         assert second.result(timeout=10) == str(folder / "model.safetensors")

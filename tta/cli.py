@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from tta.config import NUMBERS, RunConfig
+from tta.config import RunConfig
 from tta.foundation.errors import UserError, message_of
 from tta.foundation.yaml_files import parse_yaml
+from tta.options import NUMBERS
 
 EXIT_BAD_INPUT = 2
 EXIT_NOT_FINITE = 3
@@ -49,7 +50,10 @@ def given_path(text: str) -> Path:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are :class:`UserError`."""
+    """An argument parser whose errors are :class:`UserError`, and whose text keeps its lines."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> Any:
         raise UserError(f"{message}; see {self.prog} --help")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import io
+import sys
 import tokenize
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
+
+from tta.cache import cache_folder
+from tta.foundation.files import written_aside
+from tta.imported_code import with_imports
 
 PACKAGE = Path(__file__).parent
 COMMANDS = (
@@ -55,13 +60,50 @@ READING = (
 def code_digest(*files: str | Path) -> str:
     """Return a SHA-256 over the code of this package that decides figures, and the given files.
 
+    Files that do not belong to this package bring those that they import, see
+    :mod:`tta.imported_code`.
+
     Whoever edits a method gets a new key: no result of older code is taken for one of newer.
     Comments, docstrings and blank lines do not count, nor does what only shows figures.
     """
-    sha = hashlib.sha256()
-    for file in (*deciding_modules(), *map(Path, files)):
-        sha.update(_bare_digest(file, file.stat().st_mtime_ns))
+    sha = hashlib.sha256(_package_digest().encode())
+    for digest in sorted(map(_bare_digest, with_imports(map(Path, files), PACKAGE))):
+        sha.update(digest)
     return sha.hexdigest()
+
+
+def _package_digest() -> str:
+    """Return the digest of this package, kept for as long as not a byte of it changes."""
+    modules = deciding_modules()
+    facts = [(str(file.relative_to(PACKAGE)), _digest(file.read_bytes())) for file in modules]
+    key = _digest(repr((sys.version, facts)).encode())
+    kept = cache_folder() / "code_digest"
+    known = _read_kept(kept, key)
+    if known is None:
+        known = _digest(b"".join(map(_bare_digest, modules)))
+        _keep(kept, key, known)
+    return known
+
+
+def _read_kept(file: Path, key: str) -> str | None:
+    """Return the digest kept under a key; None for another key, or a damaged file."""
+    try:
+        words = file.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return None
+    digest = words[1] if len(words) == 3 else ""
+    return digest if words == _line(key, digest) else None
+
+
+def _keep(file: Path, key: str, digest: str) -> None:
+    with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(file, shared=True) as aside:
+            aside.write_text(" ".join(_line(key, digest)), encoding="ascii")
+
+
+def _line(key: str, digest: str) -> list[str]:
+    return [key, digest, _digest(f"{key} {digest}".encode())]
 
 
 def deciding_modules() -> list[Path]:
@@ -75,8 +117,11 @@ def _decides(file: Path) -> bool:
     return path not in named and not path.startswith(tuple(f"{folder}/" for folder in APART))
 
 
-@cache
-def _bare_digest(file: Path, changed: int) -> bytes:
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _bare_digest(file: Path) -> bytes:
     return hashlib.sha256(bare(file.read_text(encoding="utf-8")).encode()).digest()
 
 
@@ -90,7 +135,8 @@ def bare(source: str) -> str:
         spans = [*comments, *_docstrings(source)]
     except (SyntaxError, tokenize.TokenError, ValueError):
         return source
-    lines: list[str | None] = list(source.splitlines())
+    # Lines as Python counts them, which ends none at a form feed.
+    lines: list[str | None] = list(source.removesuffix("\n").split("\n"))
     for row in blank:
         lines[row - 1] = None
     for (row, start), (last, end) in sorted(spans, reverse=True):

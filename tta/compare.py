@@ -16,7 +16,7 @@ from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.inputs import is_file
 from tta.publications import FIGURES
 from tta.reporting.run_folders import check_run_folders
-from tta.reporting.selection import add_filters, chosen_runs
+from tta.reporting.selection import add_run_options, chosen_runs
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
 TABLES = ("errors", "cost", "tests")
@@ -60,15 +60,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m tta.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "runs", nargs="+", type=given_path, help="run directories, or folders of them"
-    )
-    add_filters(parser)
+    parser = Parser(prog="python -m tta.compare", description=__doc__)
+    add_run_options(parser)
     parser.add_argument(
         "--metric", choices=("error", "accuracy"), default="error", help="figure to show"
     )

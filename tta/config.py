@@ -6,61 +6,17 @@ This module imports neither torch nor timm, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.inputs import read_text
 from tta.foundation.yaml_files import parse_yaml
 from tta.geometry import check_together, parse_crop, parse_input_size, parse_resize
 from tta.normalisation import check_normalisation, spread
-
-NUMBERS = tuple[float, ...] | None
-"""Type of an option that is a list of numbers."""
-
-
-def option(
-    default: Any,
-    help: str,
-    group: str,
-    *,
-    choices: tuple[str, ...] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    metavar: str | None = None,
-    parse: Callable[[Any], Any] | None = None,
-) -> Any:
-    """Declare one option of a run.
-
-    Args:
-        default: value where none is given.
-        help: what it is.
-        group: under which ``--help`` shows it.
-        choices: the only values, if they can be listed.
-        minimum: least value of a number.
-        maximum: greatest value; where none is given, numbers end at 2^63 - 1.
-        metavar: stands for the value in ``--help``.
-        parse: makes one form of the several that the value may be given in.
-    """
-    metadata = {
-        "help": help,
-        "group": group,
-        "choices": choices,
-        "minimum": minimum,
-        "maximum": maximum,
-        "metavar": metavar,
-        "parse": parse,
-    }
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=dict, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-GREATEST_INTEGER = (1 << 63) - 1
-"""What 64 bits with a sign hold; seeds of NumPy and torch among them."""
+from tta.options import as_declared, check_type, check_value, is_empty, option
 
 
 @dataclass(frozen=True)
@@ -329,11 +285,15 @@ class RunConfig:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = _declared(getattr(self, field.name), hints[field.name])
-            if field.metadata["parse"] and value is not None and not _is_empty(value):
+            value = as_declared(getattr(self, field.name), hints[field.name])
+            if field.metadata["parse"] and value is not None and not is_empty(value):
                 value = field.metadata["parse"](value)
             object.__setattr__(self, field.name, value)
-            _check(field, value)
+            check_value(field, value)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse options that contradict each other, or lack what they need."""
         check_together(self.resize, self.crop)
         if self.window > 1 and self.batch_size != 1:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
@@ -364,18 +324,18 @@ class RunConfig:
                     f"{origin} has an unknown option {name!r}; {did_you_mean(name, names)}"
                 )
         hints = get_type_hints(cls)
-        converted = {name: _declared(value, hints[name]) for name, value in values.items()}
+        converted = {name: as_declared(value, hints[name]) for name, value in values.items()}
         for name, value in converted.items():
             if not names[name]:  # else its own parser says what it takes
-                _check_type(name, value, hints[name], origin)
+                check_type(name, value, hints[name], origin)
         return cls(**converted)
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values from which :meth:`from_mapping` makes this again."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
-            field.name: list(value) if isinstance(value, tuple) else value
-            for field in dataclasses.fields(self)
-            for value in [getattr(self, field.name)]
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
         }
 
 
@@ -414,120 +374,3 @@ def with_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dic
     if not isinstance(before, Mapping):  # left for the check of types to refuse
         return dict(values)
     return {**values, "set": {**before, **settings}}
-
-
-def _declared(value: Any, hint: Any) -> Any:
-    """Return a value as its option declares it: equal options are equal to the byte.
-
-    A tuple for a list, or for a single number where several may be given; a float for an int, and
-    an int for a whole number such as 1e3.
-    """
-    kinds = get_args(hint) or (hint,)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(value, int) and _is_huge(value):
-        return value  # beyond every option's range
-    if hint == NUMBERS:
-        several = value if isinstance(value, list | tuple) else (value,) if is_number else None
-        return value if several is None else tuple(_declared(one, float) for one in several)
-    if float in kinds and is_number:
-        return float(value)
-    if int in kinds and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _check(field: dataclasses.Field, value: Any) -> None:
-    flag = "--" + field.name.replace("_", "-")
-    if _is_empty(value):
-        raise UserError(
-            f"{flag} {'is empty' if not value or isinstance(value, str) else 'has an empty name'}"
-            ", as where a shell variable is unset; leave it out for the default"
-        )
-    choices, minimum = field.metadata["choices"], field.metadata["minimum"]
-    if choices and value not in (field.default, *choices):
-        raise UserError(f"{flag} must be one of {', '.join(choices)}, but got {shown(value)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{flag} must be finite, but got {value}")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        _check_range(flag, value, minimum, field.metadata["maximum"])
-    for text in _texts(value):
-        if "\0" in text or not _encodable(text):
-            raise UserError(
-                f"{flag} must be text without NUL or halves of characters, but got {text!r}"
-            )
-
-
-def _check_range(flag: str, value: float, minimum: float | None, maximum: float | None) -> None:
-    if minimum is not None and value < minimum:
-        raise UserError(f"{flag} must be at least {minimum}, but got {shown(value)}")
-    maximum = GREATEST_INTEGER if maximum is None else maximum
-    if value > maximum:
-        raise UserError(f"{flag} must be at most {maximum}, but got {shown(value)}")
-
-
-def shown(value: Any) -> str:
-    """Return a value as messages show it: cut short where it is long."""
-    text = "a number of more digits than can be shown" if _is_huge(value) else repr(value)
-    return text if len(text) <= 120 else f"{text[:100]}..."
-
-
-def _is_huge(value: Any) -> bool:
-    return isinstance(value, int) and value.bit_length() > 1000  # no float; too long to be read
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Yield all text in an option's value, by which files and names are looked up."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _texts(name)
-            yield from _texts(inner)
-    elif isinstance(value, (tuple, list)):
-        for inner in value:
-            yield from _texts(inner)
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-_KINDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text (in quotes, where YAML takes it for something else)",
-    tuple: "a list of names, such as [fog, snow]",
-    dict: "a mapping, such as {lr: 0.001}",
-    type(None): "null",
-}
-
-
-def _is_empty(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return not value or any(_is_empty(item) for item in value)
-    return isinstance(value, str) and not value.strip()
-
-
-def _check_type(name: str, value: Any, hint: Any, origin: str) -> None:
-    kinds = tuple(getattr(kind, "__origin__", kind) for kind in get_args(hint)) or (
-        getattr(hint, "__origin__", hint),
-    )
-    if hint == dict[str, Any]:
-        kinds = (dict,)
-    accepted = (*kinds, int) if float in kinds else kinds
-    if isinstance(value, bool) and bool not in kinds or not isinstance(value, accepted):
-        expected = " or ".join(_KINDS[kind] for kind in kinds)
-        got = shown(list(value) if isinstance(value, tuple) else value)
-        raise UserError(f"{origin}: {name} must be {expected}, but got {got}")
-    if isinstance(value, tuple) and hint == NUMBERS:
-        if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in value):
-            raise UserError(f"{origin}: {name} must list numbers, but got {shown(list(value))}")
-    elif isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
-        raise UserError(
-            f"{origin}: {name} must list names, but got {shown(list(value))}; quote numbers"
-        )

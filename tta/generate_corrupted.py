@@ -18,6 +18,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,7 +33,7 @@ from tta.datasets.cifar import IMAGES, Cifar10C, Cifar100C
 from tta.datasets.generated import MARKER
 from tta.datasets.loading import load_ahead
 from tta.foundation.errors import UserError, did_you_mean
-from tta.foundation.files import written_aside
+from tta.foundation.files import write_atomically, written_aside
 
 CIFAR = {"cifar10-c": Cifar10C.folder, "cifar100-c": Cifar100C.folder}
 IMAGENET = {"imagenet-c": "ImageNet-C", "imagenet-c-full": "ImageNet-C"}
@@ -68,11 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.generate_corrupted",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.generate_corrupted", description=__doc__)
     parser.add_argument("name", choices=[*CIFAR, *IMAGENET])
     parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
     parser.add_argument("--output", metavar="DIR", required=True, help="a data folder")
@@ -90,16 +87,22 @@ def _mark(folder: Path, data: Dataset) -> None:
     facts = {"tta": tta.__version__, "data": data.name, **data.provenance}
     file = folder / MARKER
     if file.exists():
-        if json.loads(file.read_text(encoding="utf-8")) != facts:
+        if _marked(file) != facts:
             raise UserError(
-                f"{str(folder)!r} holds images that were generated in another way; choose another "
-                "--output, or remove the folder"
+                f"{str(folder)!r} holds images that were generated in another way, or its "
+                f"{MARKER} is damaged; choose another --output, or remove the folder"
             )
         return
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{str(folder)!r} holds other files; choose another --output")
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_atomically(file, json.dumps(facts, indent=2) + "\n")
+
+
+def _marked(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _parts(size: int, length: int) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tta.foundation.errors import UserError
+from tta.foundation.text import shown
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -30,7 +31,7 @@ def parse_input_size(value: Any) -> Size:
     sides = list(sides) if isinstance(sides, Sequence) else [sides]
     numbers = [_pixels(side) for side in sides]
     if len(numbers) not in (1, 2) or None in numbers:
-        raise UserError(f"--input-size takes H or H,W in whole pixels, but got {value!r}")
+        raise UserError(f"--input-size takes H or H,W in whole pixels, but got {shown(value)}")
     return numbers[0], numbers[-1]
 
 
@@ -54,7 +55,7 @@ def parse_resize(value: Any) -> str:
     if len(known) < len(words) or not words or max(len(hows), len(filters)) > 1:
         raise UserError(
             f"--resize takes one of {', '.join(HOWS)} and, after a comma, one of "
-            f"{', '.join(FILTERS)}, or one of them alone, but got {value!r}"
+            f"{', '.join(FILTERS)}, or one of them alone, but got {shown(value)}"
         )
     if hows == ["none"] and filters:
         raise UserError(f"--resize none resamples nothing, so it takes no filter ({filters[0]})")
@@ -69,12 +70,12 @@ def parse_crop(value: Any) -> float:
     """
     try:
         fraction = float("nan" if isinstance(value, bool) else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fraction = float("nan")
     if not 0 < fraction <= 1:
         raise UserError(
             "--crop takes the fraction of each side that is shown, above 0 and at most 1, but got "
-            f"{value!r}"
+            f"{shown(value)}"
         )
     return fraction
 

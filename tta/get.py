@@ -21,6 +21,7 @@ from tta.datasets.getting.extract import extract
 from tta.datasets.getting.sources import SOURCES, Source
 from tta.datasets.getting.verify import problems
 from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.text import printable
 
 
 @guarded
@@ -40,11 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.get",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.get", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="[verify] NAME", help=", ".join(SOURCES))
     parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
     return parser
@@ -92,9 +89,9 @@ def _get_file(file: Download, folder: Path) -> None:
 def _verify(name: str, root: Path) -> int:
     count = 0
     for problem in problems(name, root):
-        print(f"{name}: {problem}")
+        print(printable(f"{name}: {problem}"))
         count += 1
-    print(f"{name}: {f'{count} problems' if count else 'complete'}")
+    print(printable(f"{name}: {f'{count} problems' if count else 'complete'}"))
     return EXIT_BAD_INPUT if count else 0
 
 

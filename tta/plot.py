@@ -120,11 +120,7 @@ def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m tta.plot",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.plot", description=__doc__)
     kinds = "; ".join(f"{name}: {meaning}" for name, meaning in KINDS.items())
     parser.add_argument("kind", choices=KINDS, help=kinds)
     parser.add_argument(

@@ -12,7 +12,6 @@ anything runs. Finished runs are not run again, so an interrupted table goes on 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,11 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m tta.published",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.published", description=__doc__)
     names = f"one of {', '.join(table_names())}, or a file of your own"
     parser.add_argument("tables", nargs="+", metavar="TABLE", help=names)
     parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")

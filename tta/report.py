@@ -7,7 +7,6 @@ usage examples:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tta.cli import Parser, given_path, guarded
 from tta.foundation.errors import UserError
 from tta.foundation.text import printable
 from tta.reporting.run_folders import check_run_folders
-from tta.reporting.selection import add_filters, chosen_runs
+from tta.reporting.selection import add_run_options, chosen_runs
 
 
 @guarded
@@ -46,15 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m tta.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "runs", nargs="+", type=given_path, help="run directories, or folders of them"
-    )
-    add_filters(parser)
+    parser = Parser(prog="python -m tta.report", description=__doc__)
+    add_run_options(parser)
     parser.add_argument(
         "-o",
         "--output",

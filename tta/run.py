@@ -28,7 +28,6 @@ from tta.cli import (
     parse_settings,
 )
 from tta.config import RunConfig, read_yaml, with_settings
-from tta.experiment.preflight import check_method, preflight
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stopped, leave, listening
 from tta.foundation.text import printable
@@ -50,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(listing())
         return 0
     config = _config(options, config_file)
+    from tta.experiment.preflight import (  # NumPy, which --help needs not wait for
+        check_method,
+        preflight,
+    )
+
     if show_params:
         check_method(config)
         from tta.listing import parameter_table
@@ -61,11 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.run",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.run", description=__doc__)
     shows = parser.add_argument_group("information")
     shows.add_argument("--list", action="store_true", help="show methods, datasets and scenarios")
     shows.add_argument(
@@ -140,7 +140,7 @@ def _print_notes(experiment: Experiment, quiet: bool) -> None:
     if experiment.config.resume and not RunDirectory.is_started(path):
         notes += nothing_to_resume(path, experiment.resolved())
     for line in notes:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
 
 
 def _stopped(stop: KeyboardInterrupt, experiment: Experiment | None) -> int:

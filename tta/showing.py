@@ -19,8 +19,10 @@ from the data:
 - *Data sets of one size* (digits, CIFAR) are shown as they are; with options, they are resized as
   images of one's own.
 
-Source images are shown in the size of the test images, by the same rule. A size that the network
-cannot take is refused before the stream starts.
+Source images are shown in the size of the test images, by the same rule; of ``--resize`` and
+``--crop`` they follow what differs from how the test images would be shown without: a choice that
+is written out is the same as one left open. A size that the network cannot take is refused before
+the stream starts.
 """
 
 from __future__ import annotations
@@ -104,14 +106,42 @@ def show(
     return Geometry(size, resizing, any(value is not None for value in asked), place)
 
 
-def show_source(options: Options, source: Dataset, backbone: Backbone, size: Size) -> None:
-    """Let source images be shown in the size of the test images.
+def show_source(source: Dataset, dataset: Dataset, backbone: Backbone) -> None:
+    """Let source images be shown as the test images are, see above.
+
+    Args:
+        source: whose ``image_size`` and ``resizing`` are set.
+        dataset: the test data, after :func:`show`.
+        backbone: as loaded.
 
     Raises:
         UserError: they do not fit.
     """
     native = _looked_at(source, (source.domains[0], source.severities[0]))
-    _show_in(options, source, backbone, size, native)
+    _show_in(_departures(dataset, backbone), source, backbone, dataset.image_size, native)
+
+
+@dataclass(frozen=True)
+class _Departures:
+    """What options have changed of the way in which the test images would be shown."""
+
+    input_size: Size
+    resize: str | None
+    crop: float | None
+
+
+def _departures(dataset: Dataset, backbone: Backbone) -> _Departures:
+    size, shown = dataset.image_size, dataset.resizing
+    native = _looked_at(dataset, (dataset.domains[0], dataset.default_severity))
+    usual = _usual_resizing(dataset, backbone, size, native)
+    if shown.how == "none":
+        return _Departures(size, None if usual.how == "none" else "none", None)
+    everything = usual.how == "none"  # its filter and crop say nothing
+    words = [shown.how] if everything or shown.how != usual.how else []
+    if everything or shown.filter != usual.filter:
+        words.append(shown.filter.name.lower())
+    crop = shown.crop if everything or shown.crop != usual.crop else None
+    return _Departures(size, ",".join(words) or None, crop)
 
 
 def _looked_at(dataset: Dataset, place: tuple[str, int]) -> frozenset[Size]:
@@ -234,10 +264,11 @@ def _resizing(
     options: Options, dataset: Dataset, backbone: Backbone, size: Size, native: frozenset[Size]
 ) -> Resizing:
     words = options.resize.split(",") if options.resize else []
-    if words == ["none"] or native == {size} and not words and options.crop is None:
+    if words == ["none"]:
         return AS_THEY_ARE
-    published = dataset.sizing == "backbone"
-    resizing = dataset.resizing if published else evaluation_transform(backbone)
+    if not words and options.crop is None:
+        return _usual_resizing(dataset, backbone, size, native)
+    resizing = _usual_resizing(dataset, backbone, size, frozenset())
     for word in words:
         if word in HOWS:
             resizing = replace(resizing, how=word)
@@ -247,6 +278,16 @@ def _resizing(
         resizing = replace(resizing, crop=options.crop)
     nothing_to_do = native == {size} and resizing.how != "none" and resizing.sides(size) == size
     return AS_THEY_ARE if nothing_to_do else resizing
+
+
+def _usual_resizing(
+    dataset: Dataset, backbone: Backbone, size: Size, native: frozenset[Size]
+) -> Resizing:
+    """Return how images get a size where no option says so."""
+    if native == {size}:
+        return AS_THEY_ARE
+    published = dataset.sizing == "backbone"
+    return type(dataset).resizing if published else evaluation_transform(backbone)
 
 
 def _check_large_enough(dataset: Dataset, native: frozenset[Size], size: Size) -> None:

@@ -21,7 +21,7 @@ from tta.code_digest import code_digest
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.subset import split_validation
 from tta.foundation.errors import UserError
-from tta.foundation.files import written_aside
+from tta.foundation.files import write_atomically, written_aside
 from tta.foundation.lock import FolderLock
 from tta.ops.instance_aware import THRESHOLD, instance_aware_layers
 from tta.training import Recipe, initial_backbone, train
@@ -87,10 +87,26 @@ def own_weights(dataset: Dataset) -> str | None:
     source = open_dataset(dataset.source)
     folder = f"{dataset.name.replace(':', '_')}-{_key(dataset, source, recipe)}"
     path = cache_folder() / "source_models" / folder / "model.safetensors"
-    if not path.is_file():
+    if not _is_whole(path):
         make_folder(path)
         _train_once(dataset, source, recipe, path)
     return str(path)
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name("sha256")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a model is there as it was written; on any doubt it is trained again."""
+    try:
+        return _seal(path).read_text(encoding="utf-8") == _digest(path)
+    except (OSError, ValueError):
+        return False
 
 
 def _train_once(dataset: Dataset, source: Dataset, recipe: Recipe, path: Path) -> None:
@@ -100,13 +116,14 @@ def _train_once(dataset: Dataset, source: Dataset, recipe: Recipe, path: Path) -
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
-        if path.is_file():
+        if _is_whole(path):
             return
         print(f"training the source model of {dataset.name} once, into {path}", file=sys.stderr)
         training, _ = split_validation(source, recipe.validation_fraction, recipe.seed)
         backbone = initial_backbone(dataset.backbone, dataset.num_classes, seed=recipe.seed)
         train(backbone, training, recipe, progress=True)
         save_source_model(backbone, path, source.domains, recipe)
+        write_atomically(_seal(path), _digest(path))
     finally:
         lock.release()
 

@@ -30,8 +30,9 @@ from tqdm import tqdm
 from tta.cli import EXIT_BAD_INPUT, Parser, given_path, guarded
 from tta.foundation.cores import core_count
 from tta.foundation.errors import UserError
+from tta.foundation.files import write_atomically
 from tta.foundation.stops import Stopped, leave, listening
-from tta.foundation.text import printable
+from tta.foundation.text import printable, printable_lines
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell, read_grid
 
@@ -68,11 +69,7 @@ def _collect(cells: Sequence[Cell], options: argparse.Namespace, outcomes: list[
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.sweep",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.sweep", description=__doc__)
     parser.add_argument("grid", type=given_path, help="YAML file of the grid")
     parser.add_argument("--dry-run", action="store_true", help="list the cells, and estimate")
     parser.add_argument("--executor", choices=("local", "ray"), default="local")
@@ -140,7 +137,7 @@ def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:
         print(printable(line), file=sys.stderr)
     text = "\n".join(f"{item.cell.name}: {item.error}\n{item.details}" for item in failed)
     try:
-        log.write_text(text, encoding="utf-8")
+        write_atomically(log, printable_lines(text))
         where = str(log)
     except OSError as error:
         where = f"not kept, {str(log)!r} cannot be written ({error.strerror})"

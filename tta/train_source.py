@@ -31,6 +31,7 @@ from tta.config import RunConfig
 from tta.datasets import Dataset, leaves_one_out, open_dataset
 from tta.datasets.subset import Subset, split_validation
 from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.text import printable
 from tta.showing import described, show
 from tta.source import SourceData
 from tta.source_models import make_folder, save_source_model
@@ -53,14 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first = domains.domains[0], domains.severities[0]
     geometry = show(RunConfig(), domains, first, backbone, from_file=True)  # as tta.run will
     for words in described(geometry, domains, backbone).values():
-        print(f"images: {words}", file=sys.stderr)
+        print(printable(f"images: {words}"), file=sys.stderr)
     training, validation = split_validation(
         Subset(domains, dict.fromkeys(domains.domains)), recipe.validation_fraction, recipe.seed
     )
     train(backbone, training, recipe, progress=sys.stderr.isatty())
     for domain in validation.domains if recipe.validation_fraction else ():
         found = accuracy(backbone, Subset(validation, {domain: None}))
-        print(f"validation accuracy, {domain}: {100 * found:.2f} %")
+        print(printable(f"validation accuracy, {domain}: {100 * found:.2f} %"))
     save_source_model(backbone, options.output, training.domains, recipe)
     print(f"wrote {options.output} ({options.output.stat().st_size / 2**20:.2f} MiB)")
     return 0
@@ -103,11 +104,7 @@ def accuracy(backbone: Backbone, dataset: Dataset) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m tta.train_source",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m tta.train_source", description=__doc__)
     recipe = Recipe()
     parser.add_argument("--drm", action="store_true", help="train a head per domain as well")
     parser.add_argument("--dataset", default="digits-r", help="NAME, arrays:PATH or folder:PATH")

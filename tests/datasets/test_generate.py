@@ -46,6 +46,10 @@ def test_published_files_are_not_written_over(cifar, tmp_path, capsys):
     (tmp_path / "CIFAR-10-C" / "generated.json").write_text('{"frost": "official", "tta": "0"}')
     assert main(["cifar10-c", "--data-dir", str(cifar), "--output", str(tmp_path)]) == 2
     assert "generated in another way" in capsys.readouterr().err
+    for spoilt in ("", "{", "[" * 9000, "5"):
+        (tmp_path / "CIFAR-10-C" / "generated.json").write_text(spoilt)
+        assert main(["cifar10-c", "--data-dir", str(cifar), "--output", str(tmp_path)]) == 2
+        assert "or its generated.json is damaged" in capsys.readouterr().err
 
 
 def test_a_part_of_the_images_is_not_enough(tmp_path, capsys):

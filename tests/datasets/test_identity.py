@@ -205,6 +205,19 @@ def test_a_damaged_cache_is_decoded_again(damage, seed, mine, tmp_path, monkeypa
     assert torch.equal(cached(mine, tmp_path).images("sun", 0, ALL[::-1].copy()), expected.flip(0))
 
 
+def test_a_planted_link_of_the_right_length_is_not_written_through(mine, tmp_path):
+    expected = cached(mine, tmp_path).images("sun", 0, ALL)
+    (file,) = (tmp_path / "cache").iterdir()
+    whole = file.read_bytes()
+    target = tmp_path / "target"
+    target.write_bytes(bytes(len(whole)))
+    file.unlink()
+    file.symlink_to(target)
+    assert torch.equal(cached(mine, tmp_path).images("sun", 0, ALL), expected)
+    assert target.read_bytes() == bytes(len(whole))
+    assert not file.is_symlink() and file.read_bytes() == whole
+
+
 def test_rows_asked_for_twice_are_decoded_once(mine, tmp_path):
     rows = np.array([5, 3, 5, 5, 0])
     images = cached(mine, tmp_path).images("sun", 0, rows)

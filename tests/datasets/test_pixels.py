@@ -18,14 +18,19 @@ from tests.datasets.odd_images import (
     png,
     png16,
 )
+from tta.datasets.headers import headers_of, sizes_of, survey
 from tta.datasets.images import check_image, read_image
-from tta.datasets.survey import survey
 from tta.foundation.errors import UserError
 
 
 def rows(file, published=False):
     """Return the pixels of a file, row by row."""
     return read_image(file, published=published).permute(1, 2, 0).numpy().tolist()
+
+
+def said(files):
+    """Return what a run says of files of one's own."""
+    return survey(headers_of(files, "replace it"))
 
 
 def saved(tmp_path, image, name, **options):
@@ -46,7 +51,7 @@ DEEP = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
 def test_16_bits_are_scaled(suffix, published, tmp_path):
     file = saved(tmp_path, Image.fromarray(DEEP), f"deep.{suffix}")
     assert rows(file, published) == [[[value] * 3 for value in (0, 0, 1, 128, 255)]]
-    assert survey([file]) == "1 of 16 bits a channel, scaled to 8"
+    assert said([file]) == "1 of 16 bits a channel, scaled to 8"
 
 
 @pytest.mark.parametrize("factor", [256, 257])
@@ -126,8 +131,8 @@ def test_palettes(name, transparency, expected, tmp_path):
     file = saved(tmp_path, palette(), name, **options)
     assert rows(file) == [expected]
     assert rows(file, published=True) == [[RED, GREEN, BLUE]]
-    said = "" if transparency is None else "1 with transparency, shown over white"
-    assert survey([file]) == said
+    expected = "" if transparency is None else "1 with transparency, shown over white"
+    assert said([file]) == expected
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
@@ -144,7 +149,7 @@ def test_cmyk(name, tmp_path):
     for ink, expected in {(255, 0, 0, 0): [0, 255, 255], (0, 0, 0, 102): [153] * 3}.items():
         file = saved(tmp_path, Image.new("CMYK", (16, 16), ink), name)
         assert np.abs(np.array(rows(file)) - expected).max() <= 1
-        assert survey([file]) == "1 of CMYK, converted without a colour profile"
+        assert said([file]) == "1 of CMYK, converted without a colour profile"
 
 
 PICTURE = np.array([[[1] * 3, [2] * 3, [3] * 3], [[4] * 3, [5] * 3, [6] * 3]], np.uint8)
@@ -168,7 +173,7 @@ def test_orientation_is_applied_to_ones_own_files(orientation, suffix, tmp_path)
     options = {"lossless": True} if suffix == "webp" else {}
     file = saved(tmp_path, Image.fromarray(PICTURE), f"o.{suffix}", exif=exif, **options)
     assert np.array(rows(file))[..., 0].tolist() == TURNED[orientation]
-    assert survey([file]) == ("1 turned by their EXIF orientation" if orientation > 1 else "")
+    assert said([file]) == ("1 turned by their EXIF orientation" if orientation > 1 else "")
     if suffix != "tif":  # which Pillow turns itself, for everybody
         assert np.array(rows(file, published=True))[..., 0].tolist() == TURNED[1]
 
@@ -190,7 +195,7 @@ def test_of_several_frames_the_first_is_read(name, tmp_path):
     red, blue = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
     file = saved(tmp_path, red, name, save_all=True, append_images=[blue])
     assert np.abs(np.array(rows(file)) - RED).max() <= 2
-    assert survey([file]) == "1 of several frames, of which the first is read"
+    assert said([file]) == "1 of several frames, of which the first is read"
 
 
 def torn_jpeg():
@@ -221,7 +226,19 @@ def test_bad_files_are_refused_by_name_before_the_stream(words, name, tmp_path):
     for refuse in (read_image, lambda path: check_image(path, header=True)):
         with pytest.raises(UserError, match=f"(?i)^image '.*{name}' cannot be decoded.*({words})"):
             refuse(file)
-    assert survey([file]) == ""
+
+
+def test_pixels_of_a_png_are_what_was_written_or_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    file = saved(tmp_path, Image.fromarray(pixels), "a.png")
+    whole = file.read_bytes()
+    start, stop = whole.index(b"IDAT"), whole.index(b"IEND")
+    for place in range(start + 4, stop - 4, 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="checksum of its pixels is wrong"):
+            read_image(file)
+    file.write_bytes(whole + b"more")
+    assert (read_image(file).permute(1, 2, 0).numpy() == pixels).all()
 
 
 @pytest.mark.parametrize(
@@ -258,7 +275,13 @@ def test_whole_files_are_known_by_their_ends(suffix, tmp_path, monkeypatch):
         check_image(file)
 
 
-def test_a_large_folder_is_sampled(tmp_path, monkeypatch):
-    monkeypatch.setattr("tta.datasets.survey.MOST_HEADERS", 4)
+def test_every_file_counts(tmp_path):
     files = [saved(tmp_path, palette(), f"{k}.png", transparency=0) for k in range(9)]
-    assert survey(files) == "of 4 looked at: 4 with transparency, shown over white"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files.append(saved(tmp_path, Image.new("RGBA", (3, 2)), "turned.png", exif=exif))
+    headers = headers_of(files, "replace it")
+    assert survey(headers) == (
+        "1 turned by their EXIF orientation, 10 with transparency, shown over white"
+    )
+    assert sizes_of(headers) == {(1, 3), (3, 2)}

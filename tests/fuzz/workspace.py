@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 import zipfile
 from pathlib import Path
@@ -19,7 +20,18 @@ from tta.backbones import create_backbone
 from tta.datasets.digits import CorruptedDigits
 from tta.methods.tent import Tent
 
+EATA = (
+    *("--method", "eata", "--set", "fisher_samples=16", "--domains", "fog", "--num-samples", "8"),
+    *("--batch-size", "4"),
+)
+OWN = ("--backbone", "test_resnet", "--num-classes", "10", "--workers", "0")
 SMALL = ("--domains", "pixelate,fog", "--num-samples", "8", "--batch-size", "4")
+PICTURE = bytes(range(200)) * 2
+CARD = """{
+  "architecture": "test_resnet",
+  "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "input_size": [3, 32, 32]}
+}
+"""
 METHOD = """
 from tta.methods import Method
 
@@ -53,27 +65,33 @@ def make(root: Path) -> Path:
     (root / "grid.yaml").write_text(
         "num_samples: 8\ndomains: [fog]\ngrid:\n  method: [source, tent]\n  seed: [1, 2]\n"
     )
+    (root / "card.json").write_text(CARD)
+    (root / "classes.txt").write_text("".join(f"{number}\n" for number in range(10)))
     _archives(root)
     (root / "outside").mkdir()
     (root / "outside" / "secret").write_text("nothing may touch this")
     _runs(root)
+    _caches(root)
     return root
 
 
 def _archives(root: Path) -> None:
-    with tarfile.open(root / "archive.tar.gz", "w:gz") as tar:
-        for name in ("a/1.png", "a/2.png", "b/3.png"):
-            member = tarfile.TarInfo(name)
-            member.size = 400
-            tar.addfile(member, io.BytesIO(bytes(range(200)) * 2))
+    names = ("a/1.png", "a/2.png", "b/3.png")
+    for name, mode in (("archive.tar.gz", "w:gz"), ("archive.tar", "w")):
+        with tarfile.open(root / name, mode) as tar:
+            for inner in names:
+                member = tarfile.TarInfo(inner)
+                member.size = len(PICTURE)
+                tar.addfile(member, io.BytesIO(PICTURE))
     with zipfile.ZipFile(root / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ("a/1.png", "a/2.png", "b/3.png"):
-            archive.writestr(name, bytes(range(200)) * 2)
+        for name in names:
+            archive.writestr(name, PICTURE)
 
 
 def _runs(root: Path) -> None:
-    for method in ("source", "bn"):
-        assert run.main(["--method", method, *SMALL, "--output", str(root / "runs")]) == 0
+    for method in ("source", "bn", "tent"):
+        output = root / ("whole" if method == "tent" else "runs")
+        assert run.main(["--method", method, *SMALL, "--output", str(output)]) == 0
     steps = []
 
     def step(self: Tent, images: torch.Tensor) -> torch.Tensor:
@@ -87,6 +105,27 @@ def _runs(root: Path) -> None:
         patch.setattr(Tent, "step", step)
         options = ["--checkpoint-every", "1", "--output", str(root / "interrupted")]
         assert run.main(["--method", "tent", *SMALL, *options]) == 130
+
+
+def _caches(root: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TTA_CACHE_DIR", str(root / "cache"))
+        options = [*EATA, "--output", str(root / "eata")]
+        assert run.main(options) == 0
+    own = [*OWN, "--weights", str(root / "weights.safetensors"), "--output"]
+    assert run.main(["--dataset", f"arrays:{root / 'scans.npz'}", *own, str(root / "arrays")]) == 0
+    own += [str(root / "own"), "--decoded-cache", str(root / "decoded")]
+    assert run.main(["--dataset", f"folder:{root / 'folder'}", *own]) == 0
+
+
+def figures(root: Path) -> list[tuple]:
+    """Return the figures of every run below a folder, by method."""
+    found = []
+    for file in root.rglob("summary.json"):
+        summary = json.loads(file.read_text())
+        rows = [(row["domain"], row["samples"], row["error"]) for row in summary["domains"]]
+        found.append((summary["method"], summary["mean_nll"], rows))
+    return sorted(found)
 
 
 def snapshot(root: Path) -> dict[str, str]:

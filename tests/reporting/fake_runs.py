@@ -62,7 +62,7 @@ def write_run(
     table = recorder.domains()
     directory.write("domains.csv", to_csv(table))
     if samples:
-        recorder.save_samples(directory)
+        recorder.samples.save(directory)
     directory.write_config({"method": method, "num_samples": None, "seed": seed})
     summary = {
         "schema": 1,
@@ -83,8 +83,8 @@ def write_run(
         "seed": seed,
         "precision": "fp32",
         "resets": 0,
-        **nonfinite_facts(recorder.confidence(), stream.bounds),
-        **figures(table, pooled_ece=recorder.pooled_ece()),
+        **nonfinite_facts(recorder.samples.confidence, stream.bounds),
+        **figures(table, pooled_ece=recorder.samples.pooled_ece()),
         "cost": {
             "prepare_seconds": 0.0,
             "stream_seconds": 2.0,

@@ -98,6 +98,18 @@ def test_entropy_of_classes():
     assert class_entropy(np.arange(4)) == pytest.approx(np.log(4))
 
 
+def test_the_entropy_of_outputs_that_rule_classes_out():
+    """Two of three classes are equally likely, and the third is impossible: ln 2."""
+    labels, model = np.zeros(2, np.int64), nn.Linear(2, 2)
+    plan = plan_of(2)
+    watch = CollapseWatch(plan, labels, np.array([0]), "logits", model, model, lambda rows: rows)
+    outputs = torch.tensor([[1.0, 1.0, -torch.inf], [torch.nan, 1.0, 1.0]])
+    watch.update(Batch(None, 0, 2, False), outputs)
+    watch.read()
+    assert watch.values[1, 0] == pytest.approx(np.log(2))
+    assert np.isnan(watch.values[:, 1]).all()
+
+
 def test_distance_is_relative_to_the_source():
     source = [torch.tensor([3.0, 0.0]), torch.tensor([4.0])]
     moved = [torch.tensor([3.0, 1.0]), torch.tensor([4.0])]

@@ -8,6 +8,7 @@ from tta.foundation.errors import UserError
 from tta.reporting.comparison import compare
 from tta.reporting.comparison_tables import MISSING, cost_table, error_table
 from tta.reporting.finding import find_runs
+from tta.reporting.summary import classes_digest
 
 
 @pytest.fixture
@@ -93,6 +94,34 @@ def test_unlike_protocols_are_refused_and_named(tmp_path, compared):
         UserError, match="in images, labels or classes .(d{12} or e{12}|e{12} or d)"
     ):
         compared()
+
+
+def test_runs_on_other_outputs_of_a_model_are_of_another_protocol(tmp_path, compared):
+    """Same data, labels and weights, but another ``--classes``."""
+    write_run(tmp_path, "bn")  # as before there was such a record: all outputs, in order
+    write_run(tmp_path, "tent", classes_digest=None)
+    assert len(compared()) == 1
+    write_run(tmp_path, "source", classes_digest=classes_digest([1, 0]))
+    with pytest.raises(UserError, match=r"differ in classes digest \(none or [0-9a-f]{12}\);"):
+        compared()
+    assert [len(part.rows) for part in compared(split=True)] == [2, 1]
+    assert classes_digest([1, 0]) != classes_digest([10]) != classes_digest([0, 1])
+
+
+def test_seeds_on_other_source_images_are_no_seeds_of_one_row(tmp_path, compared):
+    """A path that held other images, or other weights of the cloud, when the seeds ran."""
+    for seed in (1, 2):
+        write_run(tmp_path, "rmt", seed=seed, source_digest=f"{seed}" * 64)
+        write_run(tmp_path, "cema", seed=seed, cloud_weights_sha256=f"{seed}" * 64)
+        write_run(tmp_path, "tent", seed=seed, source_digest=None)
+    (comparison,) = compared()
+    assert sorted(row.label for row in comparison.rows) == [
+        "cema (cloud weights sha256 111111111111)",
+        "cema (cloud weights sha256 222222222222)",
+        "rmt (source digest 111111111111)",
+        "rmt (source digest 222222222222)",
+        "tent",
+    ]
 
 
 def test_tables_beside_each_other_say_what_tells_them_apart(tmp_path, compared):

@@ -238,15 +238,21 @@ def remove(file):
 FILES = ("config.yaml", "batches.csv", "timing.csv", "domains.csv", "samples.npz")
 
 
-@pytest.mark.parametrize("damage", [empty, double, flip, remove])
+def pipe(file):
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("damage", [empty, double, flip, remove, pipe])
 def test_a_finished_run_with_an_altered_file_is_not_taken_for_whole(damage, finished):
     for name in (*FILES, "summary.json"):
-        if (name, damage) == ("summary.json", remove):
+        if name == "summary.json" and damage in (remove, pipe):
             continue  # then it has not finished, and is run again
         good = (finished / name).read_bytes()
         damage(finished / name)
         with pytest.raises(UserError, match=f"{name}' is .*pass --force to run it again"):
             run(config(output_of(finished)))
+        (finished / name).unlink(missing_ok=True)
         (finished / name).write_bytes(good)
     assert run(config(output_of(finished)))["reused"]
 

@@ -31,13 +31,13 @@ def test_samples_are_kept_in_stream_order(stream, tmp_path):
     for batch in stream:
         recorder.update(batch, outputs[batch.start : batch.stop])
     recorder.close()
-    recorder.save_samples(RunDirectory(tmp_path))
+    recorder.samples.save(RunDirectory(tmp_path))
     correct, confidence, *_ = sample_metrics(outputs, torch.from_numpy(stream.labels()), "logits")
     with np.load(tmp_path / "samples.npz") as samples:
         assert samples["correct"].tolist() == correct.bool().tolist()
         np.testing.assert_allclose(samples["confidence"], confidence, rtol=1e-3)
         whole = expected_calibration_error(*(row.double().numpy() for row in (confidence, correct)))
-        assert recorder.pooled_ece() == whole
+        assert recorder.samples.pooled_ece() == whole
         assert samples["visit"].tolist() == [0] * 10 + [1] * 10
 
 

@@ -54,6 +54,19 @@ def laughs():
     return "\n".join(lines + [f"a{i + 1}: &a{i + 1} [{name}]" for i, name in enumerate(names)])
 
 
+def merged():
+    """Return mappings of which each merges the one before nine times."""
+    lines = ["a0: &a0 {x: 1, y: 2}"]
+    names = [", ".join([f"*a{number}"] * 9) for number in range(9)]
+    lines += [f"a{i + 1}: &a{i + 1} {{<<: [{name}]}}" for i, name in enumerate(names)]
+    return "\n".join(lines)
+
+
+def pipe(file):
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+
+
 SPOILT = {
     "samples flipped": lambda path: flip(path / "samples.npz"),
     "samples cut": lambda path: cut(path / "samples.npz"),
@@ -78,6 +91,8 @@ SPOILT = {
     "no file": lambda path: link_to_itself(path / "summary.json"),
     "config cut": lambda path: (path / "config.yaml").write_text("{"),
     "config a list": lambda path: (path / "config.yaml").write_text("[1, 2]"),
+    "config of merged keys": lambda path: (path / "config.yaml").write_text(merged()),
+    "config a pipe": lambda path: pipe(path / "config.yaml"),
     "config of objects": lambda path: (path / "config.yaml").write_text("a: !!int x"),
     "config of dates": lambda path: (path / "config.yaml").write_text("a: 2020-01-01"),
     "config within itself": lambda path: (path / "config.yaml").write_text("a: &a [*a]"),

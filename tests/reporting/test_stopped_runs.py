@@ -15,7 +15,7 @@ from tta.experiment import run
 from tta.methods.source import Source
 from tta.methods.tent import Tent
 from tta.reporting import progress
-from tta.reporting.recorder import Recorder
+from tta.reporting.sample_table import SampleTable
 from tta.run import main
 
 SMALL = ["--domains", "contrast,pixelate", "--num-samples", "32", "--batch-size", "16"]
@@ -99,13 +99,13 @@ def test_before_the_stream_nothing_is_saved_and_it_says_so(monkeypatch, capfd):
 
 
 def test_a_signal_while_records_are_written_waits(monkeypatch):
-    save = Recorder.save_samples
+    save = SampleTable.save
 
     def signalled(self, directory):
         os.kill(os.getpid(), signal.SIGINT)
         save(self, directory)
 
-    monkeypatch.setattr(Recorder, "save_samples", signalled)
+    monkeypatch.setattr(SampleTable, "save", signalled)
     with pytest.raises(KeyboardInterrupt):
         run(RunConfig(domains=("pixelate",), num_samples=8, output="out"))
     assert (folder_of("out") / "done").exists()
@@ -123,6 +123,23 @@ def test_resume_with_nothing_to_resume_says_so_and_names_what_is_alike(monkeypat
     assert first.endswith("has no checkpoint; the run starts at its beginning")
     assert second.startswith("unfinished, and alike (seed 7, here 1, set.lr 0.5, here 0.001):")
     assert second.endswith(f"--config {other}/config.yaml --resume")
+
+
+def test_options_of_an_unfinished_run_of_others_are_bounded_and_harmless(monkeypatch, capfd):
+    with monkeypatch.context() as patch:
+        signal_in_step(patch, Tent, 1, signal.SIGINT)
+        assert main(["--method", "tent", *SMALL, "--seed", "7"]) == 130
+    other = folder_of("results/runs")
+    laughs = "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 10))
+    for seed, text, words in (
+        ("1", "a0: &a0 x\n" + laughs, "its options cannot be read"),
+        ("2", 'precision: "\\e[2J"\n', r"precision \x1b[2J, here fp32"),
+    ):
+        (other / "config.yaml").write_text(text)
+        capfd.readouterr()
+        assert main(["--method", "tent", *SMALL, "--resume", "--quiet", "--seed", seed]) == 0
+        error = capfd.readouterr().err
+        assert words in error and "\x1b" not in error
 
 
 def test_lines_where_there_is_no_terminal_and_none_if_quiet(monkeypatch, capfd):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,7 @@ from tta.config import RunConfig
 from tta.experiment import run
 from tta.foundation.errors import UserError
 from tta.reporting.records import Run
-from tta.reporting.trackers import headline
+from tta.reporting.trackers import headline, open_tracker
 from tta.run import main
 
 SHORT = {"domains": ("contrast", "pixelate"), "num_samples": 40, "batch_size": 20}
@@ -31,6 +32,26 @@ def test_tensorboard_has_every_batch_and_the_domains(tmp_path):
     assert events.Scalars("running_error")[-1].value == pytest.approx(summary["pooled_error"])
     last = events.Scalars("domain_error/02_pixelate")[-1].value
     assert last == pytest.approx(summary["domains"][1]["error"])
+
+
+def test_text_of_others_is_harmless_in_a_tracker(tmp_path, monkeypatch):
+    said = []
+    writer = SimpleNamespace(add_text=lambda *words: said.append(words))
+    fake = SimpleNamespace(SummaryWriter=lambda *_, **__: writer)
+    monkeypatch.setattr("tta.reporting.trackers.import_module", lambda name: fake)
+    open_tracker("tensorboard", tmp_path, {"dataset": "a\n<b>\x1b[2J", "seed": 1}, 0)
+    assert said == [("config", "    dataset: a\\x0a<b>\\x1b[2J\n    seed: 1")]
+    domains = [{"domain": "\x1b[2Jfog", "error": 0.5}]
+    assert headline({"domains": domains}) == {"domain_error/01_\\x1b[2Jfog": 0.5}
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+def test_a_planted_link_is_not_written_through(name, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link; remove it"):
+        open_tracker(name, tmp_path / "run", {}, 0)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_figure_that_is_not_a_number_is_not_sent(tmp_path):

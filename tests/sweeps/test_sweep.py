@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tta.config import RunConfig
 from tta.run import main as run_main
-from tta.sweep import main
+from tta.sweep import _conclude, main
 from tta.sweeps.cells import Outcome, run_cell_apart
 
 FOUR = """
@@ -101,6 +102,16 @@ def test_what_is_missing_is_run_and_failures_are_listed(tmp_path, capsys):
     assert "ArithmeticError: no such number" in captured.err
     assert "its process was killed" in captured.err
     assert "in step" in (tmp_path / "grid.errors.txt").read_text()
+
+
+def test_the_file_of_tracebacks_replaces_a_planted_link(tmp_path):
+    cell = SimpleNamespace(name="a")
+    outcome = SimpleNamespace(cell=cell, finished=None, error="no\x1b[2J\udcff", details="why")
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "log").symlink_to(tmp_path / "victim")
+    assert _conclude([outcome], tmp_path / "log") == 1
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert (tmp_path / "log").read_text() == r"a: no\x1b[2J\udcff" + "\nwhy"
 
 
 def _shared(tmp_path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,28 @@ def _read_torch(path: Path) -> Any:
     try:
         with path.open("rb") as file:  # by its path, torch would go by its suffix
             # Training scripts keep their arguments in a Namespace; it runs nothing.
-            return load_pickle(file, "cpu", [argparse.Namespace])
+            content = load_pickle(file, "cpu", [argparse.Namespace])
+        _check_sums(path)
+        return content
     except pickle.UnpicklingError as error:
         if "magic number" in str(error):
             raise _damaged(path, error) from error
         raise _refused_pickle(path, str(error)) from error
-    except DAMAGE as error:
+    except (zipfile.BadZipFile, *DAMAGE) as error:
         raise _damaged(path, error) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the checksums in a file of ``torch.save``, which torch itself passes over.
+
+    Files from before torch 1.6 are no archives and have none.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise OSError(f"the checksum of {shown_path(wrong)} in it is wrong")
 
 
 def _refused_pickle(path: Path, error: str) -> UserError:

@@ -69,13 +69,10 @@ def _input_size(name: str, card: ModelCard) -> dict[str, Any]:
 
 
 def wrap_model(
-    model: nn.Module,
-    name: str | None = None,
-    class_subset: Sequence[int] | None = None,
-    img_size: int | Sequence[int] | None = None,
+    model: nn.Module, name: str | None = None, class_subset: Sequence[int] | None = None
 ) -> Backbone:
-    """See ``tta.backbones.wrap_model``; ``img_size`` overrides the configured H and W."""
-    return _wrap(model, name or type(model).__name__, class_subset, img_size, ModelCard())
+    """See ``tta.backbones.wrap_model``."""
+    return _wrap(model, name or type(model).__name__, class_subset, None, ModelCard())
 
 
 def _wrap(

@@ -11,21 +11,11 @@ from timm.data.transforms import str_to_pil_interp
 
 from tta.backbones.backbone import Backbone
 from tta.datasets.resizing import Resizing
-from tta.foundation.errors import UserError
+from tta.foundation.errors import WRONG_VALUES, UserError, message_of
 from tta.geometry import Size, as_option, in_words
 
 CHANNELS = 3
 """Of the images of every data set."""
-# What timm's and torch's layers raise on a size that they are not made for.
-_UNFIT = (
-    RuntimeError,
-    AssertionError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-)
 
 
 def why_not(backbone: Backbone, size: Size) -> str | None:
@@ -37,11 +27,10 @@ def why_not(backbone: Backbone, size: Size) -> str | None:
         return None  # what it was made with
     try:
         finite = _is_finite(backbone, size)
-    except _UNFIT as error:
+    except WRONG_VALUES as error:  # of a layer that is not made for the size
         if isinstance(error, torch.cuda.OutOfMemoryError) or "memory" in str(error):
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return reason[:160].rstrip(".")
+        return message_of(error)[:160].rstrip(".")
     if finite or not _is_finite(backbone, configured):
         return None
     return "its outputs are not finite"
@@ -128,7 +117,7 @@ def create_for_size(create: Callable[..., Backbone], size: Size, own_file: bool)
 def _made_for(create: Callable[..., Backbone], size: Size) -> Backbone | None:
     try:
         made = create(model_kwargs={"img_size": size})
-    except (UserError, *_UNFIT):  # no such argument, or the weights are those of another size
+    except (UserError, *WRONG_VALUES):  # no such argument, or the weights are those of another size
         return None
     return made if why_not(made, size) is None else None
 
@@ -139,7 +128,7 @@ def _resampled(backbone: Backbone, size: Size) -> Backbone | None:
         return None
     try:
         made.model.set_input_size(img_size=size)
-    except _UNFIT:
+    except WRONG_VALUES:
         return None
     if why_not(made, size) is not None:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ class DecodedImages:
         self._reserve(rows)
         self._rows[rows, :-_CHECKSUM] = images
         for row, image, stamp in zip(rows, images, stamps, strict=True):
-            self._rows[row, -_CHECKSUM:] = _checksum(image, stamp)
+            self._rows[row, -_CHECKSUM:] = np.frombuffer(_checksum(image, stamp), np.uint8)
 
     def _reserve(self, rows: np.ndarray) -> None:
         """Take room on the disk: the file has holes, and to write where none is left is fatal."""
@@ -113,20 +114,18 @@ class DecodedImages:
                 raise _unwritable(self._file.parent, error) from error
 
 
-def _checksum(image: np.ndarray, stamp: bytes) -> np.ndarray:
-    value = zlib.crc32(image, zlib.crc32(stamp))
-    return np.frombuffer(value.to_bytes(_CHECKSUM, "little"), np.uint8)
+def _checksum(image: np.ndarray, stamp: bytes) -> bytes:
+    return zlib.crc32(image, zlib.crc32(stamp)).to_bytes(_CHECKSUM, "little")
 
 
 def _is_whole(row: np.ndarray, stamp: bytes) -> bool:
-    checksum = _checksum(row[:-_CHECKSUM], stamp)
-    return bool(stamp) and bool((row[-_CHECKSUM:] == checksum).all())
+    return bool(stamp) and row[-_CHECKSUM:].tobytes() == _checksum(row[:-_CHECKSUM], stamp)
 
 
 def _create_once(file: Path, shape: tuple[int, int]) -> None:
     """Create the file, unless another process does: a second would take the place of its rows.
 
-    One of another length, which somebody has cut or added to, is made anew.
+    One of another length, which somebody has cut or added to, is made anew, and so is a link.
     """
     if _has_length(file, shape):
         return
@@ -139,7 +138,11 @@ def _create_once(file: Path, shape: tuple[int, int]) -> None:
 
 
 def _has_length(file: Path, shape: tuple[int, int]) -> bool:
-    return file.is_file() and file.stat().st_size == shape[0] * shape[1]
+    """Return whether the file is there, of that length; a link to some other file is none."""
+    if not file.exists():
+        return False
+    found = file.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_size == shape[0] * shape[1]
 
 
 def _create(file: Path, shape: tuple[int, int]) -> None:

@@ -7,6 +7,7 @@ Every second block of ten scans is source data, the others are the test images.
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,9 +29,7 @@ CLOUD_WEIGHTS = ASSETS / "digits_cifar_resnet32.safetensors"
 @lru_cache(maxsize=1)
 def load_digits_rgb() -> tuple[Tensor, np.ndarray]:
     """Return all scans as uint8 ``[1797, 3, 32, 32]`` (bicubic) and their labels."""
-    from sklearn.datasets import load_digits  # slow to import, and only needed here
-
-    scans, labels = load_digits(return_X_y=True)
+    scans, labels = _scans()
     grey = np.round(scans.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     enlarged = [
         np.asarray(Image.fromarray(scan).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
@@ -38,6 +37,22 @@ def load_digits_rgb() -> tuple[Tensor, np.ndarray]:
     ]
     images = torch.from_numpy(np.stack(enlarged))[:, None]
     return images.expand(-1, 3, -1, -1).contiguous(), labels.astype(np.int64)
+
+
+def _scans() -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's scans ``[1797, 64]``, 0 to 16, and their labels.
+
+    Its file is read where it lies: to import what reads it takes as long as a short run.
+    """
+    package = find_spec("sklearn")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1], table[:, -1]
+    from sklearn.datasets import load_digits  # a release that keeps it elsewhere
+
+    return load_digits(return_X_y=True)
 
 
 def split_rows(source: bool) -> np.ndarray:

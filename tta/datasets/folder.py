@@ -7,6 +7,7 @@ that Pillow reads may stand in place of ``.jpg``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +18,12 @@ from torch import Tensor
 from tta.corruptions import CORRUPTIONS
 from tta.datasets.base import NATURAL
 from tta.datasets.generated import CorruptedImageFiles
+from tta.datasets.headers import Header, headers_of, sizes_of, survey
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.layout import Layout
 from tta.datasets.named_classes import NamedClasses
 from tta.datasets.paths import image_folder, optional_data_folder
 from tta.datasets.scan import Place, Scan
-from tta.datasets.sizes import sizes_of
-from tta.datasets.survey import survey
 from tta.geometry import Size
 
 
@@ -67,11 +67,11 @@ class OwnFolder(NamedClasses, ImageFileDataset):
         ]
 
     def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
-        return self._sizes
+        return sizes_of(self._headers)
 
     @cached_property
-    def _sizes(self) -> frozenset[Size]:
-        return sizes_of(self._files_of(self._places), self.cure)
+    def _headers(self) -> Counter[Header]:
+        return headers_of(self._files_of(self._places), self.cure)
 
     def understood(self) -> dict[str, str]:
         return {**super().understood(), "files": "; ".join(self._notes)}
@@ -81,9 +81,8 @@ class OwnFolder(NamedClasses, ImageFileDataset):
         return list(self._take_notes())
 
     def _take_notes(self) -> Iterator[str]:
-        files = self._files_of(self._places)
-        unusual = survey(files)
-        yield f"{len(files)} images" + (f", {unusual}" if unusual else "")
+        unusual = survey(self._headers)
+        yield f"{self.found.count} images" + (f", {unusual}" if unusual else "")
         empty = [place for place in self._places if not self.found.images[place]]
         if empty:
             yield f"empty class folders: {len(empty)} ({'/'.join(empty[0])!r})"

@@ -33,7 +33,7 @@ def read_marker(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
         return {"generated": True, "frost": facts["frost"], "tta": facts["tta"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{str(file)!r} is damaged ({error}); generate the files again, or remove the folder"
         ) from error

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from tta.datasets.base import Dataset
 from tta.datasets.decoded_cache import DecodedImages
+from tta.datasets.headers import headers_of, sizes_of
 from tta.datasets.identity import Identity, identify, stamp
 from tta.datasets.images import MOST_HEADERS, check_image, read_image
 from tta.datasets.resizing import FIT, Resizing
-from tta.datasets.sizes import sizes_of
 from tta.foundation.errors import UserError
 from tta.geometry import Size
 
@@ -56,7 +56,7 @@ class ImageFileDataset(Dataset):
         count = len(self.labels(domain, severity))
         probes = range(0, count, max(1, count // PROBES))
         files = (self.file(domain, severity, index) for index in probes)
-        return sizes_of(files, self.cure, self.published)
+        return sizes_of(headers_of(files, self.cure, self.published))
 
     def decoded(
         self,

@@ -17,21 +17,16 @@ from torch import Tensor
 
 from tta.datasets.formats import ends_well, is_torn
 from tta.datasets.pixels import as_published, as_shown
+from tta.datasets.png_sums import check_pixel_sums
 from tta.datasets.resizing import FIT, Resizing, UnfitImageError
-from tta.foundation.errors import UserError
+from tta.foundation.errors import WRONG_VALUES, UserError, message_of
 
 UNDECODABLE = (
+    *WRONG_VALUES,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
     OSError,
-    RuntimeError,
     SyntaxError,
-    TypeError,
-    ValueError,
     struct.error,
     zlib.error,
 )
@@ -65,6 +60,7 @@ def read_image(
     with _named(path, cure):
         if is_torn(content):
             raise ValueError("it ends in zeros, as a copy does that was cut short")
+        check_pixel_sums(content)
         with Image.open(io.BytesIO(content)) as image:
             rgb = as_published(image) if published else as_shown(image)
     if size is not None:
@@ -122,7 +118,7 @@ def _named(path: Path, cure: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is no picture of a known format, or its header is damaged"
-    return " ".join(str(error).split()) or type(error).__name__
+    return message_of(error)
 
 
 def _content(path: Path, cure: str) -> bytes:

@@ -14,19 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from tta.datasets.paths import array_file
-from tta.foundation.errors import UserError
+from tta.foundation.errors import WRONG_VALUES, UserError, message_of
 
 _UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
+    *WRONG_VALUES,  # RuntimeError: encrypted, or compressed by a method that is not known here
     MemoryError,
     OSError,
-    RuntimeError,  # among others: encrypted, or compressed by a method that is not known here
     SyntaxError,
-    TypeError,
-    ValueError,
     lzma.LZMAError,
     struct.error,
     tokenize.TokenError,
@@ -106,4 +100,4 @@ def _read(archive: zipfile.ZipFile, member: str) -> np.ndarray:
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
-    return " ".join(str(error).split()) or type(error).__name__
+    return message_of(error)

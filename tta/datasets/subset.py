@@ -109,9 +109,9 @@ class KeptClasses(Subset):
     def labels(self, domain: str, severity: int) -> np.ndarray:
         return self._numbers[super().labels(domain, severity)]
 
-    def digest(self) -> str:
+    def _digest(self, whole: str) -> str:
         numbers = np.ascontiguousarray(self._numbers, "<i8").tobytes()
-        return hashlib.sha256(super().digest().encode() + numbers).hexdigest()
+        return hashlib.sha256(super()._digest(whole).encode() + numbers).hexdigest()
 
 
 def split_validation(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Subset]:

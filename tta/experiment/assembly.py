@@ -34,7 +34,13 @@ from tta.experiment.parts import (
     open_test_data,
 )
 from tta.experiment.preflight import preflight
-from tta.experiment.resolving import cloud_choices, resolve_params, scenario_options, stream_choices
+from tta.experiment.resolving import (
+    cloud_choices,
+    preset_of,
+    resolve_params,
+    scenario_options,
+    stream_choices,
+)
 from tta.experiment.sanity import source_warnings
 from tta.foundation.notes import in_order, with_those_of
 from tta.methods import Method, Need, find_method
@@ -50,6 +56,7 @@ from tta.stream import Stream
 
 LOCATIONS = (
     "dataset",
+    "preset",
     "weights",
     "weights_kind",
     "num_classes",
@@ -108,8 +115,8 @@ class Experiment:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Why figures may not be what they seem; known once some images have been classified."""
-        theirs = self.config.backbone is None and self.config.weights is None
-        if theirs and self.dataset.argument != "path":
+        own_model = self.config.backbone is not None or self.config.weights is not None
+        if not own_model and self.dataset.argument != "path":  # all of it is known to fit
             return ()
         return source_warnings(self.stream, self.backbone)
 
@@ -129,15 +136,11 @@ class Experiment:
         needs = type(self.adapting_method).needs(self.params)
         return self.source is not None and Need.SOURCE_AT_PREPARE in needs
 
-    @property
-    def method_file(self) -> str:
-        """Where the method's class is written."""
-        return inspect.getfile(type(self.adapting_method))
-
     @cached_property
     def code(self) -> str:
         """Digest of this package's code and the method's, as it was when first asked for."""
-        return code_digest(self.method_file)
+        kinds = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
+        return code_digest(*{inspect.getfile(kind) for kind in kinds})
 
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is.
@@ -151,7 +154,7 @@ class Experiment:
             **self.geometry.resolved(),
             batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
-            preset="defaults",
+            preset=preset_of(self.config, self.dataset) or "defaults",
             backbone=self.backbone.name,
             source=self.source and (self.config.source or self.dataset.source),
             device=self.device.type,
@@ -169,12 +172,14 @@ class Experiment:
         """Return twelve hexadecimal digits that differ where figures may differ."""
         passed_over = (*RunConfig.UNRECORDED, *LOCATIONS)
         facts = {k: v for k, v in self.resolved().items() if k not in passed_over}
+        facts["method"] = type(self.adapting_method).__qualname__  # "code" has its file
         facts["stream"] = self.plan.digest
         facts["data"] = self.dataset.digest()
         facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to
         facts["weights_sha256"] = self.backbone.weights_sha256
         facts["source"] = self.source and self.source.dataset.digest()
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
+        facts["cloud"] = self.cloud and self.cloud.preprocessing
         facts["code"] = self.code
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -277,14 +282,12 @@ def _source_and_cloud(
     classes: OutputClasses,
 ) -> tuple[SourceData | None, Backbone | None]:
     """Return the source images and the cloud's model, where the method needs them."""
-    dataset, device, memory_format = stream.dataset, stream.device, stream.memory_format
     source = None
     if needs & SOURCE_NEEDS:  # opened for no other method: it may be large, or not on this machine
-        batch_size = batch_size_of(config, dataset)
-        source = make_source(config, dataset, backbone, classes, batch_size, device, memory_format)
-    cloud = make_cloud(config, dataset) if Need.CLOUD_MODEL in needs else None
+        source = make_source(config, stream, backbone, classes)
+    cloud = make_cloud(config, stream.dataset) if Need.CLOUD_MODEL in needs else None
     if cloud is not None:
-        number_cloud_classes(cloud, dataset, backbone, classes)
-        cloud.to(device, memory_format=memory_format)
+        number_cloud_classes(cloud, stream.dataset, backbone, classes)
+        cloud.to(stream.device, memory_format=stream.memory_format)
         cloud.precision = backbone.precision
     return source, cloud

@@ -8,26 +8,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from tta.arithmetic import arithmetic
 from tta.cache import KnownPreparation, PreparationCache
 from tta.config import RunConfig
 from tta.evaluation import evaluate
 from tta.experiment.assembly import Experiment, build
-from tta.experiment.parts import batch_size_of
-from tta.experiment.recording import make_checkpoints, make_recorder
+from tta.experiment.recording import Course, make_checkpoints, make_recorder
+from tta.experiment.summary import summarise
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stops, listening
 from tta.foundation.text import printable
 from tta.reporting.checkpoint import Checkpoints
-from tta.reporting.finite import make_guard, nonfinite_facts
+from tta.reporting.finite import make_guard
 from tta.reporting.memory import PeakMemory
 from tta.reporting.recorder import Recorder
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.saved_run import SavedRun, load_run, taking_over
 from tta.reporting.stored_tables import to_csv
-from tta.reporting.summary import environment, figures
 
 
 def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
@@ -103,7 +100,7 @@ def execute(
     Args:
         experiment: the parts of the run.
         directory: where records go.
-        progress: show a progress bar.
+        progress: show it on standard error.
         saved: the checkpoint to go on from.
         stops: what is told of signals; before the stream they end the run at once.
     """
@@ -111,56 +108,45 @@ def execute(
     for warning in experiment.warnings:
         print(printable(f"warning: {warning}"), file=sys.stderr)
     memory = PeakMemory(experiment.device)
+    course = Course(experiment, directory, progress, saved, stops, memory)
     started = time.perf_counter()
-    _start(experiment, directory, saved)
+    _start(course)
     prepare_seconds = time.perf_counter() - started
     with stops.held():
-        summary = _stream(experiment, directory, progress, saved, stops, memory, prepare_seconds)
+        summary = _stream(course, prepare_seconds)
     stops.obey()
     return summary
 
 
-def _start(experiment: Experiment, directory: RunDirectory, saved: SavedRun | None) -> None:
+def _start(course: Course) -> None:
+    experiment, saved = course.experiment, course.saved
     if saved is None or saved.preparation is None:
         experiment.method.start(experiment.source, preparation_cache(experiment))
         return
-    with taking_over(directory):
+    with taking_over(course.directory):
         experiment.method.start(experiment.source, KnownPreparation(saved.preparation))
 
 
-def _stream(
-    experiment: Experiment,
-    directory: RunDirectory,
-    progress: bool,
-    saved: SavedRun | None,
-    stops: Stops,
-    memory: PeakMemory,
-    prepare_seconds: float,
-) -> dict[str, Any]:
+def _stream(course: Course, prepare_seconds: float) -> dict[str, Any]:
     """Stream the data through the prepared method, and write the records."""
-    recorder = make_recorder(experiment, directory, progress, saved, memory)
-    checkpoints = make_checkpoints(experiment, recorder, directory, saved, memory, stops)
-    if saved is not None:
-        with taking_over(directory):
-            experiment.method.load_state_dict(saved.method)
-        directory.cut_back()
-        directory.write_config(experiment.resolved())
+    directory, recorder = course.directory, make_recorder(course)
+    checkpoints = make_checkpoints(course, recorder)
+    _take_over(course)
     recorder.restart_clock()
     finished = False
     try:
-        with stops.streaming():
-            came_to_end = _pass(experiment, recorder, checkpoints, saved)
+        with course.stops.streaming():
+            came_to_end = _pass(course, recorder, checkpoints)
         recorder.flush()
         recorder.judge()
         finished = came_to_end
     finally:
         recorder.close()
-        if recorder.seen:
+        if recorder.samples.seen:
             domains = recorder.domains()
-            summary = _summary(experiment, domains, recorder, checkpoints, prepare_seconds, memory)
-            summary["finished"] = finished
+            summary = summarise(course, recorder, checkpoints, domains, prepare_seconds, finished)
             directory.write("domains.csv", to_csv(domains))
-            recorder.save_samples(directory)
+            recorder.samples.save(directory)
             directory.write_summary(summary)
             recorder.finish(summary)
     if finished:
@@ -168,14 +154,22 @@ def _stream(
     return summary
 
 
-def _pass(
-    experiment: Experiment, recorder: Recorder, checkpoints: Checkpoints, saved: SavedRun | None
-) -> bool:
+def _take_over(course: Course) -> None:
+    """Bring method and tables to where the checkpoint left them, where there is one."""
+    experiment, directory = course.experiment, course.directory
+    if course.saved is not None:
+        with taking_over(directory):
+            experiment.method.load_state_dict(course.saved.method)
+        directory.cut_back()
+        directory.write_config(experiment.resolved())
+
+
+def _pass(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> bool:
     """Stream what is left, and return whether that was all of it."""
-    policy, method = experiment.config.on_nonfinite, experiment.method
-    if policy == "stop" and recorder.diverged:  # stopped before, after the latest checkpoint
+    policy, method = course.experiment.config.on_nonfinite, course.experiment.method
+    if policy == "stop" and recorder.samples.diverged:  # before, after the latest checkpoint
         return False
-    batches = experiment.stream.batches(saved.position if saved else 0)
+    batches = course.experiment.stream.batches(course.position)
     guard = make_guard(policy, method.outputs, method.reset)
     return evaluate(method, batches, checkpoints, guard)
 
@@ -186,7 +180,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
     if experiment.config.no_cache or not experiment.prepares:
         return None
     facts = {
-        "method": experiment.method.name,
+        "method": [experiment.method.name, type(experiment.adapting_method).__qualname__],
         "params": dataclasses.asdict(experiment.params),
         "seed": experiment.config.seed,
         "weights": experiment.backbone.weights_sha256,
@@ -204,72 +198,3 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "code": experiment.code,
     }
     return PreparationCache(facts)
-
-
-def _summary(
-    experiment: Experiment,
-    domains: pd.DataFrame,
-    recorder: Recorder,
-    checkpoints: Checkpoints,
-    prepare_seconds: float,
-    memory: PeakMemory,
-) -> dict[str, Any]:
-    config = experiment.config
-    method = experiment.method
-    return {
-        "schema": 1,
-        "finished": False,
-        "method": method.name,
-        "title": method.title or method.name,
-        "paper": method.paper,
-        "predicts": method.predicts,
-        "outputs": method.outputs,
-        "needs": sorted(
-            need.value for need in type(experiment.adapting_method).needs(experiment.params)
-        ),
-        "params": dataclasses.asdict(experiment.params),
-        "preset": experiment.preset,
-        "dataset": experiment.dataset.name,
-        "scenario": config.scenario,
-        "backbone": experiment.backbone.name,
-        "cloud_backbone": experiment.cloud and experiment.cloud.name,
-        "batch_size": batch_size_of(config, experiment.dataset),
-        "window": config.window,
-        "seed": config.seed,
-        "precision": config.precision,
-        "resets": int(experiment.plan.reset_before.sum()),
-        "collapsed_at_batch": recorder.watch.batch,
-        "collapsed_at_image": recorder.watch.collapsed_at,
-        **nonfinite_facts(recorder.confidence(), experiment.stream.bounds),
-        "nonfinite_weights_after": _domain_of(experiment, recorder.watch.nonfinite_weights_after()),
-        "on_nonfinite": config.on_nonfinite,
-        "resumed_at": checkpoints.resumed_at,
-        "precision_reason": experiment.precision_reason,
-        **figures(domains, experiment.method.counters, recorder.pooled_ece()),
-        "cost": {
-            "prepare_seconds": prepare_seconds,
-            "stream_seconds": recorder.seconds,
-            "checkpoint_seconds": checkpoints.seconds,
-            "images_per_second": recorder.seen / recorder.seconds,
-            "peak_memory_bytes": memory.bytes(),
-            "memory_rise_bytes": memory.rise(),
-        },
-        "stream_digest": experiment.plan.digest,
-        "data_digest": experiment.dataset.portable_digest(),
-        "data": dict(experiment.dataset.provenance),
-        "understood": experiment.understood,
-        "warnings": list(experiment.warnings),
-        "weights_sha256": experiment.backbone.weights_sha256,
-        "cloud_weights_sha256": experiment.cloud and experiment.cloud.weights_sha256,
-        "fingerprint": experiment.fingerprint(),
-        "code_digest": experiment.code,
-        "environment": environment(experiment.device),
-    }
-
-
-def _domain_of(experiment: Experiment, visit: int | None) -> str | None:
-    """Return the domain of a visit."""
-    if visit is None:
-        return None
-    plan = experiment.plan
-    return plan.domains[plan.domain[(plan.visit == visit).argmax()]]

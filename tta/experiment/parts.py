@@ -25,6 +25,7 @@ from tta.normalisation import spread
 from tta.showing import Geometry, check_size, show, show_source
 from tta.source import SourceData
 from tta.source_models import own_weights
+from tta.stream import Stream
 
 
 def open_test_data(config: RunConfig) -> Dataset:
@@ -167,25 +168,21 @@ def batch_size_of(config: RunConfig, dataset: Dataset) -> int:
 
 
 def make_source(
-    config: RunConfig,
-    dataset: Dataset,
-    backbone: Backbone,
-    classes: OutputClasses,
-    batch_size: int,
-    device: torch.device,
-    memory_format: torch.memory_format,
+    config: RunConfig, stream: Stream, backbone: Backbone, classes: OutputClasses
 ) -> SourceData | None:
     """Return the source images that the user named, or the data set's own, or None."""
+    dataset, device = stream.dataset, stream.device
     specification = config.source or dataset.source
     if specification is None:
         return None
     images = open_dataset(specification, config.data_dir)
     _keep_decoded(config, images)
-    show_source(config, images, backbone, dataset.image_size)
+    images.in_use = tuple((name, images.severities[0]) for name in images.domains)
+    show_source(images, dataset, backbone)
     workers = choose_workers(config, images, device)
     images = number_source_classes(images, dataset, backbone, classes)
-    batch_size = max(batch_size, config.window)
-    return SourceData(images, batch_size, config.seed, device, memory_format, workers)
+    batch_size = max(batch_size_of(config, dataset), config.window)
+    return SourceData(images, batch_size, config.seed, device, stream.memory_format, workers)
 
 
 def make_method(

@@ -1,6 +1,8 @@
-"""What watches a run: its recorder, with collapse watch and tracker, and its checkpoints."""
+"""A run under way, and what watches it: recorder, collapse watch, tracker and checkpoints."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,16 +19,37 @@ from tta.reporting.saved_run import SavedRun, taking_over
 from tta.reporting.trackers import open_tracker
 
 
-def make_recorder(
-    experiment: Experiment,
-    directory: RunDirectory,
-    progress: bool,
-    saved: SavedRun | None,
-    memory: PeakMemory,
-) -> Recorder:
+@dataclass(frozen=True)
+class Course:
+    """A run under way.
+
+    Attributes:
+        experiment: the parts of the run.
+        directory: where records go.
+        progress: whether it is shown on standard error.
+        saved: the checkpoint that it goes on from, or None.
+        stops: what is told of signals.
+        memory: what the run takes at its peak.
+    """
+
+    experiment: Experiment
+    directory: RunDirectory
+    progress: bool
+    saved: SavedRun | None
+    stops: Stops
+    memory: PeakMemory
+
+    @property
+    def position(self) -> int:
+        """Of the first image to be streamed."""
+        return self.saved.position if self.saved else 0
+
+
+def make_recorder(course: Course) -> Recorder:
     """Return the recorder of a run whose method is prepared, where a checkpoint left it."""
+    experiment, directory = course.experiment, course.directory
+    track, options = experiment.config.track, experiment.resolved()
     labels = experiment.stream.labels()
-    position = saved.position if saved else 0
     recorder = Recorder(
         experiment.plan,
         labels,
@@ -34,17 +57,15 @@ def make_recorder(
         experiment.method.counters,
         experiment.device,
         directory,
-        progress,
+        course.progress,
         encoded_bytes=experiment.stream.encoded_bytes,
         passes=experiment.backbone.passes,
-        watch=_watch(experiment, labels, memory),
-        tracker=open_tracker(
-            experiment.config.track, directory.path, experiment.resolved(), position
-        ),
+        watch=_watch(experiment, labels, course.memory),
+        tracker=open_tracker(track, directory.path, options, course.position),
     )
-    if saved is not None:
+    if course.saved is not None:
         with taking_over(directory):
-            recorder.load_state_dict(saved.recorder)
+            recorder.load_state_dict(course.saved.recorder)
     return recorder
 
 
@@ -81,27 +102,21 @@ def initial_predictions(experiment: Experiment, positions: np.ndarray) -> np.nda
     return torch.cat(classes).cpu().numpy()
 
 
-def make_checkpoints(
-    experiment: Experiment,
-    recorder: Recorder,
-    directory: RunDirectory,
-    saved: SavedRun | None,
-    memory: PeakMemory,
-    stops: Stops,
-) -> Checkpoints:
+def make_checkpoints(course: Course, recorder: Recorder) -> Checkpoints:
     """Return what saves a run whose method is prepared."""
+    experiment, saved = course.experiment, course.saved
     preparation = experiment.adapting_method.preparation()
     is_new = experiment.prepares and saved is None
     return Checkpoints(
         recorder,
         experiment.method,
-        directory,
+        course.directory,
         len(experiment.plan),
         every=experiment.config.checkpoint_every,
         preparation=preparation if is_new else None,
         first_bytes=saved_bytes(preparation),
         resumed_at=[*saved.resumed_at, saved.position] if saved else [],
-        apart=memory.paused,
+        apart=course.memory.paused,
         made_with=arithmetic(experiment.device),
-        stops=stops,
+        stops=course.stops,
     )

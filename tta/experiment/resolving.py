@@ -19,18 +19,28 @@ if TYPE_CHECKING:
 def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) -> tuple[Any, str]:
     """Return the hyper-parameters of a run and where they come from.
 
-    ``--set`` goes over the preset, the preset over the method's defaults.
+    ``--set`` goes over the preset, the preset over the method's defaults. In words, only what it
+    changes counts.
     """
-    name = dataset.preset if config.preset == "auto" else config.preset
+    name = preset_of(config, dataset)
     published, origin = {}, ""
-    if name not in (None, "defaults"):
+    if name is not None:
         backbone = config.backbone or dataset.backbone or ""
         published, origin = published_params(name, method.name, backbone)
     origin = origin or "the method's defaults"
-    values = {**published, **config.set}
-    if config.set:
-        origin += ", with " + ", ".join(f"{key}={value}" for key, value in config.set.items())
-    return build_params(method.Params, values, method.name), origin
+    usual = build_params(method.Params, published, method.name)
+    params = build_params(method.Params, {**published, **config.set}, method.name)
+    names = [field.name for field in fields(params)]
+    changed = [name for name in names if getattr(params, name) != getattr(usual, name)]
+    if changed:
+        origin += ", with " + ", ".join(f"{name}={getattr(params, name)}" for name in changed)
+    return params, origin
+
+
+def preset_of(config: RunConfig, dataset: Dataset) -> str | None:
+    """Return the name of the preset that a run asks, or None where it asks none."""
+    name = dataset.preset if config.preset == "auto" else config.preset
+    return None if name == "defaults" else name
 
 
 def scenario_options(config: RunConfig) -> ScenarioOptions:

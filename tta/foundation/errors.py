@@ -7,6 +7,18 @@ from collections.abc import Iterable
 
 from tta.foundation.text import printable
 
+WRONG_VALUES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,  # RecursionError among them
+    TypeError,
+    ValueError,
+)
+"""What code raises that takes values for what they should be, and they are not."""
+
 
 class UserError(Exception):
     """Bad input: the message says what is wrong, what was expected and how to mend it.
@@ -25,5 +37,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an error on one line, as a terminal may show it."""
-    return printable(" ".join(str(error).split()))
+    """Return the message of an error on one line, as a terminal may show it; else its kind."""
+    return printable(" ".join(str(error).split())) or type(error).__name__

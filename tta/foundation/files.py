@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+CHUNK_BYTES = 1 << 20
+"""Of a file that is read in parts."""
 STALE = 24 * 3600.0
 """Seconds after which what a killed process was writing to a path of its own is removed."""
 
@@ -60,6 +63,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def prefix_sha256(file: IO[bytes], length: int) -> hashlib._Hash:
+    """Return the SHA-256 of the first bytes of an open file, which more may be put into."""
+    file.seek(0)
+    sha256 = hashlib.sha256()
+    for start in range(0, length, CHUNK_BYTES):
+        sha256.update(file.read(min(CHUNK_BYTES, length - start)))
+    return sha256
 
 
 def open_growing(path: Path) -> IO[bytes]:

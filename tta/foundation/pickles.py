@@ -12,25 +12,20 @@ from typing import IO, Any
 
 import torch
 
+from tta.foundation.errors import WRONG_VALUES
+
 SAFE_SINCE = (2, 10)
 """``weights_only=True`` ran code before torch 2.6 (CVE-2025-32434), and a pickle could corrupt
 memory through it before 2.10 (CVE-2026-24747)."""
 
-UNREADABLE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
+DAMAGE = (
+    *WRONG_VALUES,
     ImportError,
-    LookupError,
-    RuntimeError,  # RecursionError among them
-    TypeError,
-    ValueError,
+    MemoryError,
+    OSError,
     pickle.UnpicklingError,
     struct.error,
 )
-"""What reading, or taking over, plain values that are not what they should be may raise."""
-DAMAGE = (*UNREADABLE, MemoryError, OSError)
 """What :func:`load_pickle` raises on bytes that are no pickle of tensors, or a damaged one."""
 
 

@@ -12,12 +12,11 @@ from typing import IO, Any
 
 import torch
 
-from tta.foundation.files import written_aside
+from tta.foundation.files import prefix_sha256, written_aside
 from tta.foundation.pickles import DAMAGE, load_pickle
 
 TRAILER_BYTES = 4096
 """The trailer, one line of JSON at the end of the file, is shorter than this."""
-CHUNK_BYTES = 1 << 20
 
 
 class DamagedError(Exception):
@@ -95,7 +94,7 @@ class SealedFile:
             DamagedError: it is not what was written.
         """
         with self.path.open("rb") as file:
-            if _digest(file, self._end) != self.facts.get("sha256"):
+            if prefix_sha256(file, self._end).hexdigest() != self.facts.get("sha256"):
                 raise DamagedError("is damaged: its contents do not match their SHA-256")
             file.seek(0)
             try:
@@ -116,13 +115,6 @@ def _facts(trailer: bytes) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise DamagedError("is damaged: its end is missing")
     return facts
-
-
-def _digest(file: IO[bytes], end: int) -> str:
-    sha256 = hashlib.sha256()
-    for start in range(0, end, CHUNK_BYTES):
-        sha256.update(file.read(min(CHUNK_BYTES, end - start)))
-    return sha256.hexdigest()
 
 
 class _Part(io.RawIOBase):

@@ -67,3 +67,14 @@ def markdown_text(text: str) -> str:
     """
     text = printable(" ".join(text.split())).replace("\\", "\\\\").replace("|", "\\|")
     return _LINK.sub("\\\\]", _TAG.sub("\\\\<", text))
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: cut short where it is long."""
+    text = "a number of more digits than can be shown" if is_huge(value) else repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}..."
+
+
+def is_huge(value: Any) -> bool:
+    """Return whether a value is a whole number that no float holds; it takes long to be read."""
+    return isinstance(value, int) and value.bit_length() > 1000

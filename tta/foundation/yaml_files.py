@@ -12,15 +12,13 @@ from typing import Any
 
 import yaml
 
-from tta.foundation.errors import UserError, message_of
+from tta.foundation.errors import WRONG_VALUES, UserError, message_of
 
 GREATEST_LENGTH = 1 << 20
 """Characters of a text."""
 GREATEST_SIZE = 100_000
 """Values that a text may stand for, each alias counted as all that it repeats."""
 GREATEST_DEPTH = 50
-# What PyYAML raises on values that are not what their tag says, beside its own errors.
-_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 _NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 
 
@@ -73,13 +71,13 @@ def parse_yaml(text: str, what: str) -> Any:
     except yaml.YAMLError as error:
         place = message_of(error).replace('in "<unicode string>", ', "in ")
         raise UserError(f"{what} is not valid YAML: {place}") from error
-    except _DAMAGE as error:
+    except RecursionError as error:
+        raise UserError(f"{what} is nested too deeply; write it plainly") from error
+    except WRONG_VALUES as error:  # not what their tag says
         raise UserError(
             f"{what} has a value that is not of its kind ({type(error).__name__}: {error}); "
             "put text in quotes"
         ) from error
-    except RecursionError as error:
-        raise UserError(f"{what} is nested too deeply; write it plainly") from error
     finally:
         if loader is not None:
             loader.dispose()

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from tta.config import shown
 from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.text import is_huge, shown
 
 P = TypeVar("P")
 GREATEST_FLOAT = 3.4e38
@@ -131,7 +131,7 @@ def _number(value: Any) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, int):
-        return value if value.bit_length() < 1000 else None  # no float holds it
+        return None if is_huge(value) else value
     return value if math.isfinite(value) else None
 
 

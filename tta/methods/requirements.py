@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tta.backbones.backbone import Backbone
@@ -13,6 +14,38 @@ from tta.ops.instance_aware import instance_aware_layers
 from tta.ops.parameters import norm_affine_parameters, norm_kinds
 
 SOURCE_NEEDS = {Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS}
+
+
+_OF_BACKBONE: dict[Need, tuple[Callable[[Backbone], bool], str]] = {
+    Need.BATCH_NORM: (
+        lambda backbone: any(True for _ in batch_norm_layers(backbone)),
+        "needs batch-norm layers and backbone {backbone!r} has none that it can replace ({norms}); "
+        "choose a backbone with batch norm (resnet50) or another method (tent)",
+    ),
+    Need.INSTANCE_AWARE_NORM: (
+        lambda backbone: bool(instance_aware_layers(backbone)),
+        "needs a source model trained with instance-aware batch norm and backbone {backbone!r} was "
+        "not; train one with python -m tta.train_source --instance-aware and pass its file as "
+        "--weights, or put such layers into this one with --set convert_batch_norm=true",
+    ),
+    Need.NORM_AFFINE: (
+        lambda backbone: bool(norm_affine_parameters(backbone)),
+        "trains the affine parameters of normalisation layers and backbone {backbone!r} has none "
+        "({norms}); choose another backbone, or method 'source'",
+    ),
+    Need.VISION_TRANSFORMER: (
+        is_class_token_transformer,
+        "needs a vision transformer with a class token and backbone {backbone!r} is none; choose "
+        "one (vit_base_patch16_224) or another method (sar)",
+    ),
+    Need.DOMAIN_HEADS: (
+        lambda backbone: getattr(backbone, "domain_heads", None) is not None,
+        "needs a head for each of several source domains and backbone {backbone!r} has a single "
+        "head; train one with python -m tta.train_source --drm and pass its file as --weights, use "
+        "--dataset digits-r, or another method",
+    ),
+}
+"""What tells that a backbone has what a method may need, and what is said where it has not."""
 
 
 def check_needs(
@@ -28,36 +61,10 @@ def check_needs(
         UserError: naming what is missing and a way to provide it.
     """
     needs = method.needs(params)
-    if Need.BATCH_NORM in needs and not any(True for _ in batch_norm_layers(backbone)):
-        raise UserError(
-            f"method {method.name!r} needs batch-norm layers and backbone {backbone.name!r} has "
-            f"none that it can replace ({_norms(backbone)}); choose a backbone with batch norm "
-            "(resnet50) or another method (tent)"
-        )
-    if Need.INSTANCE_AWARE_NORM in needs and not instance_aware_layers(backbone):
-        raise UserError(
-            f"method {method.name!r} needs a source model trained with instance-aware batch norm "
-            f"and backbone {backbone.name!r} was not; train one with python -m tta.train_source "
-            "--instance-aware and pass its file as --weights, or put such layers into this one "
-            "with --set convert_batch_norm=true"
-        )
-    if Need.NORM_AFFINE in needs and not norm_affine_parameters(backbone):
-        raise UserError(
-            f"method {method.name!r} trains the affine parameters of normalisation layers and "
-            f"backbone {backbone.name!r} has none ({_norms(backbone)}); choose another backbone, "
-            "or method 'source'"
-        )
-    if Need.VISION_TRANSFORMER in needs and not is_class_token_transformer(backbone):
-        raise UserError(
-            f"method {method.name!r} needs a vision transformer with a class token and backbone "
-            f"{backbone.name!r} is none; choose one (vit_base_patch16_224) or another method (sar)"
-        )
-    if Need.DOMAIN_HEADS in needs and getattr(backbone, "domain_heads", None) is None:
-        raise UserError(
-            f"method {method.name!r} needs a head for each of several source domains and backbone "
-            f"{backbone.name!r} has a single head; train one with python -m tta.train_source "
-            "--drm and pass its file as --weights, use --dataset digits-r, or another method"
-        )
+    for need, (is_met, fault) in _OF_BACKBONE.items():
+        if need in needs and not is_met(backbone):
+            words = fault.format(backbone=backbone.name, norms=_norms(backbone))
+            raise UserError(f"method {method.name!r} {words}")
     if Need.CLOUD_MODEL in needs:
         _check_cloud(method, backbone, cloud)
     if needs & SOURCE_NEEDS and not has_source:

@@ -185,22 +185,23 @@ class _MixedBatchNorm(torch.autograd.Function):
             gradient, x, ones, mean, var, mean, scale, False, ctx.mix.eps, [True, True, True]
         )
         if ctx.needs_input_grad[0] and not ctx.mix.constant:
-            slope, offset = _through_the_moments(ctx, dweight, dbias)
+            slope, offset = _through_the_moments(ctx, dweight, dbias, ones, scale)
             shape = [1, -1] + [1] * (x.dim() - 2)
             dx.addcmul_(x, slope.view(shape).to(x.dtype)).add_(offset.view(shape))
         wanted = zip((dx, dweight, dbias), ctx.needs_input_grad, strict=False)
         return *(value if needed else None for value, needed in wanted), None, None
 
 
-def _through_the_moments(ctx: Any, dweight: Tensor, dbias: Tensor) -> tuple[Tensor, Tensor]:
+def _through_the_moments(
+    ctx: Any, dweight: Tensor, dbias: Tensor, weight: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return slope and offset ``[C]`` of the part of dL/dx that goes through the moments."""
-    _, weight, batch_mean, source_mean, _, var = ctx.saved_tensors
+    _, _, batch_mean, source_mean, _, _ = ctx.saved_tensors
     mix = ctx.mix
     sums = torch.stack([dbias, dweight])
     if mix.processes is not None:
         sums = mix.processes.total(sums)
-    scale = torch.rsqrt(var + mix.eps)
-    dmean, dvar = sums * scale if weight is None else sums * (scale * weight)
+    dmean, dvar = sums * (scale * weight)
     dvar = dvar * scale / 2
     share = -mix.target_weight / ctx.count
     slope = 2 * share * ctx.correction * dvar

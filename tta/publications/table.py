@@ -60,6 +60,35 @@ class Table:
     weights_from: str = ""
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_options(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_text(value.get(key, "")) for key in _OWN)
+
+
+def _are_rows(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return all(row is None or _are_options(row) for row in value.values())
+
+
+def _are_seeds(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(seed) is int for seed in value)
+
+
+_OWN = (*KEYS, "weights")
+_TEXT = (_is_text, "text")
+_KINDS = {
+    **dict.fromkeys(("title", "citation", "metric", "weights_from"), _TEXT),
+    "options": (_are_options, f"options by name, of which {', '.join(_OWN)} are text"),
+    "rows": (_are_rows, "options by label, as in 'options'"),
+    "seeds": (_are_seeds, "a list of whole numbers"),
+}
+"""What the value of each key must be: a check, and in words."""
+
+
 def read_table(path: Path) -> Table:
     """Return the table that a YAML file describes.
 
@@ -67,12 +96,14 @@ def read_table(path: Path) -> Table:
         UserError: it cannot be read, or holds something else.
     """
     values = read_yaml(path)
-    names = set(Table.__dataclass_fields__)
     for name in values:
-        if name not in names:
+        if name not in _KINDS:
             raise UserError(
-                f"{str(path)!r} has an unknown key {name!r}; {did_you_mean(name, names)}"
+                f"{str(path)!r} has an unknown key {name!r}; {did_you_mean(name, _KINDS)}"
             )
+        fits, words = _KINDS[name]
+        if not fits(values[name]):
+            raise UserError(f"{str(path)!r}: {name} must be {words}")
     absent = [name for name in ("title", "citation", "options") if name not in values]
     absent += [f"options.{key}" for key in KEYS if key not in values.get("options", {})]
     if absent:

@@ -113,7 +113,8 @@ class CollapseWatch:
     def update(self, batch: Batch, outputs: Tensor) -> None:
         """Note one batch's outputs ``[B, C]``; the device is not waited for."""
         log_p = log_probabilities(outputs, self.outputs)
-        entropy = -(log_p.exp() * log_p).sum(1)
+        terms = log_p.exp() * log_p  # of a class that is ruled out, 0 times -inf
+        entropy = -terms.where(log_p > -torch.inf, 0.0).sum(1)
         values = torch.stack([outputs.argmax(1).to(entropy.dtype), entropy])
         values = values.where(finite_rows(outputs, self.outputs), torch.nan)
         rows = slice(batch.start, batch.stop)

@@ -34,6 +34,8 @@ def find_damage(path: Path, names: tuple[str, ...]) -> str:
     try:
         if not mark.exists():
             return ""
+        if not mark.is_file():
+            return f"{str(mark)!r} is no file"
         digests = _digests(mark.read_bytes())
         if digests is None:
             return f"{str(mark)!r} holds no digests: an earlier version wrote it, or it is damaged"
@@ -60,6 +62,8 @@ def _fault(file: Path, digest: Any) -> str:
         return "" if digest is None else "is missing"
     if digest is None:
         return "is not of this run"
+    if not file.is_file():
+        return "is no file"
     if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
         return "is not as its run left it: its SHA-256 is another"
     return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tta.foundation.errors import UserError
-from tta.foundation.files import open_growing
+from tta.foundation.files import open_growing, prefix_sha256
 
 
 @contextlib.contextmanager
@@ -73,7 +73,9 @@ class GrowingTable:
         """
         if not _is_plain_file(self.path) or self.path.stat().st_size < saved["bytes"]:
             raise self._refusal("has lost rows that this run had written")
-        self._sha256, self._bytes = _prefix_digest(self.path, saved["bytes"]), saved["bytes"]
+        with self.path.open("rb") as file:
+            self._sha256 = prefix_sha256(file, saved["bytes"])
+        self._bytes = saved["bytes"]
         if self.digest() != saved["sha256"]:
             raise self._refusal("is damaged: its rows are not those that this run had written")
 
@@ -90,11 +92,3 @@ class GrowingTable:
 
 def _is_plain_file(path: Path) -> bool:
     return path.exists() and stat.S_ISREG(path.lstat().st_mode)
-
-
-def _prefix_digest(path: Path, length: int) -> Any:
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        for start in range(0, length, 1 << 20):
-            sha256.update(file.read(min(1 << 20, length - start)))
-    return sha256

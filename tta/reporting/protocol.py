@@ -18,6 +18,8 @@ SUMMARY_FACTS = (
     "weights_sha256",
     "batch_size",
 )
+CLASSES = "classes_digest"
+"""Which outputs of the model labels count; records that have none were made with all of them."""
 STREAM_OPTIONS = (
     "severity",
     "domains",
@@ -57,6 +59,7 @@ def by_protocol(runs: Sequence[Run], split: bool) -> list[list[Run]]:
 
 def _facts(run: Run) -> dict[str, Any]:
     facts = {name: run.summary[name] for name in SUMMARY_FACTS}
+    facts[CLASSES] = run.summary.get(CLASSES)
     return facts | {name: run.config.get(name) for name in STREAM_OPTIONS}
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from tta.backbones.passes import Passes
 from tta.foundation.text import printable
 from tta.reporting.collapse import CollapseWatch
-from tta.reporting.metrics import SAMPLE_METRICS, expected_calibration_error, sample_metrics
+from tta.reporting.metrics import SAMPLE_METRICS, sample_metrics
 from tta.reporting.progress import make_progress
-from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
+from tta.reporting.run_directory import RunDirectory
+from tta.reporting.sample_table import SampleTable
 from tta.reporting.stored_tables import to_csv
 from tta.reporting.trackers import Tracker
 from tta.scenarios import StreamPlan
@@ -58,6 +59,10 @@ class Recorder:
         passes: of the model; what it counted before is forgotten. None counts none.
         watch: says where the run collapsed; None for none.
         tracker: is sent the figures of batches as they are fetched; None for none.
+
+    Attributes:
+        samples: the figures that have been fetched.
+        seconds: that their batches took.
     """
 
     def __init__(
@@ -74,18 +79,11 @@ class Recorder:
         watch: CollapseWatch | None = None,
         tracker: Tracker | None = None,
     ) -> None:
-        self.plan = plan
-        self.encoded_bytes = encoded_bytes
-        self.outputs = outputs
-        self.directory = directory
-        self.counters = (*counters, *PASS_COUNTERS) if passes else counters
-        self.passes = passes
-        self.watch = watch
-        self.tracker = tracker
+        self.plan, self.outputs, self.directory = plan, outputs, directory
+        self.passes, self.watch, self.tracker = passes, watch, tracker
         self._take_passes()
-        rows = len(SAMPLE_METRICS) + len(self.counters)
-        self.samples = np.full((rows, len(plan)), np.nan, np.float32)
-        self.seen = 0
+        counters = (*counters, *PASS_COUNTERS) if passes else counters
+        self.samples = SampleTable(plan, counters, encoded_bytes)
         self.seconds = 0.0
         self._labels = torch.from_numpy(labels).to(device)
         self._pending: list[_Pending] = []
@@ -128,9 +126,7 @@ class Recorder:
         if pending:
             first, last = pending[0].start, pending[-1].stop
             fetched = self._metrics(pending, self._labels[first:last]).cpu().numpy()
-            self.samples[: len(fetched), first:last] = fetched
-            self._note_passes(pending)
-            self.seen = last
+            self.samples.note(first, np.concatenate([fetched, self._passes_by_image(pending)]))
             self.seconds += sum(item.seconds for item in pending)
             if self.watch is not None:
                 self.watch.read()
@@ -150,45 +146,35 @@ class Recorder:
         counted = [item.counted for item in pending if item.counted is not None]
         return torch.cat([metrics, torch.cat(counted, 1).to(metrics.dtype)]) if counted else metrics
 
-    def _note_passes(self, pending: list[_Pending]) -> None:
-        if self.passes:
-            rows = self.samples[-len(PASS_COUNTERS) :]
-            rows[:, pending[0].start : pending[-1].stop] = 0
-            for item in pending:
-                rows[:, item.stop - 1] = item.passes
+    def _passes_by_image(self, pending: list[_Pending]) -> np.ndarray:
+        """Return the passes ``[2, N]`` of batches, or nothing where none are counted."""
+        first = pending[0].start
+        rows = np.zeros((len(pending[0].passes), pending[-1].stop - first), np.float32)
+        for item in pending:
+            rows[:, item.stop - 1 - first] = item.passes
+        return rows
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been recorded so far; every row of it is in the directory."""
         self.flush()
-        samples = torch.from_numpy(self.samples[:, : self.seen].copy())
+        samples = torch.from_numpy(self.samples.values[:, : self.samples.seen].copy())
         watch = None if self.watch is None else self.watch.state_dict()
         return {"samples": samples, "seconds": self.seconds, "watch": watch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`; the directory must hold its rows."""
-        samples = state["samples"].numpy()
-        if len(samples) != len(self.samples):
-            raise ValueError(f"figures are {len(samples)} per image, not {len(self.samples)}")
-        self.seen, self.seconds = samples.shape[1], state["seconds"]
-        self.samples[:, : self.seen] = samples
+        self.samples.load(state["samples"].numpy())
+        self.seconds = state["seconds"]
         if self.watch is not None:
             self.watch.load_state_dict(state["watch"])
         self._wrote_header = True
-        self._progress.go_on_from(self.seen)
+        self._progress.go_on_from(self.samples.seen)
 
-    @property
-    def diverged(self) -> bool:
-        """Whether outputs that were fetched were not finite."""
-        return bool(np.isnan(self.confidence()).any())
-
-    def confidence(self) -> np.ndarray:
-        """Return the top-1 confidence ``[n]`` of the images seen, NaN for outputs not finite."""
-        return self.samples[1, : self.seen]
-
-    def pooled_ece(self) -> float:
-        """Return the calibration error over all images seen, NaN where any is not finite."""
-        correct, confidence = self.samples[:2, : self.seen].astype(np.float64)
-        return expected_calibration_error(confidence, correct)
+    def domains(self) -> pd.DataFrame:
+        """Return one row per visit to a domain: counts, accuracy, error and calibration."""
+        watched = self.watch.domain_row if self.watch is not None else lambda _: {}
+        visits = self.samples.visits()
+        return pd.DataFrame([self.samples.domain_row(one) | watched(one) for one in visits])
 
     def close(self) -> None:
         """Flush and end the display of progress."""
@@ -201,27 +187,30 @@ class Recorder:
             self.tracker.finish(summary)
 
     def _show(self, count: int) -> None:
-        correct = self.samples[0, : self.seen]
-        domain = self.plan.domains[self.plan.domain[self.seen - 1]]
-        figures = {"error": f"{100 * (1 - correct.mean()):.2f}%"}
+        samples = self.samples
+        domain = self.plan.domains[self.plan.domain[samples.seen - 1]]
+        figures = {"error": f"{100 * (1 - samples.correct.mean()):.2f}%"}
         if self.watch is not None and self.watch.batch is not None:
             figures["collapsed"] = f"at batch {self.watch.batch}"
-        if self.diverged:
-            figures["not finite"] = f"from image {int(np.isnan(self.confidence()).argmax())}"
+        if samples.diverged:
+            figures["not finite"] = f"from image {int(np.isnan(samples.confidence).argmax())}"
         self._progress.show(count, printable(domain), figures)
 
     def _write(self, pending: list[_Pending]) -> None:
-        rows = self._rows(pending)
+        rows = self.samples.batches([item.start for item in pending], pending[-1].stop)
         if self.directory is not None:
             self._append(pending, rows)
         if self.tracker is not None:
-            right = self.samples[0, : pending[0].start].sum()
-            running = 1.0 - (right + rows["correct"].cumsum()) / [item.stop for item in pending]
-            tracked = rows[list(SAMPLE_METRICS[1:])].assign(
-                error=1.0 - rows["correct"] / rows["size"], running_error=running
-            )
-            for item, row in zip(pending, tracked.to_dict("records"), strict=True):
-                self.tracker.log(item.stop, row)
+            self._track(self.tracker, pending, rows)
+
+    def _track(self, tracker: Tracker, pending: list[_Pending], rows: pd.DataFrame) -> None:
+        right = self.samples.correct[: pending[0].start].sum()
+        running = 1.0 - (right + rows["correct"].cumsum()) / [item.stop for item in pending]
+        tracked = rows[list(SAMPLE_METRICS[1:])].assign(
+            error=1.0 - rows["correct"] / rows["size"], running_error=running
+        )
+        for item, row in zip(pending, tracked.to_dict("records"), strict=True):
+            tracker.log(item.stop, row)
 
     def _append(self, pending: list[_Pending], batches: pd.DataFrame) -> None:
         timing = pd.DataFrame(
@@ -234,83 +223,3 @@ class Recorder:
             text = to_csv(frame, header=not self._wrote_header, float_format="%.7g")
             self.directory.append(name, text)
         self._wrote_header = True
-
-    def _rows(self, pending: list[_Pending]) -> pd.DataFrame:
-        """Return one row per batch; together, as at batch size 1 there are many."""
-        rows = slice(pending[0].start, pending[-1].stop)
-        starts = np.array([item.start for item in pending])
-        sizes = np.diff(starts, append=rows.stop)
-        firsts = starts - rows.start
-        sums = np.add.reduceat(self.samples[:, rows].astype(np.float64), firsts, axis=1)
-        metrics, counts = np.split(sums, [len(SAMPLE_METRICS)])
-        names = np.array(self.plan.domains, object)
-        return pd.DataFrame(
-            {
-                "position": starts,
-                "domain": _common(names[self.plan.domain[rows]], self.plan.domain[rows], firsts),
-                "severity": _common(self.plan.severity[rows], self.plan.severity[rows], firsts),
-                "size": sizes,
-                "correct": metrics[0].astype(int),
-                **dict(zip(SAMPLE_METRICS[1:], metrics[1:] / sizes, strict=True)),
-                **dict(zip(self.counters, counts.astype(int), strict=True)),
-            }
-        )
-
-    def _totals(self, rows: slice | np.ndarray) -> dict[str, int]:
-        counted = self.samples[len(SAMPLE_METRICS) :, rows].astype(np.float64).sum(1)
-        return {name: int(total) for name, total in zip(self.counters, counted, strict=True)}
-
-    def domains(self) -> pd.DataFrame:
-        """Return one row per visit to a domain: counts, accuracy, error and calibration."""
-        rows = []
-        visits = self.plan.visit[: self.seen]
-        for visit in pd.unique(visits):
-            chosen = np.flatnonzero(visits == visit)
-            rows.append(self._domain_row(chosen))
-        return pd.DataFrame(rows)
-
-    def save_samples(self, directory: RunDirectory) -> None:
-        """Write what paired tests and reliability diagrams need of every sample seen."""
-        correct, confidence = self.samples[:2, : self.seen]
-        directory.write_arrays(
-            SAMPLES_FILE,
-            correct=correct.astype(bool),
-            confidence=confidence.astype(np.float16),
-            visit=self.plan.visit[: self.seen].astype(np.int32),
-        )
-
-    def _domain_row(self, chosen: np.ndarray) -> dict[str, object]:
-        metrics = self.samples[: len(SAMPLE_METRICS), chosen].astype(np.float64)
-        correct, confidence, nll, brier = metrics
-        return {
-            "domain": self.plan.domains[self.plan.domain[chosen[0]]],
-            "severity": int(self.plan.severity[chosen[0]]),
-            "samples": len(chosen),
-            "correct": int(correct.sum()),
-            "accuracy": correct.mean(),
-            "error": 1.0 - correct.mean(),
-            "ece": expected_calibration_error(confidence, correct),
-            "nll": nll.mean(),
-            "brier": brier.mean(),
-            **self._totals(chosen),
-            **self._uplink(chosen),
-            **(self.watch.domain_row(chosen) if self.watch is not None else {}),
-        }
-
-    def _uplink(self, chosen: np.ndarray) -> dict[str, object]:
-        """Return what follows from the uploads among the samples ``chosen``."""
-        if "uploads" not in self.counters:
-            return {}
-        row = len(SAMPLE_METRICS) + self.counters.index("uploads")
-        uploads = self.samples[row, chosen].astype(np.int64)
-        uplink: dict[str, object] = {"upload_fraction": uploads.sum() / len(chosen)}
-        if self.encoded_bytes is not None:
-            sent = uploads > 0
-            uplink["uplink_encoded_bytes"] = int(self.encoded_bytes(chosen[sent]) @ uploads[sent])
-        return uplink
-
-
-def _common(shown: np.ndarray, values: np.ndarray, firsts: np.ndarray) -> np.ndarray:
-    """Return what is shown for the value that each batch has throughout, else "mixed"."""
-    same = np.minimum.reduceat(values, firsts) == np.maximum.reduceat(values, firsts)
-    return np.where(same, shown[firsts].astype(object), "mixed")

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from tta.foundation.errors import UserError
+from tta.foundation.errors import WRONG_VALUES, UserError
 from tta.foundation.text import printable_values
+from tta.foundation.yaml_files import parse_yaml
 from tta.reporting.done import DONE_FILE
 from tta.reporting.metrics import expected_calibration_error
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
@@ -22,19 +22,11 @@ from tta.reporting.soundness import damage, wildness
 from tta.reporting.stored_tables import check_domains, read_batches
 
 UNREADABLE = (
+    *WRONG_VALUES,  # ValueError: among others, text that is no UTF-8
     OSError,
-    ValueError,  # among others, text that is no UTF-8
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    RecursionError,
     MemoryError,
-    RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
-    yaml.YAMLError,
 )
 """What the readers of JSON, YAML, CSV and archives raise for files that nobody has meant so."""
 MOST_OPTIONS = 100_000
@@ -201,9 +193,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     file = path / "config.yaml"
     if not file.exists():
         return {}
+    if not file.is_file():
+        raise UserError(f"{str(file)!r} is no file; remove it")
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except UNREADABLE as error:
+        config = parse_yaml(file.read_text(encoding="utf-8"), file.name)
+    except (UserError, *UNREADABLE) as error:
         raise UserError(f"{str(file)!r} is damaged; run again with --force") from error
     fault = wildness(config, MOST_OPTIONS, finite=False)
     if fault or not isinstance(config, dict):

@@ -14,6 +14,7 @@ import pandas as pd
 from tta.reporting.records import Run, Samples
 
 FACTS = ("precision", "window", "cloud_backbone", "on_nonfinite")
+DIGESTS = ("source_digest", "cloud_weights_sha256")
 OPTIONS = (
     "upload_budget",
     "link_latency",
@@ -107,7 +108,8 @@ def _identity(run: Run) -> dict[str, Any]:
     facts = {name: run.summary.get(name) for name in ("title", "finished", *FACTS)}
     facts["on_nonfinite"] = facts["on_nonfinite"] or "mark"  # all that there was, once
     options = {name: run.config.get(name) for name in OPTIONS}
-    named = {name.replace("_", " "): value for name, value in (facts | options).items()}
+    digests = {name: (run.summary.get(name) or "none")[:12] for name in DIGESTS}
+    named = {name.replace("_", " "): value for name, value in (facts | options | digests).items()}
     return named | {f"{name}=": value for name, value in run.summary["params"].items()}
 
 

@@ -9,9 +9,9 @@ from tta.foundation.errors import UserError
 from tta.foundation.inputs import is_folder
 
 
-def no_run(path: Path, hint: str = "name a folder that tta.run has written to") -> UserError:
+def no_run(path: Path) -> UserError:
     """Return the error of a path that holds no run."""
-    return UserError(f"{str(path)!r} holds no run; {hint}")
+    return UserError(f"{str(path)!r} holds no run; name a folder that tta.run has written to")
 
 
 def check_run_folders(paths: Sequence[Path]) -> None:

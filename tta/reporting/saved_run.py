@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tta.foundation.pickles import UNREADABLE
+from tta.foundation.errors import WRONG_VALUES
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.state_file import read_state, refusal
 
@@ -78,7 +78,7 @@ def taking_over(directory: RunDirectory) -> Iterator[None]:
     """Turn what fails where the state of a checkpoint does not fit its run into a refusal."""
     try:
         yield
-    except UNREADABLE as error:
+    except WRONG_VALUES as error:
         fault = f"does not fit this run ({type(error).__name__}: {error})"
         raise refusal(directory.path / STATE_FILE, fault) from error
 

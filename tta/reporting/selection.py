@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tta.cli import given_path
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.text import printable
 
@@ -20,6 +21,14 @@ FILTERS = {
     "scenario": ("scenario",),
 }
 """Options, and the facts of a summary that a name in them may be."""
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the argument ``runs``, and :func:`add_filters`."""
+    parser.add_argument(
+        "runs", nargs="+", type=given_path, help="run directories, or folders of them"
+    )
+    add_filters(parser)
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:

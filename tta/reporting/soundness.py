@@ -96,6 +96,7 @@ OPTIONAL: dict[str, Check] = {
         ),
         _or_none(is_count),
     ),
+    **dict.fromkeys(("classes_digest", "source_digest", "cloud_weights_sha256"), _or_none(is_text)),
     **dict.fromkeys(
         ("paper", "preset", "precision", "cloud_backbone", "code_digest", "on_nonfinite"),
         _or_none(is_text),

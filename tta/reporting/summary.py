@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,13 @@ def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _passes_per_image(domains: pd.DataFrame, samples: int) -> dict[str, float]:
     known = [name for name in PASS_COUNTERS if name in domains]
     return {name: int(domains[name].sum()) / samples for name in known}
+
+
+def classes_digest(outputs: Sequence[int] | None) -> str | None:
+    """Return a SHA-256 of which outputs of the model the classes are; None for all, in order."""
+    if outputs is None:
+        return None
+    return hashlib.sha256(",".join(map(str, outputs)).encode()).hexdigest()
 
 
 def environment(device: torch.device) -> dict[str, Any]:

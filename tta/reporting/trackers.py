@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tta.foundation.errors import UserError
+from tta.foundation.text import printable
 
 PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 """Names of the trackers, and what each imports."""
@@ -51,9 +52,16 @@ def open_tracker(
         folder: the run directory, below which it writes.
         config: resolved configuration of the run.
         position: from which the run goes on; what was sent beyond it is replaced.
+
+    Raises:
+        UserError: a link lies where the tracker would write.
     """
     if name == "none":
         return None
+    if (folder / name).is_symlink():
+        raise UserError(
+            f"{str(folder / name)!r} is a link; remove it, so that nothing is written elsewhere"
+        )
     return (TensorBoard if name == "tensorboard" else WeightsAndBiases)(folder, config, position)
 
 
@@ -63,7 +71,8 @@ class TensorBoard:
     def __init__(self, folder: Path, config: Mapping[str, Any], position: int) -> None:
         writer = import_module(PACKAGES["tensorboard"]).SummaryWriter
         self._writer = writer(str(folder / "tensorboard"), purge_step=position)
-        self._writer.add_text("config", "\n".join(f"    {k}: {v}" for k, v in config.items()))
+        lines = [printable(f"    {name}: {value}") for name, value in config.items()]
+        self._writer.add_text("config", "\n".join(lines))  # indented, it is no Markdown
 
     def log(self, position: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -101,5 +110,5 @@ def headline(summary: Mapping[str, Any]) -> dict[str, float]:
     known = {name: summary.get(name) for name in names}
     figures = {name: value for name, value in known.items() if value is not None}
     for number, domain in enumerate(summary["domains"], 1):
-        figures[f"domain_error/{number:02}_{domain['domain']}"] = domain["error"]
+        figures[f"domain_error/{number:02}_{printable(domain['domain'])}"] = domain["error"]
     return figures

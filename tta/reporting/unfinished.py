@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tta.config import RunConfig
+from tta.foundation.errors import UserError
+from tta.foundation.yaml_files import parse_yaml
 from tta.reporting.run_directory import RunDirectory
 from tta.reporting.state_file import position_of
 
@@ -76,8 +76,8 @@ def _alike(path: Path) -> list[Path]:
 def _differences(path: Path, config: Mapping[str, Any]) -> Iterator[str]:
     try:
         text = (path / RunDirectory.CONFIG).read_text(encoding="utf-8")
-        other = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        other = parse_yaml(text, RunDirectory.CONFIG)
+    except (OSError, ValueError, UserError):
         other = None
     if not isinstance(other, dict):
         yield "its options cannot be read"

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
-from tta.foundation.errors import UserError
+from tta.foundation.errors import UserError, message_of
 
 if TYPE_CHECKING:
     from tta.sweeps.grid import Cell
@@ -134,6 +134,5 @@ def finished_below(output: str) -> Iterator[str]:
 
 def one_line(error: BaseException) -> str:
     """Return what a failed cell is listed with."""
-    text = " ".join(str(error).split())
-    kind = type(error).__name__
-    return text if kind == "UserError" else f"{kind}: {text}" if text else kind
+    kind, text = type(error).__name__, message_of(error)
+    return text if kind in ("UserError", text) else f"{kind}: {text}"

@@ -38,6 +38,7 @@ def curve(batches: pd.DataFrame, window: int, visits: int) -> pd.DataFrame:
     sizes, wrong = batches["size"], batches["size"] - batches["correct"]
     stretch = _stretches(batches, visits)
     sums = pd.DataFrame({"wrong": wrong, "size": sizes}).groupby(stretch)
+    window = min(window, len(batches))  # no more, and pandas takes no integer beyond 64 bits
     sums = sums.rolling(window, min_periods=1).sum().droplevel(0)
     points = pd.DataFrame(
         {

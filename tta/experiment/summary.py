@@ -1,0 +1,116 @@
+"""The summary of one run: what it was, its figures, and what they were made with."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+
+from tta.experiment.assembly import Experiment
+from tta.experiment.parts import batch_size_of
+from tta.experiment.recording import Course
+from tta.reporting.checkpoint import Checkpoints
+from tta.reporting.finite import nonfinite_facts
+from tta.reporting.recorder import Recorder
+from tta.reporting.summary import classes_digest, environment, figures
+
+
+def summarise(
+    course: Course,
+    recorder: Recorder,
+    checkpoints: Checkpoints,
+    domains: pd.DataFrame,
+    prepare_seconds: float,
+    finished: bool,
+) -> dict[str, Any]:
+    """Return the summary of a run, as ``summary.json`` has it.
+
+    Args:
+        course: the run.
+        recorder: what has recorded it.
+        checkpoints: what has saved it.
+        domains: see :meth:`tta.reporting.recorder.Recorder.domains`.
+        prepare_seconds: that the method took before the stream.
+        finished: whether the stream came to its end.
+    """
+    experiment = course.experiment
+    return {
+        "schema": 1,
+        "finished": finished,
+        **_choices(experiment),
+        **_health(experiment, recorder),
+        "resumed_at": checkpoints.resumed_at,
+        "precision_reason": experiment.precision_reason,
+        **figures(domains, experiment.method.counters, recorder.samples.pooled_ece()),
+        "cost": {
+            "prepare_seconds": prepare_seconds,
+            "stream_seconds": recorder.seconds,
+            "checkpoint_seconds": checkpoints.seconds,
+            "images_per_second": recorder.samples.seen / recorder.seconds,
+            "peak_memory_bytes": course.memory.bytes(),
+            "memory_rise_bytes": course.memory.rise(),
+        },
+        **_provenance(experiment),
+    }
+
+
+def _choices(experiment: Experiment) -> dict[str, Any]:
+    config, method = experiment.config, experiment.method
+    needs = type(experiment.adapting_method).needs(experiment.params)
+    return {
+        "method": method.name,
+        "title": method.title or method.name,
+        "paper": method.paper,
+        "predicts": method.predicts,
+        "outputs": method.outputs,
+        "needs": sorted(need.value for need in needs),
+        "params": dataclasses.asdict(experiment.params),
+        "preset": experiment.preset,
+        "dataset": experiment.dataset.name,
+        "scenario": config.scenario,
+        "backbone": experiment.backbone.name,
+        "cloud_backbone": experiment.cloud and experiment.cloud.name,
+        "batch_size": batch_size_of(config, experiment.dataset),
+        "window": config.window,
+        "seed": config.seed,
+        "precision": config.precision,
+        "resets": int(experiment.plan.reset_before.sum()),
+    }
+
+
+def _health(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
+    """Return whether the run collapsed, and where its outputs or weights were no numbers."""
+    watch = recorder.watch
+    return {
+        "collapsed_at_batch": watch.batch,
+        "collapsed_at_image": watch.collapsed_at,
+        **nonfinite_facts(recorder.samples.confidence, experiment.stream.bounds),
+        "nonfinite_weights_after": _domain_of(experiment, watch.nonfinite_weights_after()),
+        "on_nonfinite": experiment.config.on_nonfinite,
+    }
+
+
+def _domain_of(experiment: Experiment, visit: int | None) -> str | None:
+    """Return the domain of a visit."""
+    if visit is None:
+        return None
+    plan = experiment.plan
+    return plan.domains[plan.domain[(plan.visit == visit).argmax()]]
+
+
+def _provenance(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "stream_digest": experiment.plan.digest,
+        "data_digest": experiment.dataset.portable_digest(),
+        "classes_digest": classes_digest(experiment.backbone.class_ids),
+        "source_digest": experiment.source and experiment.source.dataset.portable_digest(),
+        "data": dict(experiment.dataset.provenance),
+        "understood": experiment.understood,
+        "warnings": list(experiment.warnings),
+        "weights_sha256": experiment.backbone.weights_sha256,
+        "cloud_weights_sha256": experiment.cloud and experiment.cloud.weights_sha256,
+        "fingerprint": experiment.fingerprint(),
+        "code_digest": experiment.code,
+        "environment": environment(experiment.device),
+    }
