@@ -91,7 +91,7 @@ def _differences(path: Path, config: Mapping[str, Any]) -> Iterator[str]:
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that can change a figure, each hyper-parameter by itself."""
-    flat = {k: v for k, v in config.items() if k not in (*RunConfig.UNRECORDED, "set")}
+    flat = {k: v for k, v in config.items() if k not in (*RunConfig.UNRECORDED, "preset", "set")}
     settings = config.get("set")
     flat.update({f"set.{k}": v for k, v in settings.items()} if isinstance(settings, dict) else {})
     return flat
