@@ -15,7 +15,6 @@ import yaml
 
 from tta.errors import UserError
 from tta.reporting.done import DONE_FILE
-from tta.reporting.metrics import expected_calibration_error
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
 from tta.reporting.soundness import damage, wildness
 from tta.reporting.stored_tables import check_domains, read_batches
@@ -141,6 +140,8 @@ class Run:
         samples = self.samples()
         if samples is None:
             return math.nan
+        from tta.reporting.metrics import expected_calibration_error  # torch, for old records alone
+
         return expected_calibration_error(samples.confidence.astype(float), samples.correct)
 
     def mean_ece(self) -> float:
