@@ -85,3 +85,14 @@ def test_bare_code_keeps_what_runs():
 def test_code_that_cannot_be_parsed_is_digested_as_it_is():
     assert bare("def f(:\n") == "def f(:\n"
     assert bare('x = """never closed') == 'x = """never closed'
+
+
+def test_the_digest_is_kept_and_a_damaged_one_is_not_believed(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path / "cache"))
+    digest, kept = code_digest(), tmp_path / "cache" / "code_digest"
+    with monkeypatch.context() as patch:
+        patch.setattr(tta.code_digest, "bare", pytest.fail)
+        assert code_digest() == digest
+    line = kept.read_text()
+    kept.write_text(line.replace(line.split()[1], "0" * 64))
+    assert code_digest() == digest and kept.read_text() == line
