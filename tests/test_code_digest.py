@@ -91,3 +91,14 @@ def test_lines_are_counted_as_python_counts_them():
     """What is no end of a line to Python shifts nothing: here, which line the comment is on."""
     source = 'X = "a\x0cb\x1c\u2028"\n\x0c\nY = 1  # why\nZ = 2\n'
     assert bare(source) == 'X = "a\x0cb\x1c\u2028"\nY = 1\nZ = 2'
+
+
+def test_the_digest_is_kept_and_a_damaged_one_is_not_believed(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path / "cache"))
+    digest, kept = code_digest(), tmp_path / "cache" / "code_digest"
+    with monkeypatch.context() as patch:
+        patch.setattr(tta.code_digest, "bare", pytest.fail)
+        assert code_digest() == digest
+    line = kept.read_text()
+    kept.write_text(line.replace(line.split()[1], "0" * 64))
+    assert code_digest() == digest and kept.read_text() == line

@@ -16,7 +16,6 @@ from tta.foundation.errors import WRONG_VALUES, UserError
 from tta.foundation.text import printable_values
 from tta.foundation.yaml_files import parse_yaml
 from tta.reporting.done import DONE_FILE
-from tta.reporting.metrics import expected_calibration_error
 from tta.reporting.run_directory import SAMPLES_FILE, RunDirectory
 from tta.reporting.soundness import damage, wildness
 from tta.reporting.stored_tables import check_domains, read_batches
@@ -133,6 +132,8 @@ class Run:
         samples = self.samples()
         if samples is None:
             return math.nan
+        from tta.reporting.metrics import expected_calibration_error  # torch, for old records alone
+
         return expected_calibration_error(samples.confidence.astype(float), samples.correct)
 
     def mean_ece(self) -> float:
