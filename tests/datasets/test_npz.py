@@ -69,6 +69,13 @@ REFUSED = {
     "too few names": ({"names": ["a"]}, "domains count up to 1, but it holds 1"),
     "equal names": ({"names": ["a", "a"]}, "holds 2, 1 of them different"),
     "a huge number": ({"domains": [0, 0, 0, 0, 0, FAR], "names": ["a"]}, f"up to {FAR}"),
+    "half a character": ({"names": ["a", "\udcff"]}, "'names' .*half a character"),
+    "half a class": ({"classes": ["a", "b", "\udcff"]}, "'classes' .*half a character"),
+    "no character": (
+        {"names": np.array([97, 2**30], np.uint32).view("U1")},
+        "'names' .* hold what no text does",
+    ),
+    "an empty name": ({"names": ["a", ""]}, "'names' .* an empty one"),
     "no pixels": ({"images": IMAGES[:, :0]}, "N > 0 and H, W > 0"),
     "beyond 64 bits": ({"labels": np.full(6, 2**63, np.uint64)}, f"holds {2**63}"),
     "negative": ({"labels": LABELS - 1}, "must not be negative .* holds -1"),

@@ -175,17 +175,35 @@ def _domain_names(arrays: dict[str, np.ndarray], numbers: np.ndarray, path: str)
             f"'names' in {path!r} must be text of shape [D], but is {stored.dtype} of shape "
             f"{list(stored.shape)}"
         )
-    names = tuple(_text(name) for name in stored)
+    names = _texts(stored, "names", path)
     if len(names) <= numbers[-1] or len(set(names)) != len(names):
         raise UserError(
             f"'names' in {path!r} must give each domain a name of its own, and domains count up "
             f"to {numbers[-1]}, but it holds {len(names)}, {len(set(names))} of them different"
         )
-    return tuple(names[number] for number in numbers)
+    occurring = tuple(names[number] for number in numbers)
+    if "" in occurring:
+        raise UserError(f"'names' in {path!r} must give each domain a name, but holds an empty one")
+    return occurring
+
+
+def _texts(stored: np.ndarray, key: str, path: str) -> tuple[str, ...]:
+    try:
+        names = tuple(map(_text, stored))
+        "".join(names).encode()
+    except (ValueError, SystemError) as error:  # NumPy keeps what is no character
+        raise UserError(
+            f"{key!r} in {path!r} hold what no text does ({_reason(error)}); write them anew"
+        ) from error
+    return names
 
 
 def _text(name: np.generic) -> str:
     return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+
+
+def _reason(error: ValueError | SystemError) -> str:
+    return "half a character" if isinstance(error, UnicodeError) else str(error)
 
 
 def _class_names(arrays: dict[str, np.ndarray], count: int, path: str) -> tuple[str, ...]:
@@ -198,7 +216,7 @@ def _class_names(arrays: dict[str, np.ndarray], count: int, path: str) -> tuple[
             f"'classes' in {path!r} must be text of shape [C], the names that labels count, but is "
             f"{names.dtype} of shape {list(names.shape)}"
         )
-    names = tuple(_text(name) for name in names)
+    names = _texts(names, "classes", path)
     if len(names) < count or len(set(names)) < len(names):
         raise UserError(
             f"'classes' in {path!r} must give each of the {count} classes a name of its own, but "
