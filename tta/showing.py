@@ -268,10 +268,9 @@ def _resizing(
         return AS_THEY_ARE
     if not words and options.crop is None:
         return _usual_resizing(dataset, backbone, size, native)
-    resizing = _usual_resizing(dataset, backbone, size, frozenset())
+    how = next((word for word in words if word in HOWS), None)
+    resizing = _usual_resizing(dataset, backbone, size, frozenset(), how)
     for word in words:
-        if word in HOWS:
-            resizing = replace(resizing, how=word)
         if word in FILTERS:
             resizing = replace(resizing, filter=Image.Resampling[word.upper()])
     if options.crop is not None:
@@ -281,13 +280,19 @@ def _resizing(
 
 
 def _usual_resizing(
-    dataset: Dataset, backbone: Backbone, size: Size, native: frozenset[Size]
+    dataset: Dataset,
+    backbone: Backbone,
+    size: Size,
+    native: frozenset[Size],
+    how: str | None = None,
 ) -> Resizing:
-    """Return how images get a size where no option says so."""
+    """Return how images get a size where no option but ``how`` says so."""
     if native == {size}:
         return AS_THEY_ARE
-    published = dataset.sizing == "backbone"
-    return type(dataset).resizing if published else evaluation_transform(backbone)
+    if dataset.sizing != "backbone":
+        return evaluation_transform(backbone, how)
+    published = type(dataset).resizing
+    return replace(published, how=how) if how else published
 
 
 def _check_large_enough(dataset: Dataset, native: frozenset[Size], size: Size) -> None:

@@ -122,5 +122,6 @@ def test_stride_and_transform_are_timm_s():
     transform = evaluation_transform(create_backbone("test_vit.r160_in1k", pretrained=False))
     assert (transform.how, transform.filter.name, transform.crop) == ("shorter", "BICUBIC", 0.95)
     backbone.model.pretrained_cfg["crop_mode"] = "border"
+    assert evaluation_transform(backbone, "squash").how == "squash"  # the cure
     with pytest.raises(UserError, match="crop_mode 'border'.*--resize shorter"):
         evaluation_transform(backbone)

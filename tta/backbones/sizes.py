@@ -62,15 +62,19 @@ def has_own_size(backbone: Backbone) -> bool:
     return hasattr(backbone.model, "set_input_size")
 
 
-def evaluation_transform(backbone: Backbone) -> Resizing:
+def evaluation_transform(backbone: Backbone, how: str | None = None) -> Resizing:
     """Return timm's transform for evaluation: its resize, interpolation and crop.
 
+    Args:
+        backbone: whose configuration says it.
+        how: of :data:`tta.geometry.HOWS`, in place of what the configuration says.
+
     Raises:
-        UserError: it pads images, which is not done here.
+        UserError: it pads images, which is not done here, and ``how`` is open.
     """
     config = resolve_data_config({}, model=backbone.model)
-    hows = {"center": "shorter", "squash": "squash"}
-    if config["crop_mode"] not in hows:
+    how = how or {"center": "shorter", "squash": "squash"}.get(config["crop_mode"])
+    if how is None:
         raise UserError(
             f"backbone {backbone.name!r} is configured for crop_mode {config['crop_mode']!r}; say "
             "how images are resized instead: --resize shorter or --resize squash"
@@ -78,7 +82,7 @@ def evaluation_transform(backbone: Backbone) -> Resizing:
     name = config["interpolation"]
     name = "bilinear" if name == "random" else name  # a choice of training
     return Resizing(
-        hows[config["crop_mode"]],
+        how,
         Image.Resampling(str_to_pil_interp(name)),
         float(config["crop_pct"]),
         rounds_down=True,
