@@ -93,7 +93,7 @@ def test_an_entry_made_with_more_threads_is_another(folder):
 
 def test_methods_without_preparation_keep_nothing(folder):
     run(RunConfig(domains=("pixelate",), num_samples=8, output=str(folder / "runs")))
-    assert not cache_folder().exists()
+    assert not (cache_folder() / "prepared").exists()
     assert preparation_cache(build(config(folder, no_cache=True))) is None
 
 

@@ -9,6 +9,7 @@ import io
 import sys
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tta.cache import cache_folder
@@ -80,9 +81,15 @@ def _package_digest() -> str:
     kept = cache_folder() / "code_digest"
     known = _read_kept(kept, key)
     if known is None:
-        known = _digest(b"".join(map(_bare_digest, modules)))
+        known = _computed(key)
         _keep(kept, key, known)
     return known
+
+
+@cache
+def _computed(key: str) -> str:
+    """Return the digest of this package as it is, which ``key`` stands for."""
+    return _digest(b"".join(map(_bare_digest, deciding_modules())))
 
 
 def _read_kept(file: Path, key: str) -> str | None:

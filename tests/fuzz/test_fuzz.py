@@ -12,7 +12,7 @@ from tests.fuzz.cases import KINDS, draw
 from tests.fuzz.workspace import make, snapshot
 
 SEED = 20
-FEW = 26
+FEW = 27
 """Cases of each kind: some 500 in all."""
 MANY = 264
 
