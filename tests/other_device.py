@@ -126,8 +126,8 @@ class OtherDevice(TorchFunctionMode):
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if function is Tensor.is_pinned:
-            return False  # the host's memory is not locked, and asking needs a driver
+        if function in (Tensor.is_pinned, Tensor.pin_memory):  # asking needs a driver
+            return args[0] if function is Tensor.pin_memory else False
         if function is Tensor.to:
             return _to(*args, **kwargs)
         if function in TO_HOST and isinstance(args[0], Elsewhere):
