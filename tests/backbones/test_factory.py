@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from tta.backbones import create_backbone
+from tta.backbones.names import architectures
 from tta.foundation.errors import UserError
 
 
@@ -105,3 +106,9 @@ def test_a_file_with_another_number_of_classes_is_refused(tmp_path):
 def test_the_package_imports_without_timm():
     check = "import sys, tta.backbones, tta.backbones.backbone; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+def test_names_read_from_source_are_timm_s():
+    import tta.backbones.nets  # noqa: F401 - registers them
+
+    assert architectures() == set(timm.list_models())

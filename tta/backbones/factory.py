@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,14 @@ import timm
 from timm.data import resolve_data_config
 from torch import nn
 
-from tta.backbones import nets
+from tta.backbones import nets  # noqa: F401 - which registers them in timm
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import Loaded, load_checkpoint
 from tta.backbones.checkpoint_file import read_checkpoint
 from tta.backbones.domain_heads import load_heads
 from tta.backbones.model_card import ModelCard, choose_normalisation, read_card
-from tta.foundation.errors import UserError, did_you_mean
+from tta.backbones.names import unknown_backbone
+from tta.foundation.errors import UserError
 from tta.ops.generators import seeded_layers
 
 
@@ -114,15 +114,9 @@ def full_name(name: str) -> str:
 
 
 def _check_name(name: str) -> None:
-    architectures = timm.list_models()
-    tagged = timm.list_models(include_tags=True)
-    if name in architectures or name in tagged:
-        return
-    near = difflib.get_close_matches(name, [*architectures, *tagged], n=3)
-    raise UserError(
-        f"unknown backbone {name!r}; {did_you_mean(name, near or nets.__all__)}"
-        + ("" if near else " and all of timm.list_models()")
-    )
+    known = [*timm.list_models(), *timm.list_models(include_tags=True)]
+    if name not in known:
+        raise unknown_backbone(name, known)
 
 
 def _use_pretrained(name: str, weights: str | Path | None, pretrained: bool | None) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tta.corruptions import frost_source
 from tta.foundation.errors import UserError
 
 FOLDER = "frost"
@@ -34,6 +33,8 @@ def find_frost(data_dir: Path) -> Path | None:
         f"get them with `python -m tta.get frost --data-dir {data_dir}`, or remove the "
         "folder for procedural frost"
     )
+    from tta.corruptions import frost_source  # torch, which names and checksums need not wait for
+
     try:
         frost_source(folder)
         other = [name for name, sha in SHA256.items() if _differs(folder / name, sha)]

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tta.backbones.checkpoint_head import checkpoint_head
+from tta.backbones.names import check_architecture
 from tta.classes.lists import check_choice
 from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument
@@ -32,6 +33,9 @@ def preflight(config: RunConfig) -> None:
     dataset = _checked_data(config.dataset)
     check_stream(config.scenario, _catalog(config, dataset), scenario_options(config))
     check_method(config, dataset)
+    if METHODS.location(config.method) is not None:  # another method may register its own nets
+        for name in filter(None, (config.backbone, config.cloud_backbone)):
+            check_architecture(name)
     _check_folders(config, dataset)
     if config.source is not None:
         _checked_data(config.source)

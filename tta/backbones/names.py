@@ -1,0 +1,47 @@
+"""Names of architectures, read from source: timm itself takes seconds to import."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from tta.foundation.errors import UserError, did_you_mean
+
+_REGISTERED = re.compile(rb"^@register_model\s*\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
+_OWN = Path(__file__).parent / "nets"
+
+
+@cache
+def architectures() -> frozenset[str]:
+    """Return the names that timm and this package register, without importing either."""
+    spec = find_spec("timm")
+    places = spec.submodule_search_locations if spec else None
+    timms = (_registered(Path(place, "models")) for place in places or ())
+    return frozenset().union(_registered(_OWN), *timms)
+
+
+def _registered(folder: Path) -> frozenset[str]:
+    files = [file.read_bytes() for file in folder.glob("*.py")]
+    return frozenset(name.decode() for text in files for name in _REGISTERED.findall(text))
+
+
+def check_architecture(name: str) -> None:
+    """Refuse a backbone whose architecture nobody registers; a tag is not looked at.
+
+    Raises:
+        UserError: with the nearest names.
+    """
+    if name.partition(".")[0] not in architectures():
+        raise unknown_backbone(name, architectures())
+
+
+def unknown_backbone(name: str, known: Collection[str]) -> UserError:
+    """Return the error of a name that is not among ``known``."""
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = did_you_mean(name, near or _registered(_OWN))
+    hint += "" if near else " and all of timm.list_models()"
+    return UserError(f"unknown backbone {name!r}; {hint}")
