@@ -19,17 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tta.cli import Parser, add_config_options, guarded
+from tta.commands.cli import Parser, add_config_options, guarded
 from tta.config import RunConfig
-from tta.evaluation import evaluate
 from tta.experiment import Experiment, build
+from tta.experiment.figures import figures
+from tta.experiment.observing.recorder import Recorder
 from tta.foundation.files import write_atomically
 from tta.methods import Method
 from tta.methods.cema import CloudEdgeModelAdaptation
 from tta.methods.cloud import CloudOptions
-from tta.reporting.recorder import Recorder
-from tta.reporting.summary import figures
 from tta.reporting.tables import markdown, percent
+from tta.streams.loop import evaluate
 
 OUTPUT = Path("results/cema_uploads.md")
 SEEDS = (1, 2, 3)

@@ -33,15 +33,15 @@ from tta.backbones.backbone import Backbone
 from tta.datasets import Dataset, leaves_one_out, open_dataset
 from tta.datasets.rotated_digits import ANGLES, RotatedDigits
 from tta.datasets.subset import Subset, split_validation
-from tta.evaluation import evaluate
+from tta.experiment.figures import figures
+from tta.experiment.observing.recorder import Recorder
 from tta.foundation.files import write_atomically
 from tta.methods import find_method
-from tta.reporting.recorder import Recorder
-from tta.reporting.summary import figures
 from tta.reporting.tables import markdown
-from tta.scenarios import ScenarioOptions, plan_stream
-from tta.stream import Batch, Stream
-from tta.training import Recipe, initial_backbone, train
+from tta.source.training import Recipe, initial_backbone, train
+from tta.streams.loop import evaluate
+from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams.stream import Batch, Stream
 
 SEEDS = (0, 1, 2)
 BATCH_SIZE = 32

@@ -26,9 +26,9 @@ from tta.config import RunConfig
 from tta.foundation.cores import core_count
 from tta.foundation.files import write_atomically
 from tta.methods import METHODS
-from tta.reporting.comparison import compare
-from tta.reporting.formats import render_tables, tables
-from tta.reporting.records import Run
+from tta.reporting.comparing.comparison import compare
+from tta.reporting.comparing.formats import render_tables, tables
+from tta.reporting.records.runs import Run
 from tta.sweeps.grid import Cell
 from tta.sweeps.local import run_locally
 

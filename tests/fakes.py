@@ -9,7 +9,7 @@ from tta.backbones import create_backbone
 from tta.backbones.backbone import Backbone
 from tta.backbones.domain_heads import DomainHeads
 from tta.datasets.base import Dataset
-from tta.source import SourceData
+from tta.source.source_data import SourceData
 
 NUM_CLASSES = 5
 SIZE = 32

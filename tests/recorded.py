@@ -9,10 +9,10 @@ import torch
 
 from tests.assets import asset
 from tta.config import RunConfig
-from tta.evaluation import evaluate
 from tta.experiment import build
-from tta.reporting.recorder import Recorder
-from tta.reporting.summary import figures
+from tta.experiment.figures import figures
+from tta.experiment.observing.recorder import Recorder
+from tta.streams.loop import evaluate
 
 
 class KeepOutputs(Recorder):

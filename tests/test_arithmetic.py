@@ -2,7 +2,7 @@
 
 import torch
 
-from tta.arithmetic import arithmetic, difference
+from tta.foundation.arithmetic import arithmetic, difference
 
 
 def test_threads_count_on_the_cpu_alone_and_a_gpu_by_its_model(monkeypatch):

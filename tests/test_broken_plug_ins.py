@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from tta.commands.run import main
 from tta.methods import METHODS
-from tta.run import main
 
 BROKEN = {
     "exits": ("import sys\nsys.exit(3)\n", "SystemExit: 3"),

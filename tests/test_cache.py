@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tta.cache import PreparationCache, cache_folder
 from tta.config import RunConfig
 from tta.experiment.execution import build, preparation_cache, run
+from tta.foundation.cache import PreparationCache, cache_folder
 
 
 @pytest.fixture(autouse=True)

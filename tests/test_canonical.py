@@ -111,7 +111,7 @@ def test_numbers_are_of_the_type_that_is_declared():
 
 
 def test_one_table_for_runs_that_were_typed_differently(tmp_path, monkeypatch, capsys):
-    from tta import compare, run
+    from tta.commands import compare, run
 
     monkeypatch.chdir(tmp_path)
     common = ["--domains", "pixelate,fog", "--num-samples", "8"]

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-import tta.code_digest
+import tta.foundation.code_digest
 from tests.test_layout import imported, modules
-from tta.code_digest import PACKAGE, WORDS, bare, code_digest, deciding_modules
+from tta.foundation.code_digest import PACKAGE, WORDS, bare, code_digest, deciding_modules
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def package(tmp_path, monkeypatch):
     """Return a copy of the package whose code is digested in place of this one."""
     copy = tmp_path / "tta"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(tta.code_digest, "PACKAGE", copy)
+    monkeypatch.setattr(tta.foundation.code_digest, "PACKAGE", copy)
     return copy
 
 
@@ -27,7 +27,7 @@ def edit(file, old, new):
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("plot.py", "import argparse", "import argparse\n\nUNUSED = 1"),
+        ("commands/plot.py", "import argparse", "import argparse\n\nUNUSED = 1"),
         ("reporting/pictures/style.py", "import", "# why\nimport"),
         ("reporting/tables.py", "import re", "import re  # for numbers"),
         ("methods/tent.py", '"""', '"""Edited. '),
@@ -46,9 +46,9 @@ def test_what_only_shows_or_explains_leaves_runs_where_they_are(package, name, o
     ("name", "old", "new"),
     [
         ("methods/tent.py", ".mean()", ".sum()"),
-        ("reporting/recorder.py", "1.0 - ", "2.0 - "),
-        ("reporting/metrics.py", "def ", "def _"),
-        ("scenarios.py", '"gradual"', '"slow"'),
+        ("experiment/observing/recorder.py", "1.0 - ", "2.0 - "),
+        ("tasks/metrics.py", "def ", "def _"),
+        ("streams/scenarios.py", '"gradual"', '"slow"'),
         ("datasets/images.py", "255.0", "256.0"),
     ],
 )
@@ -62,7 +62,9 @@ def test_nothing_that_decides_figures_rests_on_what_does_not_count():
     files = modules()
     names = {file: name for name, file in files.items()}
     deciding = {names[file] for file in deciding_modules()}
-    shown = {f"tta.reporting.{name}" for name in ("progress", "trackers")}  # sent figures alone
+    shown = {
+        f"tta.experiment.observing.{name}" for name in ("progress", "trackers")
+    }  # sent figures alone
     asked = {"tta.experiment.preflight"}  # refuses, or does nothing
     known_apart = {f"tta.{name.replace('/', '.')}" for name in WORDS} | shown | asked
     for name in deciding:
@@ -97,7 +99,7 @@ def test_the_digest_is_kept_and_a_damaged_one_is_not_believed(package, tmp_path,
     monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path / "cache"))
     digest, kept = code_digest(), tmp_path / "cache" / "code_digest"
     with monkeypatch.context() as patch:
-        patch.setattr(tta.code_digest, "bare", pytest.fail)
+        patch.setattr(tta.foundation.code_digest, "bare", pytest.fail)
         assert code_digest() == digest
     line = kept.read_text()
     kept.write_text(line.replace(line.split()[1], "0" * 64))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.reporting.fake_runs import write_run
-from tta.compare import main
+from tta.commands.compare import main
 from tta.config import RunConfig
 from tta.experiment import run
 

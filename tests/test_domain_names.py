@@ -5,7 +5,7 @@ import json
 import numpy as np
 import torch
 
-from tta.run import main
+from tta.commands.run import main
 
 
 def own_data(folder):

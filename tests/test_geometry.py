@@ -2,9 +2,9 @@
 
 import pytest
 
+from tta.commands.run import main
 from tta.config import RunConfig, read_yaml
 from tta.foundation.errors import UserError
-from tta.run import main
 
 
 @pytest.mark.parametrize("value", [48, "48", "48,48", " 48 , 48", [48], (48, 48)])

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from tests.test_own_methods import MINE
-from tta.code_digest import PACKAGE
 from tta.config import RunConfig
 from tta.experiment.assembly import build
-from tta.imported_code import with_imports
+from tta.foundation.code_digest import PACKAGE
+from tta.foundation.imported_code import with_imports
 
 CONFIG = RunConfig(method="my_file.py:Sharpened", domains=("pixelate",), num_samples=8)
 

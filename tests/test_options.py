@@ -8,11 +8,11 @@ from typing import get_type_hints
 import pytest
 import yaml
 
-from tta import compare, plot, report, sweep
-from tta.cli import guarded
+from tta.commands import compare, plot, report, sweep
+from tta.commands.cli import guarded
+from tta.commands.run import main
 from tta.config import RunConfig, read_yaml
 from tta.foundation.errors import UserError
-from tta.run import main
 
 HINTS = get_type_hints(RunConfig)
 WORDS = [field.name for field in dataclasses.fields(RunConfig) if "str" in str(HINTS[field.name])]

@@ -12,7 +12,7 @@ from tests.other_device import DEVICE, Elsewhere, OtherDevice, send
 from tests.test_conformance import OPTIONAL, PARAMS, needs
 from tta.methods import METHODS, Need
 from tta.methods.cloud import CloudOptions
-from tta.source import SourceData
+from tta.source.source_data import SourceData
 
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 4))]
 

@@ -9,13 +9,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tta.backbones import create_backbone
-from tta.classes.lists import imagenet_names
+from tta.commands.run import main
 from tta.config import RunConfig
 from tta.datasets.digits import CLOUD_WEIGHTS, load_digits_rgb, split_rows
 from tta.experiment import build, run
 from tta.experiment.class_numbers import number_classes, number_cloud_classes
 from tta.foundation.errors import UserError
-from tta.run import main
+from tta.tasks.classes.lists import imagenet_names
 
 NET = "cifar_resnet32"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -7,8 +7,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
+from tta.commands.run import main
 from tta.methods import METHODS, find_method
-from tta.run import main
 
 MINE = textwrap.dedent(
     '''

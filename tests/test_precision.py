@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.fakes import make_backbone, make_images, make_source
-from tta import precision
+from tta.backbones import precision
+from tta.backbones.precision import choose_precision
 from tta.methods import METHODS
-from tta.precision import choose_precision
 
 
 def started(name, dtype, kind="batch_norm", **params):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tta.commands.run import main
 from tta.datasets import DATASETS
 from tta.methods import METHODS
 from tta.methods.declared import declared
-from tta.run import main
 
 LONG = "x" * 300
 
@@ -85,7 +85,7 @@ REFUSED = {
 
 PROBE = """
 import contextlib, io, json, sys, time
-from tta import compare, plot, published, report, run, sweep
+from tta.commands import compare, plot, published, report, run, sweep
 for line in json.load(sys.stdin):
     main = run.main
     if line[:1] != "-":

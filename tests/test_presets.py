@@ -1,9 +1,9 @@
 import pytest
 
+from tta.commands.listing import parameter_table
 from tta.config import RunConfig
 from tta.datasets import DATASETS
 from tta.experiment.resolving import resolve_params
-from tta.listing import parameter_table
 from tta.methods import METHODS, find_method
 from tta.methods.params import build_params
 from tta.presets import columns_of, load_preset, preset_names, published_params

@@ -3,15 +3,15 @@
 import pytest
 import yaml
 
+from tta.commands.published import main
 from tta.datasets import DATASETS
 from tta.datasets.base import NATURAL
 from tta.methods import METHODS
 from tta.methods.params import build_params
-from tta.publications import FOLDER, missing, table, table_file, table_names
-from tta.publications.missing import data_faults, weights_faults
-from tta.publications.table import published_figures, read_table, table_rows
-from tta.published import main
-from tta.scenarios import SCENARIOS
+from tta.streams.scenarios import SCENARIOS
+from tta.sweeps.publications import FOLDER, missing, table, table_file, table_names
+from tta.sweeps.publications.missing import data_faults, weights_faults
+from tta.sweeps.publications.table import published_figures, read_table, table_rows
 
 TABLES = [table_file(name) for name in table_names()]
 DIGITS = DATASETS["digits-c"]

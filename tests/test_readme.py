@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tta.run import main
+from tta.commands.run import main
 from tta.sweeps.grid import read_grid
 
 README = Path(__file__).parents[1] / "README.md"
@@ -37,7 +37,7 @@ def words(line: str) -> list[str]:
 
 def test_every_command_of_the_readme_is_one_with_the_options_that_it_has(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tta.run._run", lambda *_: 0)  # what is checked before that is
+    monkeypatch.setattr("tta.commands.run._run", lambda *_: 0)  # what is checked before that is
     first, _ = use_blocks()
     grid = first.partition("<<'END'\n")[2].partition("END\n")[0]
     Path("grid.yaml").write_text(grid)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from tta.commands.run import main
 from tta.config import RunConfig
 from tta.experiment import build, run
-from tta.run import main
 
 SMALL = ["--domains", "contrast,pixelate", "--num-samples", "50", "--batch-size", "20"]
 
@@ -140,7 +140,7 @@ def test_precision_and_window(capsys):
 
 
 def test_help_needs_no_torch():
-    code = "import sys, tta.run; tta.run._parser().format_help(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from tta.commands import run; run._parser().format_help(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tta.run import main
+from tta.commands.run import main
 
 IMAGES = np.zeros((8, 32, 32, 3), np.uint8)
 LABELS = np.arange(8) % 4

@@ -9,8 +9,8 @@ from tta.config import RunConfig
 from tta.datasets.digits import CLOUD_WEIGHTS, CorruptedDigits
 from tta.experiment import build
 from tta.experiment.sanity import Sample, binomial_tail, source_warnings
-from tta.scenarios import ScenarioOptions, plan_stream
-from tta.stream import Stream
+from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams.stream import Stream
 
 
 def sample(right, wrong, num_classes=10, seed=0):

@@ -5,9 +5,9 @@ import pytest
 
 from tests.fakes import RandomImages
 from tta.foundation.errors import UserError
-from tta.label_order import dirichlet_order, zipf_sample
-from tta.scenarios import SCENARIOS, ScenarioOptions, plan_stream
-from tta.stream import Stream, batch_bounds
+from tta.streams.label_order import dirichlet_order, zipf_sample
+from tta.streams.scenarios import SCENARIOS, ScenarioOptions, plan_stream
+from tta.streams.stream import Stream, batch_bounds
 
 DATA = RandomImages(size=50)
 

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from tests.datasets.layouts import resize_facts, validation_names, write_images
+from tta.commands.run import main
 from tta.config import RunConfig
 from tta.datasets.digits import WEIGHTS, load_digits_rgb, split_rows
 from tta.datasets.imagenet_c import ImageNetCGenerated
 from tta.experiment import build
 from tta.foundation.errors import UserError
-from tta.run import main
 
 OWN_NET = {
     "backbone": "test_resnet.r160_in1k",

@@ -2,7 +2,8 @@ import numpy as np
 import torch
 
 from tests.fakes import RandomImages, make_source
-from tta.source import SourceBatches, SourceData, class_prototypes
+from tta.source.prototypes import class_prototypes
+from tta.source.source_data import SourceBatches, SourceData
 
 
 def test_one_pass_shows_every_image_once():

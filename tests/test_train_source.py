@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tta.backbones import create_backbone
+from tta.commands.train_source import main, training_domains
 from tta.foundation.errors import UserError
-from tta.train_source import main, training_domains
 
 
 @pytest.fixture

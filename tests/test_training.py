@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 
 from tests.fakes import NUM_CLASSES, SIZE, RandomImages, make_backbone
 from tta.backbones import create_backbone
+from tta.commands.run import main
 from tta.datasets import open_dataset
 from tta.datasets.rotated_digits import WEIGHTS
 from tta.foundation.errors import UserError
 from tta.foundation.lock import FolderLock
-from tta.run import main
-from tta.source_models import own_weights, save_source_model
-from tta.training import Recipe, initial_backbone, train
+from tta.source.models import own_weights, save_source_model
+from tta.source.training import Recipe, initial_backbone, train
 
 TINY = Recipe(steps=40, batch_size=8, lr=3e-3)
 
@@ -138,7 +138,7 @@ def test_a_backbone_of_one_head_is_refused_on_the_command_line(tmp_path, capsys)
 def test_another_held_out_domain_is_trained_once(tmp_path, monkeypatch):
     small = Recipe(steps=1, batch_size=2, validation_fraction=0.98)
     monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("tta.source_models.Recipe", lambda: small)
+    monkeypatch.setattr("tta.source.models.Recipe", lambda: small)
     dataset = open_dataset("digits-r:15")
     file = own_weights(dataset)
     assert file.startswith(str(tmp_path))
@@ -148,13 +148,13 @@ def test_another_held_out_domain_is_trained_once(tmp_path, monkeypatch):
     assert own_weights(dataset) == file
     again = load_file(file)  # trained again
     assert all(torch.equal(again[key], tensor) for key, tensor in good.items())
-    monkeypatch.setattr("tta.source_models.train", None)  # another training would fail
+    monkeypatch.setattr("tta.source.models.train", None)  # another training would fail
     assert own_weights(dataset) == file
     dataset.backbone = "test_vit"
     with pytest.raises(TypeError):  # another model needs another training
         own_weights(dataset)
     dataset.backbone = "test_resnet.r160_in1k"
-    monkeypatch.setattr("tta.source_models.code_digest", lambda: "edited")
+    monkeypatch.setattr("tta.source.models.code_digest", lambda: "edited")
     with pytest.raises(TypeError):
         own_weights(dataset)
     backbone = create_backbone(dataset.backbone, weights=file, num_classes=10)
@@ -165,8 +165,8 @@ def test_another_held_out_domain_is_trained_once(tmp_path, monkeypatch):
 
 def test_who_comes_second_waits_for_the_training_of_the_first(tmp_path, monkeypatch):
     monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("tta.source_models._key", lambda *_: "key")
-    monkeypatch.setattr("tta.source_models.train", None)  # the second would fail
+    monkeypatch.setattr("tta.source.models._key", lambda *_: "key")
+    monkeypatch.setattr("tta.source.models.train", None)  # the second would fail
     folder = tmp_path / "source_models" / "digits-r_15-key"
     folder.mkdir(parents=True)
     lock = FolderLock(folder)

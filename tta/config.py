@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.geometry import check_together, parse_crop, parse_input_size, parse_resize
 from tta.foundation.inputs import read_text
+from tta.foundation.normalisation import check_normalisation, spread
+from tta.foundation.options import as_declared, check_type, check_value, is_empty, option
 from tta.foundation.yaml_files import parse_yaml
-from tta.geometry import check_together, parse_crop, parse_input_size, parse_resize
-from tta.normalisation import check_normalisation, spread
-from tta.options import as_declared, check_type, check_value, is_empty, option
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RunConfig:
     )
     input_size: tuple[int, int] | None = option(
         None,
-        "size in which images are shown to the model; default: see tta/showing.py",
+        "size in which images are shown to the model; default: see tta/experiment/showing.py",
         "data",
         metavar="H[,W]",
         parse=parse_input_size,

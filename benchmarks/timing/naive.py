@@ -16,9 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from tta.methods.rmt import RobustMeanTeacher
-from tta.ops.augment import AugmentDraw, CottaAugment
-from tta.ops.batch_norm import AdaptiveBatchNorm, replace_batch_norm
 from tta.ops.losses import symmetric_cross_entropy
+from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm
+from tta.ops.views.augment import AugmentDraw, CottaAugment
 
 
 def mixed_batch_norm(

@@ -11,11 +11,11 @@ from statistics import median
 
 import torch
 
-from tta.evaluation import evaluate
-from tta.reporting.recorder import Recorder
-from tta.reporting.run_directory import RunDirectory
-from tta.scenarios import ScenarioOptions, plan_stream
-from tta.stream import Batch, Stream
+from tta.experiment.observing.recorder import Recorder
+from tta.reporting.records.run_directory import RunDirectory
+from tta.streams.loop import evaluate
+from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams.stream import Batch, Stream
 
 from .measure import MIB, Target, interleave, ratio, resident_bytes
 from .subjects import Noise, Stub

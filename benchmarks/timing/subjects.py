@@ -16,7 +16,7 @@ from tta.datasets.base import Dataset
 from tta.methods import METHODS, Method, Need
 from tta.methods.cloud import CloudOptions
 from tta.methods.requirements import check_needs
-from tta.source import SourceData
+from tta.source.source_data import SourceData
 
 FULL_WORK = {
     "margin": 2.0,

@@ -35,10 +35,10 @@ COPIES_TO_HOST = ("cpu", "numpy", "tolist", "__array__")
 COPIES_OF_LISTS = ("tensor", "as_tensor")
 """Calls that copy what the host holds to the device, from memory that is not pinned."""
 HOST_TENSORS = {
-    ("ops/augment.py", "draw"),
-    ("ops/augment.py", "_uniform"),
+    ("ops/views/augment.py", "draw"),
+    ("ops/views/augment.py", "_uniform"),
     ("ops/generators.py", "generator_on"),
-    ("ops/moco_augment.py", "draw"),
+    ("ops/views/moco_augment.py", "draw"),
     ("methods/foa_search.py", "ask"),
     ("methods/foa_search.py", "tell"),
     ("methods/foa_search.py", "load_state_dict"),
@@ -61,7 +61,7 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "eta": {("methods/eta.py", "step")},
     "foa": {("methods/foa.py", "step")},
     "gtta": {("methods/gtta.py", "step")},
-    "lame": {("ops/lame.py", "laplacian_optimization")},
+    "lame": {("methods/lame_optimization.py", "laplacian_optimization")},
     "note": {("ops/memory.py", "occupied_slots")},
     "petta": {("ops/memory.py", "occupied_slots")},
     "pl": {("methods/pl.py", "step")},

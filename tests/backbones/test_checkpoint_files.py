@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tta.backbones.checkpoint_file import read_checkpoint
-from tta.cache import PreparationCache
+from tta.experiment.saving.state_file import read_state, write_state
+from tta.foundation.cache import PreparationCache
 from tta.foundation.errors import UserError
-from tta.reporting.state_file import read_state, write_state
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "bn.num_batches_tracked": torch.tensor(3)}
 

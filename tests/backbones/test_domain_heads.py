@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from tests.fakes import NUM_CLASSES, attach_domain_heads, make_backbone, make_images
 from tta.backbones import create_backbone
 from tta.foundation.errors import UserError
-from tta.source_models import save_source_model
-from tta.training import Recipe
+from tta.source.models import save_source_model
+from tta.source.training import Recipe
 
 OPTIONS = {"num_classes": NUM_CLASSES}
 

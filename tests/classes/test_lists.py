@@ -2,8 +2,8 @@
 
 import pytest
 
-from tta.classes.lists import check_choice, chosen_names, read_class_names
 from tta.foundation.errors import UserError
+from tta.tasks.classes.lists import check_choice, chosen_names, read_class_names
 
 
 @pytest.fixture

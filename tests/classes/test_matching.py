@@ -2,11 +2,11 @@
 
 import pytest
 
-from tta.classes.lists import IMAGENET_LISTS, imagenet_names, own_names
-from tta.classes.matching import DataClasses, map_classes
-from tta.classes.order import in_order
-from tta.classes.outputs import OutputNames
 from tta.foundation.errors import UserError
+from tta.tasks.classes.lists import IMAGENET_LISTS, imagenet_names, own_names
+from tta.tasks.classes.matching import DataClasses, map_classes
+from tta.tasks.classes.order import in_order
+from tta.tasks.classes.outputs import OutputNames
 
 ANIMALS = OutputNames(("zebra", "Sea Lion", "ant", "sea-lion cub"), "animals.txt")
 

@@ -10,7 +10,6 @@ from tests.assets import asset
 from tests.datasets.layouts import cifar_binary, resize_facts
 from tests.fakes import make_backbone
 from tta.backbones import create_backbone
-from tta.calibration import PairAccuracy, calibrate, interpolate
 from tta.config import RunConfig
 from tta.corruptions import CORRUPTIONS, corrupt
 from tta.datasets import open_dataset
@@ -19,8 +18,9 @@ from tta.datasets.ccc_path import DIFFICULTIES, GRID, Difficulty, Itinerary, fin
 from tta.datasets.imagenet import ImageNetValidation
 from tta.experiment import build, run
 from tta.foundation.errors import UserError
-from tta.scenarios import ScenarioOptions, plan_stream
-from tta.stream import Stream
+from tta.source.calibration import PairAccuracy, calibrate, interpolate
+from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams.stream import Stream
 
 DIGITS = 12
 

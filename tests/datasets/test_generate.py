@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 
 from tests.datasets.layouts import cifar_binary, resize_facts, validation_names, write_images
+from tta.commands.generate_corrupted import main
 from tta.datasets import open_dataset
 from tta.datasets.imagenet_c import ImageNetCFull, ImageNetCFullGenerated
-from tta.generate_corrupted import main
 
 
 @pytest.fixture

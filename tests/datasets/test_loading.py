@@ -20,9 +20,9 @@ from tta.datasets.images import to_device
 from tta.datasets.loading import default_workers, load_ahead
 from tta.experiment import build
 from tta.foundation.errors import UserError
-from tta.scenarios import ScenarioOptions, plan_stream
-from tta.source import SourceBatches, SourceData
-from tta.stream import Stream
+from tta.source.source_data import SourceBatches, SourceData
+from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams.stream import Stream
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from safetensors.torch import save_file
 
 from tests.datasets.layouts import cifar_c, resize_facts, write_images
 from tta.backbones import create_backbone
-from tta.classes.lists import imagenet_names
 from tta.config import RunConfig
 from tta.datasets.imagenet import ImageNetR, imagenet_classes
 from tta.experiment import build
 from tta.foundation.errors import UserError
+from tta.tasks.classes.lists import imagenet_names
 
 
 @pytest.fixture

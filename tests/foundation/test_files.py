@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from tta.cache import PreparationCache
+from tta.foundation.cache import PreparationCache
 from tta.foundation.files import STALE, open_growing, write_atomically, written_aside
 
 

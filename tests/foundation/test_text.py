@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from tests.reporting.fake_runs import write_run
-from tta.compare import main as compare
+from tta.commands.compare import main as compare
+from tta.commands.run import main as run
 from tta.foundation.text import csv_cell, from_csv_cell, markdown_text, printable, printable_lines
-from tta.reporting.finding import find_runs
+from tta.reporting.records.finding import find_runs
 from tta.reporting.tables import markdown
-from tta.run import main as run
 
 ESCAPE = "\x1b[2Jgone\x9b31m\r\u202eeman"
 FORMULA = "=HYPERLINK(1)"

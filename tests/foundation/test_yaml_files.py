@@ -2,12 +2,12 @@
 
 import pytest
 
-from tta.cli import parse_settings
+from tta.commands.cli import parse_settings
+from tta.commands.run import main
 from tta.config import RunConfig, read_yaml
 from tta.foundation.errors import UserError
 from tta.foundation.yaml_files import dump_yaml, parse_yaml
 from tta.presets import load_preset, preset_names
-from tta.run import main
 from tta.sweeps.grid import read_grid
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(

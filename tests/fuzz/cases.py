@@ -10,14 +10,14 @@ from pathlib import Path
 
 from tests.fuzz.mutations import NUMBERS, damaged, word
 from tests.fuzz.workspace import EATA, OWN, PICTURE, SMALL, figures
-from tta import compare, get, plot, published, report, run, sweep
+from tta.commands import compare, get, plot, published, report, run, sweep
 from tta.config import RunConfig
 from tta.datasets.getting.extract import extract
 from tta.datasets.getting.sources import SOURCES
 from tta.foundation.errors import UserError
 from tta.methods import find_method
-from tta.publications import table_file, table_names
-from tta.reporting.finding import find_runs
+from tta.reporting.records.finding import find_runs
+from tta.sweeps.publications import table_file, table_names
 
 Case = Callable[[], int | None]
 """Runs a command and returns its exit status."""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fuzz.cases import KINDS, draw
 from tests.fuzz.workspace import make, snapshot
-from tta.cli import EXIT_NOT_FINITE
+from tta.commands.cli import EXIT_NOT_FINITE
 
 SEED = 20
 FEW = 27

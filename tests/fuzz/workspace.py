@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tta import run
 from tta.backbones import create_backbone
+from tta.commands import run
 from tta.datasets.digits import CorruptedDigits
 from tta.methods.tent import Tent
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tta.commands.run import main
 from tta.config import RunConfig
 from tta.datasets import open_dataset
 from tta.experiment import build
-from tta.run import main
 
 SMALL = ["--method", "cema", "--domains", "contrast,fog", "--num-samples", "70"]
 

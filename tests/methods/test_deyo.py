@@ -5,7 +5,7 @@ import math
 import torch
 
 from tests.methods.selective import IMAGES, between_entropies, make, parameters
-from tta.ops.augment import shuffle_patches
+from tta.ops.views.augment import shuffle_patches
 
 OPTIONS = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "nesterov": False, "frozen_share": 0.0}
 

@@ -10,8 +10,8 @@ from torch import nn
 from tests.fakes import make_backbone
 from tests.methods.selective import IMAGES, make, parameters
 from tta.methods.memo import Memo
-from tta.ops.augmix import OPERATIONS, apply_operation
 from tta.ops.losses import marginal_entropy
+from tta.ops.views.augmix import OPERATIONS, apply_operation
 
 FEW = {"views": 4}
 

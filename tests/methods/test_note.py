@@ -9,11 +9,11 @@ from tta.backbones import create_backbone
 from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.methods.requirements import check_needs
-from tta.ops.batch_norm import replace_batch_norm
-from tta.ops.instance_aware import InstanceAwareBatchNorm, instance_aware_layers
 from tta.ops.losses import entropy
-from tta.source_models import save_source_model
-from tta.training import Recipe, train
+from tta.ops.norm.batch_norm import replace_batch_norm
+from tta.ops.norm.instance_aware import InstanceAwareBatchNorm, instance_aware_layers
+from tta.source.models import save_source_model
+from tta.source.training import Recipe, train
 
 
 def test_predictions_do_not_depend_on_the_size_of_batches():

@@ -7,7 +7,7 @@ import torch
 
 from tests.fakes import make_backbone, make_source
 from tests.methods.selective import IMAGES, make, parameters
-from tta.cache import PreparationCache
+from tta.foundation.cache import PreparationCache
 from tta.methods import METHODS
 from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
 

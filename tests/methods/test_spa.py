@@ -3,7 +3,7 @@
 import torch
 
 from tests.methods.selective import IMAGES, make, parameters
-from tta.ops.degradation import blend_noise, mask_low_frequencies
+from tta.ops.views.degradation import blend_noise, mask_low_frequencies
 
 PLAIN = {"lr": 0.1, "predictor_lr": 0.2, "momentum": 0.0}
 

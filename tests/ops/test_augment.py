@@ -8,7 +8,7 @@ import torch
 import torchvision.transforms.functional as F
 from torchvision.transforms import InterpolationMode
 
-from tta.ops.augment import ROID_AUGMENT, AugmentDraw, CottaAugment
+from tta.ops.views.augment import ROID_AUGMENT, AugmentDraw, CottaAugment
 
 COTTA = CottaAugment()
 

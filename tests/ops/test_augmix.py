@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from tta.ops.augmix import (
+from tta.ops.views.augmix import (
     NONE,
     OPERATIONS,
     AugMix,

@@ -8,8 +8,8 @@ from torch import nn
 
 from tests.fakes import make_backbone, make_images
 from tta.foundation.errors import UserError
-from tta.ops import batch_norm
-from tta.ops.batch_norm import (
+from tta.ops.norm import batch_norm
+from tta.ops.norm.batch_norm import (
     AdaptiveBatchNorm,
     RobustBatchNorm,
     batch_moments,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tta.ops.degradation import blend_noise, mask_low_frequencies
+from tta.ops.views.degradation import blend_noise, mask_low_frequencies
 
 GREY = torch.full((1, 3, 1, 1), 0.5)
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tta.ops.batch_norm import following
-from tta.ops.instance_aware import InstanceAwareBatchNorm, instance_aware_moments
+from tta.ops.norm.batch_norm import following
+from tta.ops.norm.instance_aware import InstanceAwareBatchNorm, instance_aware_moments
 
 
 def naive_moments(x, mean, var, k, eps):

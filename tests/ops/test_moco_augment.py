@@ -6,7 +6,7 @@ import torch
 import torchvision.transforms.functional as F
 
 from tests.fakes import make_images
-from tta.ops.moco_augment import MocoAugment, _blur, flip_at_random, shift_hue, transform
+from tta.ops.views.moco_augment import MocoAugment, _blur, flip_at_random, shift_hue, transform
 
 IMAGES = make_images(12, seed=3)
 

@@ -16,7 +16,7 @@ from tta.backbones import create_backbone
 from tta.foundation.errors import UserError
 from tta.methods import find_method
 from tta.methods.requirements import check_needs
-from tta.ops.batch_norm import batch_norm_layers, replace_batch_norm
+from tta.ops.norm.batch_norm import batch_norm_layers, replace_batch_norm
 from tta.ops.parameters import is_norm_layer, norm_affine_parameters, norm_kinds
 
 LAYERS = {**_NORM_MAP, **{f"{name}_act": kind for name, kind in _NORM_ACT_MAP.items()}}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tta.ops.augment import shuffle_patches
+from tta.ops.views.augment import shuffle_patches
 
 
 def generator(seed=0):

@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from tta.ops.batch_norm import AdaptiveBatchNorm, replace_batch_norm
+from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm
 
 SPLIT = 3
 

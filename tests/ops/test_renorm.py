@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tta.ops.renorm import RenormBatchNorm, running_statistics, set_statistics
+from tta.ops.norm.renorm import RenormBatchNorm, running_statistics, set_statistics
 
 
 def make_layer(statistics="use") -> RenormBatchNorm:

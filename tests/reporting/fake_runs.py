@@ -10,14 +10,14 @@ import torch
 
 from tests.fakes import NUM_CLASSES, RandomImages
 from tta.backbones.passes import Passes
-from tta.reporting.done import done_text
-from tta.reporting.finite import nonfinite_facts
-from tta.reporting.recorder import Recorder
-from tta.reporting.run_directory import RunDirectory, run_path
-from tta.reporting.stored_tables import to_csv
-from tta.reporting.summary import figures
-from tta.scenarios import ScenarioOptions, plan_stream
-from tta.stream import Batch, Stream
+from tta.experiment.figures import figures
+from tta.experiment.observing.recorder import Recorder
+from tta.reporting.records.done import done_text
+from tta.reporting.records.run_directory import RunDirectory, run_path
+from tta.reporting.records.stored_tables import to_csv
+from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams.stream import Batch, Stream
+from tta.tasks.finite import nonfinite_facts
 
 DOMAINS = tuple("abcdefgh")
 

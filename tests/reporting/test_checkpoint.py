@@ -11,11 +11,11 @@ import torch
 
 from tta.config import RunConfig
 from tta.experiment import run
+from tta.experiment.saving import checkpoints as checkpoint
+from tta.experiment.saving.state_file import read_state, write_state
 from tta.foundation.errors import UserError
 from tta.foundation.lock import FolderLock
 from tta.methods import find_method
-from tta.reporting import checkpoint
-from tta.reporting.state_file import read_state, write_state
 
 SHORT = {"domains": ("contrast", "pixelate"), "num_samples": 48, "batch_size": 16}
 METHODS = {

@@ -5,13 +5,19 @@ import pytest
 import torch
 from torch import nn
 
+from tta.commands.run import main
 from tta.config import RunConfig
 from tta.experiment import build, run
-from tta.experiment.recording import initial_predictions
-from tta.reporting.collapse import BLOCK, CollapseWatch, blocks, class_entropy, relative_distance
-from tta.run import main
-from tta.scenarios import StreamPlan
-from tta.stream import Batch
+from tta.experiment.observing.collapse import (
+    BLOCK,
+    CollapseWatch,
+    blocks,
+    class_entropy,
+    relative_distance,
+)
+from tta.experiment.observing.course import initial_predictions
+from tta.streams.scenarios import StreamPlan
+from tta.streams.stream import Batch
 
 CLASSES = 10
 SIZE = 64

@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 
 from tests.reporting.fake_runs import DOMAINS, seal, write_run
+from tta.experiment.figures import classes_digest
 from tta.foundation.errors import UserError
-from tta.reporting.comparison import compare
-from tta.reporting.comparison_tables import MISSING, cost_table, error_table
-from tta.reporting.finding import find_runs
-from tta.reporting.summary import classes_digest
+from tta.reporting.comparing.comparison import compare
+from tta.reporting.comparing.comparison_tables import MISSING, cost_table, error_table
+from tta.reporting.records.finding import find_runs
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.reporting.fake_runs import edit_summary, seal, write_run
-from tta.compare import main as compare
-from tta.reporting.finding import find_runs
-from tta.reporting.metrics import expected_calibration_error
-from tta.reporting.records import Run
+from tta.commands.compare import main as compare
+from tta.reporting.records.finding import find_runs
+from tta.reporting.records.runs import Run
+from tta.tasks.metrics import expected_calibration_error
 
 ROUNDED = 2 / 320
 """Samples are stored in float16: one of 320 may go to the next bin, whose gap moves by 1 / 320."""
@@ -51,7 +51,7 @@ def test_every_table_has_both_figures(path, capsys):
 
 def test_the_page_has_both(path, tmp_path):
     pytest.importorskip("plotly")
-    from tta.report import main
+    from tta.commands.report import main
 
     summary = Run.load(path).summary
     assert main([str(tmp_path), "-o", str(tmp_path / "a.html")]) == 0

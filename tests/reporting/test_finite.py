@@ -17,18 +17,18 @@ from tests.reporting import diverging
 from tests.reporting.fake_runs import write_run
 from tests.reporting.test_checkpoint import records
 from tests.reporting.test_collapse import CLASSES, SIZE, watch_of
-from tta.cli import EXIT_NOT_FINITE
-from tta.compare import main as compare
+from tta.commands.cli import EXIT_NOT_FINITE
+from tta.commands.compare import main as compare
+from tta.commands.plot import main as plot
+from tta.commands.report import main as report
+from tta.commands.run import main
+from tta.commands.sweep import _line
 from tta.config import RunConfig
 from tta.experiment import build, run
-from tta.plot import main as plot
-from tta.report import main as report
-from tta.reporting.finite import finite_rows, make_guard, nonfinite_facts
-from tta.reporting.metrics import sample_metrics
-from tta.run import main
-from tta.sweep import _line
 from tta.sweeps.cells import Finished, Outcome
 from tta.sweeps.grid import Cell
+from tta.tasks.finite import finite_rows, make_guard, nonfinite_facts
+from tta.tasks.metrics import sample_metrics
 
 INF, NAN = float("inf"), float("nan")
 METHOD = f"{diverging.__file__}:Diverging"

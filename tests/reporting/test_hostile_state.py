@@ -11,11 +11,11 @@ import torch
 
 from tta.config import RunConfig
 from tta.experiment import run
+from tta.experiment.saving.state_file import position_of
 from tta.foundation.errors import UserError
 from tta.foundation.sealed import SealedFile, write_sealed
 from tta.methods.tent import Tent
-from tta.reporting.run_directory import RunDirectory
-from tta.reporting.state_file import position_of
+from tta.reporting.records.run_directory import RunDirectory
 
 RECORDS = ("batches.csv", "domains.csv", "samples.npz")
 

@@ -5,5 +5,5 @@ import sys
 
 
 def test_records_are_compared_without_torch():
-    code = "import sys, tta.reporting.formats; raise SystemExit('torch' in sys.modules)"
+    code = "import sys, tta.reporting.comparing.formats; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

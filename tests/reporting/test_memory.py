@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tta.config import RunConfig
-from tta.experiment import recording, run
-from tta.reporting import checkpoint
-from tta.reporting.memory import PeakMemory
+from tta.experiment import run
+from tta.experiment.observing import course as recording
+from tta.experiment.observing.memory import PeakMemory
+from tta.experiment.saving import checkpoints as checkpoint
 
 MIB = 2**20
 

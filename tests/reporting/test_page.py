@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.reporting.fake_runs import seal, write_run
-from tta.report import main
+from tta.commands.report import main
 
 pytest.importorskip("plotly", reason="the page needs plotly (extra `report`)")
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tests.reporting.fake_runs import write_run
-from tta.report import main
+from tta.commands.report import main
 
 pytest.importorskip("plotly", reason="the page needs plotly (extra `report`)")
 webdriver = pytest.importorskip("selenium.webdriver", reason="driving a browser needs selenium")

@@ -3,11 +3,11 @@
 import pytest
 
 from tests.reporting.fake_runs import write_run
-from tta.compare import main
+from tta.commands.compare import main
 from tta.foundation.errors import UserError
-from tta.publications import FIGURES
-from tta.publications.table import published_figures
-from tta.reporting.published import COLUMNS, read_published
+from tta.reporting.comparing.published import COLUMNS, read_published
+from tta.sweeps.publications import FIGURES
+from tta.sweeps.publications.table import published_figures
 
 ROWS = [
     "Paper 2021,bn,random,net,continual,10,5,error,50.0,same protocol",

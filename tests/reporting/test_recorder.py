@@ -6,12 +6,12 @@ import torch
 
 from tests.fakes import RandomImages
 from tta.backbones.passes import Passes
-from tta.reporting.metrics import expected_calibration_error, sample_metrics
-from tta.reporting.recorder import Recorder
-from tta.reporting.run_directory import RunDirectory
-from tta.reporting.summary import figures
-from tta.scenarios import ScenarioOptions, plan_stream
-from tta.stream import Stream
+from tta.experiment.figures import figures
+from tta.experiment.observing.recorder import Recorder
+from tta.reporting.records.run_directory import RunDirectory
+from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams.stream import Stream
+from tta.tasks.metrics import expected_calibration_error, sample_metrics
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from tests.reporting.fake_runs import edit_summary, seal, write_run
 from tta.foundation.errors import UserError
-from tta.reporting.finding import find_runs
-from tta.reporting.records import Run
+from tta.reporting.records.finding import find_runs
+from tta.reporting.records.runs import Run
 
 
 def test_a_record_is_read_back(tmp_path):

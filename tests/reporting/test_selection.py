@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.reporting.fake_runs import write_run
-from tta.compare import main as compare
-from tta.plot import main as plot
-from tta.report import main as report
+from tta.commands.compare import main as compare
+from tta.commands.plot import main as plot
+from tta.commands.report import main as report
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tests.reporting.fake_runs import edit_summary, write_run
-from tta.compare import main as compare
-from tta.plot import main as plot
-from tta.report import main as report
-from tta.reporting.comparison import compare as compared
-from tta.reporting.finding import find_runs
-from tta.reporting.formats import render_csv, render_json, render_tables, tables
+from tta.commands.compare import main as compare
+from tta.commands.plot import main as plot
+from tta.commands.report import main as report
+from tta.reporting.comparing.comparison import compare as compared
+from tta.reporting.comparing.formats import render_csv, render_json, render_tables, tables
+from tta.reporting.records.finding import find_runs
 
 DOMAINS = ("a", "b", "c")
 

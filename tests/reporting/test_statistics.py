@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tta.reporting.statistics import (
+from tta.reporting.comparing.statistics import (
     Discordance,
     combine_runs,
     discordance,

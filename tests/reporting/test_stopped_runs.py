@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tta.commands.run import main
 from tta.config import RunConfig
 from tta.experiment import run
+from tta.experiment.observing import progress
+from tta.experiment.observing.sample_table import SampleTable
 from tta.methods.source import Source
 from tta.methods.tent import Tent
-from tta.reporting import progress
-from tta.reporting.sample_table import SampleTable
-from tta.run import main
 
 SMALL = ["--domains", "contrast,pixelate", "--num-samples", "32", "--batch-size", "16"]
 RECORDS = ("batches.csv", "domains.csv", "samples.npz")
@@ -144,7 +144,7 @@ def test_options_of_an_unfinished_run_of_others_are_bounded_and_harmless(monkeyp
 
 def test_lines_where_there_is_no_terminal_and_none_if_quiet(monkeypatch, capfd):
     monkeypatch.setattr(progress, "LINE_INTERVAL", 0.0)
-    monkeypatch.setattr("tta.reporting.recorder.DISPLAY_INTERVAL", -1.0)
+    monkeypatch.setattr("tta.experiment.observing.recorder.DISPLAY_INTERVAL", -1.0)
     assert main(SMALL) == 0
     lines = [line for line in capfd.readouterr().err.splitlines() if " images, " in line]
     assert len(lines) >= 4

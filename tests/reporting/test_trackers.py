@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from tests.reporting.fake_runs import write_run
+from tta.commands.run import main
 from tta.config import RunConfig
 from tta.experiment import run
+from tta.experiment.observing.trackers import headline, open_tracker
 from tta.foundation.errors import UserError
-from tta.reporting.records import Run
-from tta.reporting.trackers import headline, open_tracker
-from tta.run import main
+from tta.reporting.records.runs import Run
 
 SHORT = {"domains": ("contrast", "pixelate"), "num_samples": 40, "batch_size": 20}
 
@@ -38,7 +38,7 @@ def test_text_of_others_is_harmless_in_a_tracker(tmp_path, monkeypatch):
     said = []
     writer = SimpleNamespace(add_text=lambda *words: said.append(words))
     fake = SimpleNamespace(SummaryWriter=lambda *_, **__: writer)
-    monkeypatch.setattr("tta.reporting.trackers.import_module", lambda name: fake)
+    monkeypatch.setattr("tta.experiment.observing.trackers.import_module", lambda name: fake)
     open_tracker("tensorboard", tmp_path, {"dataset": "a\n<b>\x1b[2J", "seed": 1}, 0)
     assert said == [("config", "    dataset: a\\x0a<b>\\x1b[2J\n    seed: 1")]
     domains = [{"domain": "\x1b[2Jfog", "error": 0.5}]

@@ -10,11 +10,11 @@ from PIL import Image
 from tests.fakes import NUM_CLASSES, RandomImages
 from tta.datasets import open_dataset
 from tta.datasets.images import png_bytes
-from tta.reporting.recorder import Recorder
-from tta.reporting.summary import figures
+from tta.experiment.figures import figures
+from tta.experiment.observing.recorder import Recorder
 from tta.reporting.tables import domain_table
-from tta.scenarios import ScenarioOptions, plan_stream
-from tta.stream import Stream
+from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams.stream import Stream
 
 COUNTERS = ("uploads", "uplink_bytes")
 

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tta.commands.run import main as run_main
+from tta.commands.sweep import _conclude, main
 from tta.config import RunConfig
-from tta.run import main as run_main
-from tta.sweep import _conclude, main
 from tta.sweeps.cells import Outcome, run_cell_apart
 
 FOUR = """
@@ -159,7 +159,7 @@ def test_a_grid_with_an_impossible_cell_is_refused_before_anything_is_run(tmp_pa
 def test_a_cell_run_apart_sends_its_files_whatever_a_probe_says(tmp_path, monkeypatch):
     picks = iter(["fp32", "bf16"])
     monkeypatch.setattr(
-        "tta.precision._relative_time", lambda *arguments: 0.5 + (next(picks) == "fp32")
+        "tta.backbones.precision._relative_time", lambda *arguments: 0.5 + (next(picks) == "fp32")
     )
     options = {"domains": ("contrast",), "num_samples": 20, "batch_size": 10}
     config = RunConfig(method="source", precision="auto", output=str(tmp_path), **options)

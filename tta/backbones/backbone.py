@@ -35,7 +35,7 @@ class Backbone(nn.Module):
         domain_heads: heads of single source domains, for a model trained on several; else None.
         normalisation: mean and std, as given.
         label_names: what the model's configuration calls its outputs, see
-            :func:`tta.classes.lists.own_names`, or None.
+            :func:`tta.tasks.classes.lists.own_names`, or None.
         understood: in words how the user's model was taken, by key of
             :data:`tta.foundation.notes.ORDER`.
         passes: counts images through :meth:`features`, those of clones included.

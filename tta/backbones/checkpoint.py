@@ -24,8 +24,8 @@ from tta.backbones.state_dicts import (
 )
 from tta.foundation.errors import UserError
 from tta.foundation.inputs import shown_path
-from tta.ops.batch_norm import replace_batch_norm
-from tta.ops.instance_aware import InstanceAwareBatchNorm
+from tta.ops.norm.batch_norm import replace_batch_norm
+from tta.ops.norm.instance_aware import InstanceAwareBatchNorm
 
 INSTANCE_AWARE = "instance_aware_norm"
 """Key of a tensor whose presence tells that the network was trained with such batch norm."""

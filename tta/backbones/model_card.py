@@ -13,7 +13,7 @@ from typing import Any
 from tta.backbones.checkpoint_file import CheckpointFile
 from tta.foundation.errors import UserError
 from tta.foundation.inputs import regular_file, shown_path
-from tta.normalisation import check_normalisation, shortest, spread
+from tta.foundation.normalisation import check_normalisation, shortest, spread
 
 UNSTATED = "the checkpoint names none"
 """End of what is said of a normalisation that the user had better check."""

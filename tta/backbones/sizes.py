@@ -12,7 +12,7 @@ from timm.data.transforms import str_to_pil_interp
 from tta.backbones.backbone import Backbone
 from tta.datasets.resizing import Resizing
 from tta.foundation.errors import WRONG_VALUES, UserError, message_of
-from tta.geometry import Size, as_option, in_words
+from tta.foundation.geometry import Size, as_option, in_words
 
 CHANNELS = 3
 """Of the images of every data set."""
@@ -67,7 +67,7 @@ def evaluation_transform(backbone: Backbone, how: str | None = None) -> Resizing
 
     Args:
         backbone: whose configuration says it.
-        how: of :data:`tta.geometry.HOWS`, in place of what the configuration says.
+        how: of :data:`tta.foundation.geometry.HOWS`, in place of what the configuration says.
 
     Raises:
         UserError: it pads images, which is not done here, and ``how`` is open.

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from tta.classes.matching import DataClasses
 from tta.datasets.base import NATURAL
 from tta.datasets.images import take_rows
 from tta.datasets.named_classes import NamedClasses
 from tta.datasets.npz import array_names, read_arrays
 from tta.foundation.errors import UserError
+from tta.tasks.classes.matching import DataClasses
 
 _OPTIONAL = ("domains", "names", "classes")
 MOST_CLASSES = 1_000_000

@@ -17,7 +17,7 @@ from torch import Tensor
 from tta.datasets.images import png_bytes
 from tta.datasets.resizing import Resizing, fitted
 from tta.foundation.errors import UserError
-from tta.geometry import Size
+from tta.foundation.geometry import Size
 
 _LEVELS = 16  # more than there are severities
 NATURAL = 0
@@ -70,12 +70,12 @@ class Dataset(ABC):
         batch_size: the published batch size.
         provenance: what images made on the fly were made with, as plain values for the records.
         sizing: who decides the size in which images are shown, unless options do: "own" images
-            follow the rule of :mod:`tta.showing`, those that follow the "backbone" get its size by
-            the published ``resizing``, and those of "fixed" size keep it.
+            follow the rule of :mod:`tta.experiment.showing`, those that follow the "backbone" get its
+            size by the published ``resizing``, and those of "fixed" size keep it.
         square: whether images can only be shown as squares of at least 16 pixels, because they
             are corrupted in the size shown.
-        image_size: (height, width) in which images are shown; set by :mod:`tta.showing`. None
-            keeps them as they are.
+        image_size: (height, width) in which images are shown; set by
+            :mod:`tta.experiment.showing`. None keeps them as they are.
         resizing: how they get that size.
         in_order: whether samples make sense in the order of their indices alone.
         length: images of a stream without end, set from ``--num-samples``; None for all others.

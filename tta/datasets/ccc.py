@@ -39,7 +39,7 @@ from tta.datasets.imagenet import ImageNetValidation
 from tta.datasets.images import read_image, take_rows
 from tta.datasets.resizing import resized_or_fitted
 from tta.foundation.errors import UserError, did_you_mean
-from tta.geometry import Size
+from tta.foundation.geometry import Size
 
 LENGTH = 7_500_000
 """Images of a published stream."""

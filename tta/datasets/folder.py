@@ -24,7 +24,7 @@ from tta.datasets.layout import Layout
 from tta.datasets.named_classes import NamedClasses
 from tta.datasets.paths import image_folder, optional_data_folder
 from tta.datasets.scan import Place, Scan
-from tta.geometry import Size
+from tta.foundation.geometry import Size
 
 
 class OwnFolder(NamedClasses, ImageFileDataset):

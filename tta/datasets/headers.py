@@ -12,7 +12,7 @@ from PIL import Image
 
 from tta.datasets.images import UNDECODABLE, read_image
 from tta.datasets.pixels import TRAITS, traits
-from tta.geometry import Size
+from tta.foundation.geometry import Size
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tta.datasets.identity import Identity, identify, stamp
 from tta.datasets.images import MOST_HEADERS, check_image, read_image
 from tta.datasets.resizing import FIT, Resizing
 from tta.foundation.errors import UserError
-from tta.geometry import Size
+from tta.foundation.geometry import Size
 
 PROBES = 64
 """Files of a published domain whose sizes are looked at, to be said."""

@@ -26,7 +26,7 @@ from tta.datasets.generated import CorruptedImageFiles, GeneratedDataset, name_o
 from tta.datasets.imagenet import imagenet_classes
 from tta.datasets.resizing import IMAGENET, Resizing, resized_or_fitted
 from tta.foundation.errors import UserError
-from tta.geometry import Size
+from tta.foundation.geometry import Size
 
 LIST = "imagenet_test_image_ids.txt"
 LISTED = 5_000

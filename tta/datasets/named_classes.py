@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tta.classes.matching import DataClasses
 from tta.datasets.base import Dataset
+from tta.tasks.classes.matching import DataClasses
 
 
 class NamedClasses(Dataset):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tta.geometry import Size, in_words
+from tta.foundation.geometry import Size, in_words
 
 MOST_PIXELS = 1 << 27
 """Of a resized image, before its centre is cut out."""

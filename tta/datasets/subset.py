@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tta.datasets.base import Dataset
 from tta.datasets.resizing import Resizing
-from tta.geometry import Size
+from tta.foundation.geometry import Size
 
 
 class Subset(Dataset):

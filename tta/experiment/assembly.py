@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from tta.backbones.backbone import Backbone
-from tta.calibration import calibrate
-from tta.code_digest import code_digest
+from tta.backbones.precision import PRECISIONS, choose_precision
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.named_classes import NamedClasses
 from tta.experiment.class_numbers import OutputClasses, number_classes, number_cloud_classes
+from tta.experiment.observing.trackers import require_tracker
 from tta.experiment.parts import (
     batch_size_of,
     choose_device,
@@ -42,17 +42,17 @@ from tta.experiment.resolving import (
     stream_choices,
 )
 from tta.experiment.sanity import source_warnings
+from tta.experiment.showing import Geometry, described, described_source
+from tta.foundation.code_digest import code_digest
 from tta.foundation.notes import in_order, with_those_of
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.methods.window import SlidingWindow
-from tta.precision import PRECISIONS, choose_precision
-from tta.reporting.run_directory import run_path
-from tta.reporting.trackers import require_tracker
-from tta.scenarios import StreamPlan, plan_stream
-from tta.showing import Geometry, described, described_source
-from tta.source import SourceData
-from tta.stream import Stream
+from tta.reporting.records.run_directory import run_path
+from tta.source.calibration import calibrate
+from tta.source.source_data import SourceData
+from tta.streams.scenarios import StreamPlan, plan_stream
+from tta.streams.stream import Stream
 
 LOCATIONS = (
     "dataset",

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tta.backbones.backbone import Backbone
-from tta.classes.lists import BACKGROUND, chosen_names, imagenet_names, own_names
-from tta.classes.matching import ClassMap, DataClasses, counted_words, map_classes
-from tta.classes.outputs import OutputNames
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.named_classes import NamedClasses
 from tta.datasets.subset import KeptClasses
 from tta.foundation.errors import UserError
 from tta.foundation.notes import with_those_of
+from tta.tasks.classes.lists import BACKGROUND, chosen_names, imagenet_names, own_names
+from tta.tasks.classes.matching import ClassMap, DataClasses, counted_words, map_classes
+from tta.tasks.classes.outputs import OutputNames
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tta.arithmetic import arithmetic
-from tta.cache import KnownPreparation, PreparationCache
 from tta.config import RunConfig
-from tta.evaluation import evaluate
 from tta.experiment.assembly import Experiment, build
-from tta.experiment.recording import Course, make_checkpoints, make_recorder
+from tta.experiment.observing.course import Course, make_checkpoints, make_recorder
+from tta.experiment.observing.memory import PeakMemory
+from tta.experiment.observing.recorder import Recorder
+from tta.experiment.saving.checkpoints import Checkpoints
+from tta.experiment.saving.saved_run import SavedRun, load_run, taking_over
 from tta.experiment.summary import summarise
+from tta.foundation.arithmetic import arithmetic
+from tta.foundation.cache import KnownPreparation, PreparationCache
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stops, listening
 from tta.foundation.text import printable
-from tta.reporting.checkpoint import Checkpoints
-from tta.reporting.finite import make_guard
-from tta.reporting.memory import PeakMemory
-from tta.reporting.recorder import Recorder
-from tta.reporting.run_directory import RunDirectory
-from tta.reporting.saved_run import SavedRun, load_run, taking_over
-from tta.reporting.stored_tables import to_csv
+from tta.reporting.records.run_directory import RunDirectory
+from tta.reporting.records.stored_tables import to_csv
+from tta.streams.loop import evaluate
+from tta.tasks.finite import make_guard
 
 
 def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:

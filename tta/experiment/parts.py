@@ -17,15 +17,15 @@ from tta.datasets import Dataset, open_dataset
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
 from tta.experiment.class_numbers import OutputClasses, number_source_classes
+from tta.experiment.showing import Geometry, check_size, show, show_source
 from tta.foundation.errors import UserError
+from tta.foundation.normalisation import spread
 from tta.methods import Method
 from tta.methods.cloud import CloudOptions
 from tta.methods.window import SlidingWindow
-from tta.normalisation import spread
-from tta.showing import Geometry, check_size, show, show_source
-from tta.source import SourceData
-from tta.source_models import own_weights
-from tta.stream import Stream
+from tta.source.models import own_weights
+from tta.source.source_data import SourceData
+from tta.streams.stream import Stream
 
 
 def open_test_data(config: RunConfig) -> Dataset:

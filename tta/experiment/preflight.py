@@ -7,7 +7,6 @@ from typing import Any
 
 from tta.backbones.checkpoint_head import checkpoint_head
 from tta.backbones.names import check_architecture
-from tta.classes.lists import check_choice
 from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
@@ -18,7 +17,8 @@ from tta.methods import METHODS
 from tta.methods.declared import Undeclared, declared
 from tta.methods.own_file import check_file, split_own
 from tta.presets import load_preset
-from tta.scenarios import check_stream
+from tta.streams.scenarios import check_stream
+from tta.tasks.classes.lists import check_choice
 
 _UNKNOWN = SimpleNamespace(preset=None, backbone=None)
 _PATHS = {"arrays": array_file, "folder": image_folder, "folder@gen": image_folder}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tta.config import RunConfig
 from tta.methods.params import build_params
 from tta.presets import published_params
-from tta.scenarios import SCENARIOS, ScenarioOptions, StreamPlan
+from tta.streams.scenarios import SCENARIOS, ScenarioOptions, StreamPlan
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tta.backbones.backbone import Backbone
-from tta.stream import Stream
+from tta.streams.stream import Stream
 
 MOST = 1024
 """Images classified, at most; the first domain that the model knows ends the search."""

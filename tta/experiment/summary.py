@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from tta.experiment.assembly import Experiment
+from tta.experiment.figures import classes_digest, environment, figures
+from tta.experiment.observing.course import Course
+from tta.experiment.observing.recorder import Recorder
 from tta.experiment.parts import batch_size_of
-from tta.experiment.recording import Course
-from tta.reporting.checkpoint import Checkpoints
-from tta.reporting.finite import nonfinite_facts
-from tta.reporting.recorder import Recorder
-from tta.reporting.summary import classes_digest, environment, figures
+from tta.experiment.saving.checkpoints import Checkpoints
+from tta.tasks.finite import nonfinite_facts
 
 
 def summarise(
@@ -30,7 +30,7 @@ def summarise(
         course: the run.
         recorder: what has recorded it.
         checkpoints: what has saved it.
-        domains: see :meth:`tta.reporting.recorder.Recorder.domains`.
+        domains: see :meth:`tta.experiment.observing.recorder.Recorder.domains`.
         prepare_seconds: that the method took before the stream.
         finished: whether the stream came to its end.
     """

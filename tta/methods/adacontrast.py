@@ -13,17 +13,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tta.methods.base import Method, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param, trained_param
 from tta.methods.trained import trained_parameters
-from tta.ops.batch_norm import (
+from tta.ops.contrastive import queue_contrastive_loss
+from tta.ops.ema import ema_update
+from tta.ops.losses import entropy
+from tta.ops.norm.batch_norm import (
     EmaBatchNorm,
     following,
     replace_batch_norm,
     require_source_statistics,
 )
-from tta.ops.contrastive import queue_contrastive_loss
-from tta.ops.ema import ema_update
-from tta.ops.losses import entropy
-from tta.ops.moco_augment import MocoAugment, flip_at_random
 from tta.ops.support import ring_write
+from tta.ops.views.moco_augment import MocoAugment, flip_at_random
 
 RUNNING_MOMENTUM = 0.1
 """Of batch-norm statistics: PyTorch's, which the released networks have."""

@@ -20,9 +20,9 @@ from tta.ops.loss_scaling import scale_losses, scaled, step_unscaled
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
-    from tta.cache import Preparation
+    from tta.foundation.cache import Preparation
     from tta.methods.cloud import CloudOptions
-    from tta.source import SourceData
+    from tta.source.source_data import SourceData
 
 
 class Need(str, Enum):

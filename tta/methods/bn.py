@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from tta.methods.base import Method, Need
-from tta.ops.batch_norm import replace_batch_norm
+from tta.ops.norm.batch_norm import replace_batch_norm
 
 
 class BatchNormOne(Method):

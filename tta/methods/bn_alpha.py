@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tta.foundation.errors import UserError
 from tta.methods.base import Method, Need
 from tta.methods.params import param
-from tta.ops.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
+from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
 
 
 class AlphaBatchNorm(Method):

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method, Need
 from tta.methods.params import param
-from tta.ops.batch_norm import (
+from tta.ops.norm.batch_norm import (
     EmaBatchNorm,
     following,
     replace_batch_norm,

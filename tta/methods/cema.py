@@ -16,8 +16,8 @@ from tta.methods.cema_cloud import CemaCloud, CemaCloudParams, adapt_statistics
 from tta.methods.cloud import CloudOptions, Link, to_bytes
 from tta.methods.params import param
 from tta.ops.losses import entropy
+from tta.ops.norm.renorm import running_statistics, set_statistics
 from tta.ops.parameters import norm_affine_parameters
-from tta.ops.renorm import running_statistics, set_statistics
 from tta.ops.selection import entropy_margin, not_redundant, update_mean_probabilities
 
 ALWAYS_REFRESHED = 9

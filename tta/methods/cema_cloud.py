@@ -11,14 +11,14 @@ from torch import Tensor
 from tta.backbones.backbone import Backbone
 from tta.datasets.images import to_unit_range
 from tta.methods.base import descend, make_optimizer, trainable
+from tta.methods.cema_distillation import distillation_terms, weighted_entropy
 from tta.methods.cloud import ImageHistory, layout
 from tta.methods.params import OptimizerParams, param
 from tta.methods.state import capture, restore
-from tta.ops.batch_norm import AdaptiveBatchNorm, replace_batch_norm
-from tta.ops.distillation import distillation_terms, weighted_entropy
 from tta.ops.loss_scaling import scale_losses
+from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm
+from tta.ops.norm.renorm import RenormBatchNorm, running_statistics, set_statistics
 from tta.ops.parameters import norm_affine_parameters
-from tta.ops.renorm import RenormBatchNorm, running_statistics, set_statistics
 
 
 @dataclass(frozen=True)

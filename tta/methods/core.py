@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
-from tta.ops.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
 from tta.ops.losses import class_correlation
+from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
 from tta.ops.parameters import norm_affine_parameters
 
 

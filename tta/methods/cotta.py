@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+from tta.methods.cotta_restore import stochastic_restore
 from tta.methods.params import OptimizerParams, param, trained_param
 from tta.methods.trained import trained_parameters
-from tta.ops.augment import CottaAugment
-from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.ema import ema_update
 from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
-from tta.ops.restore import stochastic_restore
-from tta.source import SourceData
+from tta.ops.norm.batch_norm import replace_batch_norm
+from tta.ops.views.augment import CottaAugment
+from tta.source.source_data import SourceData
 
 QUANTILE, SLACK = 0.05, 0.05
 """The threshold is this quantile of the source model's confidence on source images, less this."""

@@ -11,9 +11,9 @@ from tta.backbones.stages import early_norm_parameters
 from tta.methods.base import descend
 from tta.methods.params import OptimizerParams, param
 from tta.methods.tent import Tent
-from tta.ops.augment import shuffle_patches
 from tta.ops.losses import entropy
 from tta.ops.selection import entropy_margin, entropy_weight, selected_mean
+from tta.ops.views.augment import shuffle_patches
 
 
 class DestroyYourObject(Tent):

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from tta.foundation.errors import UserError
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
-from tta.methods.params import OptimizerParams, param
-from tta.ops.head_weights import (
+from tta.methods.drm_head_weights import (
     HARD,
     batch_entropy_weights,
     entropy_weights,
@@ -20,6 +19,7 @@ from tta.ops.head_weights import (
     nearest_mean_by_distance,
     one_hot,
 )
+from tta.methods.params import OptimizerParams, param
 from tta.ops.losses import entropy
 from tta.ops.parameters import all_parameters
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from tta.methods.base import Need
+from tta.methods.eata_fisher import diagonal_fisher
 from tta.methods.eta import Eta
 from tta.methods.params import param
-from tta.ops.fisher import diagonal_fisher
-from tta.source import SourceData
+from tta.source.source_data import SourceData
 
 
 class Eata(Eta):

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from tta.backbones.prompts import PromptedTransformer
 from tta.methods.base import Method, Need
+from tta.methods.foa_moments import moments_of_batches
 from tta.methods.foa_search import EvolutionSearch
 from tta.methods.params import param
 from tta.ops.losses import entropy
-from tta.ops.moments import moments_of_batches
-from tta.source import SourceData
+from tta.source.source_data import SourceData
 
 LAMBDA_BATCH = 64
 """Batch size that lambda is published for: it grows with the batch as the sum of entropies does."""

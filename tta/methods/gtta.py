@@ -12,10 +12,10 @@ from torch import Tensor
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param, trained_param
 from tta.methods.trained import trained_parameters
-from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.ema import ema_update
+from tta.ops.norm.batch_norm import replace_batch_norm
 from tta.ops.selection import selected_mean
-from tta.source import SourceBatches, SourceData
+from tta.source.source_data import SourceBatches, SourceData
 
 
 class GradualTestTimeAdaptation(Method):

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from tta.methods.base import Method
-from tta.methods.params import param
-from tta.ops.lame import (
+from tta.methods.lame_optimization import (
     knn_affinity,
     laplacian_optimization,
     linear_affinity,
     rbf_affinity,
     symmetrize,
 )
+from tta.methods.params import param
 
 
 class Lame(Method):

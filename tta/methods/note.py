@@ -11,10 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
-from tta.ops.batch_norm import following, replace_batch_norm, require_source_statistics
-from tta.ops.instance_aware import InstanceAwareBatchNorm
 from tta.ops.losses import entropy
 from tta.ops.memory import BalancedReservoir, arrivals_until_due
+from tta.ops.norm.batch_norm import following, replace_batch_norm, require_source_statistics
+from tta.ops.norm.instance_aware import InstanceAwareBatchNorm
 from tta.ops.parameters import norm_affine_parameters
 
 

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from tta.methods.base import Need, descend
 from tta.methods.params import param
+from tta.methods.petta_divergence import class_divergence, class_mean_update
 from tta.methods.rotta import MemoryParams, Rotta, robust_layers
-from tta.ops.batch_norm import following
-from tta.ops.divergence import class_divergence, class_mean_update
 from tta.ops.ema import ema_update
 from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
+from tta.ops.norm.batch_norm import following
 from tta.ops.parameters import mean_cosine, norm_affine_parameters
-from tta.source import SourceData, class_moments
+from tta.source.prototypes import class_moments
+from tta.source.source_data import SourceData
 
 
 class Petta(Rotta):

@@ -20,12 +20,13 @@ from tta.methods.base import (
 )
 from tta.methods.params import OptimizerParams, param, trained_param
 from tta.methods.trained import trained_parameters
-from tta.ops.augment import CottaAugment
-from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.contrastive import contrast_with_prototypes, make_projector
 from tta.ops.ema import ema_update
 from tta.ops.losses import symmetric_cross_entropy
-from tta.source import SourceBatches, SourceData, source_prototypes
+from tta.ops.norm.batch_norm import replace_batch_norm
+from tta.ops.views.augment import CottaAugment
+from tta.source.prototypes import source_prototypes
+from tta.source.source_data import SourceBatches, SourceData
 
 
 class RobustMeanTeacher(Method):

@@ -10,11 +10,11 @@ from torch import Tensor
 from tta.methods.base import descend
 from tta.methods.params import OptimizerParams, param
 from tta.methods.tent import Tent
-from tta.ops.augment import ROID_AUGMENT
 from tta.ops.ema import ema_update
 from tta.ops.losses import soft_likelihood_ratio, symmetric_cross_entropy
 from tta.ops.prior_correction import correct_prior
 from tta.ops.selection import diversity_certainty_weights
+from tta.ops.views.augment import ROID_AUGMENT
 
 
 class Roid(Tent):

@@ -12,17 +12,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tta.backbones.backbone import Backbone
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
-from tta.ops.augment import CottaAugment
-from tta.ops.batch_norm import (
+from tta.ops.ema import ema_update
+from tta.ops.losses import soft_cross_entropy
+from tta.ops.memory import TimelyBank, arrivals_until_due
+from tta.ops.norm.batch_norm import (
     RobustBatchNorm,
     following,
     replace_batch_norm,
     require_source_statistics,
 )
-from tta.ops.ema import ema_update
-from tta.ops.losses import soft_cross_entropy
-from tta.ops.memory import TimelyBank, arrivals_until_due
 from tta.ops.parameters import norm_affine_parameters
+from tta.ops.views.augment import CottaAugment
 
 
 @dataclass(frozen=True)

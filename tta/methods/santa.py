@@ -10,12 +10,13 @@ from torch import Tensor
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
-from tta.ops.augment import CottaAugment
-from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.contrastive import contrast_with_prototypes, make_projector
 from tta.ops.losses import soft_cross_entropy
+from tta.ops.norm.batch_norm import replace_batch_norm
 from tta.ops.parameters import all_parameters, norm_affine_parameters
-from tta.source import SourceData, source_prototypes
+from tta.ops.views.augment import CottaAugment
+from tta.source.prototypes import source_prototypes
+from tta.source.source_data import SourceData
 
 
 class Santa(Method):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from tta.methods.base import Method, Need, backward, make_optimizer, trainable, update
 from tta.methods.params import OptimizerParams, param
-from tta.ops.batch_norm import replace_batch_norm
-from tta.ops.degradation import blend_noise, mask_low_frequencies
 from tta.ops.losses import entropy, soft_cross_entropy
+from tta.ops.norm.batch_norm import replace_batch_norm
 from tta.ops.parameters import norm_affine_parameters
 from tta.ops.selection import selected_mean
+from tta.ops.views.degradation import blend_noise, mask_low_frequencies
 
 
 class SelfBootstrapping(Method):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
-from tta.ops.batch_norm import replace_batch_norm
 from tta.ops.losses import UNCERTAINTY
+from tta.ops.norm.batch_norm import replace_batch_norm
 from tta.ops.parameters import norm_affine_parameters
 
 

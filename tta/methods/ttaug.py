@@ -10,9 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method
 from tta.methods.params import param
-from tta.ops.augmix import AugMix
-from tta.ops.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
 from tta.ops.losses import mean_log_probabilities
+from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
+from tta.ops.views.augmix import AugMix
 
 
 class AveragedViews(Method):

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tta.cache import Preparation
+from tta.foundation.cache import Preparation
 from tta.methods.base import Method
 from tta.methods.state import capture, restore
-from tta.ops.batch_norm import batch_norm_layers
-from tta.source import SourceData
+from tta.ops.norm.batch_norm import batch_norm_layers
+from tta.source.source_data import SourceData
 
 
 class SlidingWindow:

@@ -10,12 +10,12 @@ from itertools import islice
 
 from torch import Tensor
 
-from tta.evaluation import evaluate
 from tta.experiment.assembly import Experiment, build
 from tta.experiment.execution import preparation_cache
 from tta.foundation.errors import UserError
-from tta.reporting.run_directory import RunDirectory
-from tta.stream import Batch
+from tta.reporting.records.run_directory import RunDirectory
+from tta.streams.loop import evaluate
+from tta.streams.stream import Batch
 from tta.sweeps.cells import one_line
 from tta.sweeps.grid import Cell
 

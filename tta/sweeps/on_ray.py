@@ -10,7 +10,7 @@ from typing import Any
 
 from tta.foundation.errors import UserError
 from tta.foundation.files import write_atomically
-from tta.reporting.run_directory import RunDirectory
+from tta.reporting.records.run_directory import RunDirectory
 from tta.sweeps.cells import (
     Finished,
     Outcome,

@@ -6,6 +6,7 @@ import pytest
 
 from tests.datasets.getting.server import serve
 from tests.datasets.layouts import cifar_c, resize_facts, validation_names, write_images
+from tta.commands.get import main
 from tta.corruptions import CORRUPTIONS
 from tta.datasets import DATASETS
 from tta.datasets.facts import DatasetFacts
@@ -13,7 +14,6 @@ from tta.datasets.getting.download import Download
 from tta.datasets.getting.sources import SOURCES, Source
 from tta.datasets.getting.verify import problems
 from tta.datasets.imagenet_c import ImageNetC
-from tta.get import main
 
 
 def test_every_published_data_set_says_what_it_is_and_how_it_is_got():

@@ -6,11 +6,10 @@ import pytest
 
 from tests.fakes import RandomImages
 from tests.reporting.fake_runs import seal, write_run
+from tta.commands.plot import main
 from tta.foundation.errors import UserError
 from tta.methods import METHODS
-from tta.plot import main
-from tta.reporting.comparison import compare
-from tta.reporting.finding import find_runs
+from tta.reporting.comparing.comparison import compare
 from tta.reporting.pictures import marks
 from tta.reporting.pictures.along_stream import curve, domain_bands, draw_along_stream
 from tta.reporting.pictures.end_labels import spread
@@ -20,7 +19,8 @@ from tta.reporting.pictures.reliability import draw_reliability, reliability
 from tta.reporting.pictures.samples import draw_samples
 from tta.reporting.pictures.style import paper_style
 from tta.reporting.pictures.trade_off import draw_trade_off, draw_uploads, pareto_front
-from tta.reporting.records import Run
+from tta.reporting.records.finding import find_runs
+from tta.reporting.records.runs import Run
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib (extra `plots`)")
 from matplotlib.colors import to_rgba

@@ -11,11 +11,11 @@ import yaml
 
 from tta.foundation.errors import UserError
 from tta.foundation.text import printable
-from tta.reporting.comparison import Comparison
-from tta.reporting.comparison_tables import MISSING, source_data, unlike_notes
+from tta.reporting.comparing.comparison import Comparison
+from tta.reporting.comparing.comparison_tables import MISSING, source_data, unlike_notes
+from tta.reporting.comparing.rows import Row
 from tta.reporting.pictures.along_stream import curve, domain_bands
 from tta.reporting.pictures.marks import COLOURS, places
-from tta.reporting.rows import Row
 from tta.reporting.tables import as_metric
 
 MAXIMUM_POINTS = 1500

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tta.reporting.comparing.rows import Row
 from tta.reporting.pictures.end_labels import heights, label_ends
 from tta.reporting.pictures.marks import line_styles
 from tta.reporting.pictures.style import new_figure
-from tta.reporting.rows import Row
 from tta.reporting.tables import as_metric
 
 if TYPE_CHECKING:

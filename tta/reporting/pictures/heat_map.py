@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tta.reporting.comparison import Comparison
+from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.pictures.style import new_figure
 from tta.reporting.tables import as_metric
 

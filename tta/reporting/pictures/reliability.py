@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from tta.foundation.errors import UserError
-from tta.reporting.metrics import ECE_BINS, confidence_bins
+from tta.reporting.comparing.rows import Row
 from tta.reporting.pictures.end_labels import wrapped
 from tta.reporting.pictures.style import new_figure
-from tta.reporting.records import Samples
-from tta.reporting.rows import Row
+from tta.reporting.records.runs import Samples
+from tta.tasks.metrics import ECE_BINS, confidence_bins
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
     """Return one diagram per row: accuracy by bin, the gap to confidence, the samples below.
 
     All samples of the row's first run are taken together; titles also tell the mean of the
-    visits' errors, the figure of :func:`tta.reporting.summary.figures`.
+    visits' errors, the figure of :func:`tta.experiment.figures.figures`.
 
     Raises:
         UserError: a run without a record of single samples.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tta.foundation.errors import UserError
-from tta.reporting.comparison import Comparison
+from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.pictures.end_labels import heights, label_ends
 from tta.reporting.pictures.marks import line_styles, marker_styles
 from tta.reporting.pictures.style import new_figure

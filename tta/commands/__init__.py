@@ -1,0 +1,1 @@
+"""What is typed: one module per command parses its options, does the work, and prints."""

@@ -1,0 +1,152 @@
+"""Draw pictures of recorded runs, or of a data set's domains, for a paper.
+
+usage examples:
+  python -m tta.plot stream results/runs --methods rmt,tent,source -o stream.pdf
+  python -m tta.plot heatmap results/runs -o heatmap.svg
+  python -m tta.plot cost results/runs --cost passes --width column -o cost.pdf
+  python -m tta.plot reliability results/runs -o reliability.png
+  python -m tta.plot uploads results/runs -o uploads.pdf
+  python -m tta.plot samples digits-c -o samples.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tta.commands.cli import Parser, given_path, given_text, guarded
+from tta.commands.selection import add_filters, chosen_runs
+from tta.foundation.errors import UserError
+from tta.foundation.text import printable
+from tta.reporting.pictures.style import WIDTHS, check_format, paper_style, save
+from tta.reporting.records.run_folders import check_run_folders
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tta.reporting.comparing.comparison import Comparison
+    from tta.reporting.records.runs import Run
+
+KINDS = {
+    "stream": "error along the stream, domains as bands",
+    "heatmap": "methods by domains",
+    "cost": "accuracy or error against cost, with the Pareto front",
+    "reliability": "accuracy by confidence",
+    "uploads": "accuracy or error against the share of uploaded images",
+    "samples": "the same images in every domain of a data set",
+}
+COSTS = ("ms_per_image", "passes", "memory_mib")
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, draw the picture, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    check_format(options.output)
+    for name in ("window", "count"):
+        if getattr(options, name) < 1:
+            raise UserError(f"--{name} must be at least 1, but got {getattr(options, name)}")
+    if options.kind != "samples":
+        check_run_folders([Path(name) for name in options.inputs])
+    with paper_style():
+        figures = _draw_dataset(options) if options.kind == "samples" else _draw_runs(options)
+        for figure, file in zip(figures, _files(options.output, len(figures)), strict=True):
+            save(figure, file)
+            print(printable(f"wrote {file}"))
+    return 0
+
+
+def _files(output: Path, count: int) -> list[Path]:
+    """Return where so many pictures go: with a number each where there are several."""
+    if count == 1:
+        return [output]
+    return [output.with_stem(f"{output.stem}-{number}") for number in range(1, count + 1)]
+
+
+def _draw_dataset(options: argparse.Namespace) -> list[Figure]:
+    from tta.datasets import open_dataset
+    from tta.reporting.pictures.samples import draw_samples
+
+    if len(options.inputs) > 1:
+        raise UserError(f"'samples' takes one data set, but got {len(options.inputs)}")
+    dataset = open_dataset(options.inputs[0], options.data_dir)
+    return [draw_samples(dataset, options.severity, options.count, WIDTHS[options.width])]
+
+
+def _draw_runs(options: argparse.Namespace) -> list[Figure]:
+    from tta.reporting.comparing.comparison import compare
+
+    runs, _ = chosen_runs([Path(name) for name in options.inputs], options)
+    comparisons = compare(_with_what_is_drawn(runs, options.kind), split=options.split)
+    return [_draw(comparison, options) for comparison in comparisons]
+
+
+def _with_what_is_drawn(runs: Sequence[Run], kind: str) -> list[Run]:
+    """Return the runs that have the file which a picture is made of, and name the others.
+
+    Raises:
+        UserError: none has it.
+    """
+    file = {"stream": "batches.csv", "reliability": "samples.npz"}.get(kind)
+    if file is None:
+        return list(runs)
+    lines = [f"{run.path}: it has no {file}; {run.cure}" for run in runs if not run.has(file)]
+    if len(lines) == len(runs):
+        raise UserError(f"no run can be shown: {lines[0]}")
+    for line in lines:
+        print(printable(f"left out {line}"), file=sys.stderr)
+    return [run for run in runs if run.has(file)]
+
+
+def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:
+    from tta.reporting.pictures.along_stream import draw_along_stream
+    from tta.reporting.pictures.heat_map import draw_heat_map
+    from tta.reporting.pictures.reliability import draw_reliability
+    from tta.reporting.pictures.trade_off import draw_trade_off, draw_uploads
+
+    width = WIDTHS[options.width]
+    if options.kind == "stream":
+        return draw_along_stream(comparison.rows, options.metric, width, options.window)
+    if options.kind == "heatmap":
+        return draw_heat_map(comparison, options.metric, width)
+    if options.kind == "reliability":
+        return draw_reliability(comparison.rows, width)
+    if options.kind == "uploads":
+        return draw_uploads(comparison, options.metric, width)
+    return draw_trade_off(comparison, options.metric, options.cost, width)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m tta.plot", description=__doc__)
+    kinds = "; ".join(f"{name}: {meaning}" for name, meaning in KINDS.items())
+    parser.add_argument("kind", choices=KINDS, help=kinds)
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=given_text,
+        help="run directories or folders of them; a data set for 'samples'",
+    )
+    parser.add_argument(
+        "-o", "--output", type=given_path, required=True, metavar="FILE", help=".pdf, .svg or .png"
+    )
+    parser.add_argument(
+        "--width", choices=WIDTHS, default="page", help="of the paper's column or page"
+    )
+    parser.add_argument("--metric", choices=("error", "accuracy"), default="error")
+    add_filters(parser)
+    parser.add_argument(
+        "--split",
+        action="store_true",
+        help="draw runs of unlike protocols apart, into numbered files, instead of refusing them",
+    )
+    parser.add_argument("--cost", choices=COSTS, default="ms_per_image", help="of 'cost'")
+    parser.add_argument(
+        "--window", type=int, default=10, metavar="N", help="'stream': batches of the running mean"
+    )
+    parser.add_argument("--severity", type=int, metavar="N", help="of 'samples'")
+    parser.add_argument("--count", type=int, default=2, metavar="N", help="images per domain")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of the published datasets")
+    return parser

@@ -1,0 +1,63 @@
+"""Write one self-contained page of recorded runs; it opens offline in any browser.
+
+usage examples:
+  python -m tta.report results/runs -o report.html
+  python -m tta.report results/runs -o report.html --metric accuracy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tta.commands.cli import Parser, given_path, guarded
+from tta.commands.selection import add_run_options, chosen_runs
+from tta.foundation.errors import UserError
+from tta.foundation.text import printable
+from tta.reporting.records.run_folders import check_run_folders
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, write the page, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    check_run_folders(options.runs)
+    if options.window < 1:
+        raise UserError(f"--window must be at least 1, but got {options.window}")
+    from tta.foundation.files import write_atomically
+    from tta.reporting.comparing.comparison import compare
+    from tta.reporting.page.content import sections
+    from tta.reporting.page.page import render_page
+
+    runs, left_out = chosen_runs(options.runs, options)
+    comparisons = compare(runs, split=True)
+    page = render_page(
+        sections(comparisons, options.metric, options.window), left_out, options.title
+    )
+    try:
+        write_atomically(options.output, page)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {str(options.output)!r} ({error.strerror}); choose another --output"
+        ) from error
+    print(f"wrote {printable(str(options.output))}: runs: {len(runs)}, tables: {len(comparisons)}")
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m tta.report", description=__doc__)
+    add_run_options(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=given_path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="the page",
+    )
+    parser.add_argument("--title", default="Test-time adaptation results", help="of the page")
+    parser.add_argument("--metric", choices=("error", "accuracy"), default="error")
+    parser.add_argument(
+        "--window", type=int, default=10, metavar="N", help="batches of the running mean"
+    )
+    return parser

@@ -1,0 +1,164 @@
+"""Run a grid of methods, data sets, scenarios, backbones, seeds and parameters.
+
+Cells that are finished are not run again; one that fails does not stop the others. A grid with a
+cell that cannot run, such as an unknown method, is refused before anything is run.
+
+Example of a grid file:
+  num_samples: 200                 # options of every run, as in --config
+  grid:                            # or a list of such mappings
+    method: [tent, rmt]
+    scenario: [continual, mixed_domains]
+    seed: [1, 2, 3]
+    set.lr: [0.001, 0.0001]        # a hyper-parameter
+
+Examples:
+  python -m tta.sweep grid.yaml --dry-run
+  python -m tta.sweep grid.yaml --workers 2
+  python -m tta.sweep grid.yaml --executor ray --address auto --gpus-per-cell 0.5
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tta.commands.cli import EXIT_BAD_INPUT, Parser, given_path, guarded
+from tta.foundation.cores import core_count
+from tta.foundation.errors import UserError
+from tta.foundation.files import write_atomically
+from tta.foundation.stops import Stopped, listening
+from tta.foundation.text import printable, printable_lines
+from tta.sweeps.cells import Outcome
+from tta.sweeps.grid import Cell, read_grid
+
+EXIT_FAILED_CELLS = 1
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the grid, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    cells = read_grid(options.grid)
+    options.workers = min(options.workers or core_count(), len(cells))
+    if options.dry_run:
+        return _dry_run(cells, options.workers)
+    outcomes: list[Outcome] = []
+    with listening() as stops:
+        try:
+            _collect(cells, options, outcomes)
+        except KeyboardInterrupt as stop:
+            stops.end()
+            stop = stop if isinstance(stop, Stopped) else Stopped()
+            line = f"stopped by {stop.name}; the same command goes on with what is missing"
+            print(line, file=sys.stderr)
+            return stop.status
+    return _conclude(outcomes, options.grid.with_suffix(".errors.txt"))
+
+
+def _collect(cells: Sequence[Cell], options: argparse.Namespace, outcomes: list[Outcome]) -> None:
+    """Run the cells, and show and keep every outcome as it comes."""
+    with contextlib.closing(_execute(cells, options)) as ended:
+        for outcome in tqdm(ended, total=len(cells), unit="cell", disable=None):
+            tqdm.write(printable(_line(outcome)))
+            outcomes.append(outcome)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m tta.sweep", description=__doc__)
+    parser.add_argument("grid", type=given_path, help="YAML file of the grid")
+    parser.add_argument("--dry-run", action="store_true", help="list the cells, and estimate")
+    parser.add_argument("--executor", choices=("local", "ray"), default="local")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="local: processes, which share the cores; default: one per core",
+    )
+    parser.add_argument("--address", help="ray: the cluster; default: start one on this machine")
+    parser.add_argument(
+        "--cpus-per-cell", type=float, default=1.0, metavar="N", help="ray: cores (default: 1)"
+    )
+    parser.add_argument(
+        "--gpus-per-cell", type=float, default=0.0, metavar="N", help="ray: GPUs (default: 0)"
+    )
+    parser.add_argument(
+        "--shared",
+        action="store_true",
+        help="ray: every machine sees the output folder; default: send finished runs here",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise UserError(f"--workers must be at least 1, but got {number}")
+    return number
+
+
+def _execute(cells: Sequence[Cell], options: argparse.Namespace) -> Generator[Outcome, None, None]:
+    if options.executor == "local":
+        from tta.sweeps.local import run_locally
+
+        return run_locally(cells, options.workers)
+    from tta.sweeps.on_ray import Cluster, run_on_ray
+
+    cluster = Cluster(options.address, options.cpus_per_cell, options.gpus_per_cell, options.shared)
+    return run_on_ray(cells, cluster)
+
+
+def _line(outcome: Outcome) -> str:
+    finished = outcome.finished
+    if finished is None:
+        return f"{outcome.cell.name}: failed"
+    text = f"{outcome.cell.name}: mean error {100 * finished.mean_error:.2f} %"
+    text += " (finished before)" if finished.reused else ""
+    text += " (collapsed)" if finished.collapsed else ""
+    text += " (outputs not finite)" if finished.nonfinite else ""
+    return text + (" (doubtful: see the warning in its record)" if finished.warned else "")
+
+
+def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:
+    """Print the counts and the failures, and leave their tracebacks in ``log``."""
+    failed = [outcome for outcome in outcomes if outcome.finished is None]
+    reused = sum(outcome.finished.reused for outcome in outcomes if outcome.finished is not None)
+    ran = len(outcomes) - len(failed) - reused
+    print(f"{len(outcomes)} cells: {ran} run, {reused} finished before, {len(failed)} failed")
+    if not failed:
+        log.unlink(missing_ok=True)
+        return 0
+    for outcome in failed:
+        line = f"failed: {outcome.cell.name}: {outcome.error}"
+        print(printable(line), file=sys.stderr)
+    text = "\n".join(f"{item.cell.name}: {item.error}\n{item.details}" for item in failed)
+    try:
+        write_atomically(log, printable_lines(text))
+        where = str(log)
+    except OSError as error:
+        where = f"not kept, {str(log)!r} cannot be written ({error.strerror})"
+    print(f"tracebacks: {where}; the same command runs these cells again", file=sys.stderr)
+    return EXIT_FAILED_CELLS
+
+
+def _dry_run(cells: Sequence[Cell], workers: int) -> int:
+    """List the cells; return 2 where one is refused, 1 where one fails otherwise, else 0."""
+    from tta.sweeps.estimate import estimates
+
+    total, status = 0.0, 0
+    for estimate in tqdm(estimates(cells), total=len(cells), unit="cell", disable=None):
+        seconds = estimate.seconds
+        total += seconds or 0.0
+        if seconds is None:
+            status = max(status, EXIT_BAD_INPUT if estimate.refused else EXIT_FAILED_CELLS)
+        shown = "" if not seconds else f", about {seconds:.0f} s"
+        tqdm.write(printable(f"{estimate.cell.name}: {estimate.status}{shown}"))
+    print(
+        f"{len(cells)} cells, about {total:.0f} s of work, {total / workers:.0f} s on {workers} "
+        "local workers if each were as fast as this process"
+    )
+    return status

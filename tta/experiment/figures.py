@@ -1,0 +1,101 @@
+"""The summary of a run: figures, cost and provenance as plain values."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import tta
+from tta.experiment.observing.recorder import PASS_COUNTERS
+
+DERIVED_COUNTERS = ("uplink_encoded_bytes",)
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
+
+
+def figures(
+    domains: pd.DataFrame, counters: tuple[str, ...] = (), pooled_ece: float = math.nan
+) -> dict[str, Any]:
+    """Return the headline figures of a table of domains, as fractions.
+
+    ``mean_error`` is the unweighted mean over visits to domains; ``pooled_error`` counts every
+    sample alike. So is ``mean_ece`` the mean of the visits' calibration errors, and
+    ``pooled_ece``, as given, that of all samples together, where those of visits partly cancel.
+    ``counters`` holds the sums of those columns over the stream, and of the uploads' file sizes
+    where there are uploads; ``passes`` counts per image of the stream. A calibration figure is
+    None where that of any domain is not finite: a mean over the others would praise a method
+    whose outputs have diverged.
+    """
+    samples = int(domains["samples"].sum())
+    counters = (*counters, *(name for name in DERIVED_COUNTERS if name in domains))
+    totals = {name: int(domains[name].sum()) for name in counters}
+    return {
+        "samples": samples,
+        "mean_error": float(domains["error"].mean()),
+        "mean_accuracy": float(domains["accuracy"].mean()),
+        "pooled_error": 1.0 - int(domains["correct"].sum()) / samples,
+        **{f"mean_{name}": _mean(domains[name]) for name in ("ece", "nll", "brier")},
+        "pooled_ece": pooled_ece if math.isfinite(pooled_ece) else None,
+        "counters": totals,
+        **({"upload_fraction": totals["uploads"] / samples} if "uploads" in totals else {}),
+        "passes": _passes_per_image(domains, samples),
+        "domains": _plain(domains),
+    }
+
+
+def _mean(values: pd.Series) -> float | None:
+    mean = float(values.mean(skipna=False))
+    return mean if math.isfinite(mean) else None
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as plain values; None where a figure is not a finite number, as JSON has none."""
+    known = frame.replace([math.inf, -math.inf], math.nan).notna()
+    return frame.astype(object).where(known, None).to_dict(orient="records")
+
+
+def _passes_per_image(domains: pd.DataFrame, samples: int) -> dict[str, float]:
+    known = [name for name in PASS_COUNTERS if name in domains]
+    return {name: int(domains[name].sum()) / samples for name in known}
+
+
+def classes_digest(outputs: Sequence[int] | None) -> str | None:
+    """Return a SHA-256 of which outputs of the model the classes are; None for all, in order."""
+    if outputs is None:
+        return None
+    return hashlib.sha256(",".join(map(str, outputs)).encode()).hexdigest()
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what the figures were made with."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "tta": tta.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "git_revision": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    """Return the revision of the checkout that this package runs from, if it is one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,1 @@
+"""What watches a run while it streams: records, collapse, memory, progress and trackers."""

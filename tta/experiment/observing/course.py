@@ -1,0 +1,122 @@
+"""A run under way, and what watches it: recorder, collapse watch, tracker and checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tta.experiment.assembly import Experiment
+from tta.experiment.observing.collapse import CollapseWatch
+from tta.experiment.observing.memory import PeakMemory
+from tta.experiment.observing.recorder import Recorder
+from tta.experiment.observing.trackers import open_tracker
+from tta.experiment.saving.checkpoints import Checkpoints, saved_bytes
+from tta.experiment.saving.saved_run import SavedRun, taking_over
+from tta.foundation.arithmetic import arithmetic
+from tta.foundation.stops import Stops
+from tta.reporting.records.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Course:
+    """A run under way.
+
+    Attributes:
+        experiment: the parts of the run.
+        directory: where records go.
+        progress: whether it is shown on standard error.
+        saved: the checkpoint that it goes on from, or None.
+        stops: what is told of signals.
+        memory: what the run takes at its peak.
+    """
+
+    experiment: Experiment
+    directory: RunDirectory
+    progress: bool
+    saved: SavedRun | None
+    stops: Stops
+    memory: PeakMemory
+
+    @property
+    def position(self) -> int:
+        """Of the first image to be streamed."""
+        return self.saved.position if self.saved else 0
+
+
+def make_recorder(course: Course) -> Recorder:
+    """Return the recorder of a run whose method is prepared, where a checkpoint left it."""
+    experiment, directory = course.experiment, course.directory
+    track, options = experiment.config.track, experiment.resolved()
+    labels = experiment.stream.labels()
+    recorder = Recorder(
+        experiment.plan,
+        labels,
+        experiment.method.outputs,
+        experiment.method.counters,
+        experiment.device,
+        directory,
+        course.progress,
+        encoded_bytes=experiment.stream.encoded_bytes,
+        passes=experiment.backbone.passes,
+        watch=_watch(experiment, labels, course.memory),
+        tracker=open_tracker(track, directory.path, options, course.position),
+    )
+    if course.saved is not None:
+        with taking_over(directory):
+            recorder.load_state_dict(course.saved.recorder)
+    return recorder
+
+
+def _watch(experiment: Experiment, labels: np.ndarray, memory: PeakMemory) -> CollapseWatch:
+    def initial(positions: np.ndarray) -> np.ndarray:
+        with memory.paused():
+            return initial_predictions(experiment, positions)
+
+    return CollapseWatch(
+        experiment.plan,
+        labels,
+        np.array([start for start, _ in experiment.stream.bounds]),
+        experiment.method.outputs,
+        experiment.adapting_method.backbone,
+        experiment.backbone,
+        initial,
+    )
+
+
+def initial_predictions(experiment: Experiment, positions: np.ndarray) -> np.ndarray:
+    """Return the classes ``[n]`` that the method predicted before the stream.
+
+    The method is put back to where it was; it must be between two batches.
+    """
+    method = experiment.method
+    state = method.state_dict()
+    method.reset()
+    size = max(experiment.config.window, *(b - a for a, b in experiment.stream.bounds))
+    classes = [
+        method.predict(experiment.stream.images(positions[first : first + size])).argmax(1)
+        for first in range(0, len(positions), size)
+    ]
+    method.load_state_dict(state)
+    return torch.cat(classes).cpu().numpy()
+
+
+def make_checkpoints(course: Course, recorder: Recorder) -> Checkpoints:
+    """Return what saves a run whose method is prepared."""
+    experiment, saved = course.experiment, course.saved
+    preparation = experiment.adapting_method.preparation()
+    is_new = experiment.prepares and saved is None
+    return Checkpoints(
+        recorder,
+        experiment.method,
+        course.directory,
+        len(experiment.plan),
+        every=experiment.config.checkpoint_every,
+        preparation=preparation if is_new else None,
+        first_bytes=saved_bytes(preparation),
+        resumed_at=[*saved.resumed_at, saved.position] if saved else [],
+        apart=course.memory.paused,
+        made_with=arithmetic(experiment.device),
+        stops=course.stops,
+    )

@@ -1,0 +1,225 @@
+"""Counts on the device, records on disk, progress on the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tta.backbones.passes import Passes
+from tta.experiment.observing.collapse import CollapseWatch
+from tta.experiment.observing.progress import make_progress
+from tta.experiment.observing.sample_table import SampleTable
+from tta.experiment.observing.trackers import Tracker
+from tta.foundation.text import printable
+from tta.reporting.records.run_directory import RunDirectory
+from tta.reporting.records.stored_tables import to_csv
+from tta.streams.scenarios import StreamPlan
+from tta.streams.stream import Batch
+from tta.tasks.metrics import SAMPLE_METRICS, sample_metrics
+
+DISPLAY_INTERVAL = 0.5
+"""Seconds between fetches from the device."""
+PASS_COUNTERS = ("forwards", "backwards")
+"""Images that went through the model, charged to the last image of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    start: int
+    stop: int
+    outputs: Tensor
+    counted: Tensor | None
+    seconds: float
+    passes: tuple[int, ...]
+
+
+class Recorder:
+    """Observer of the loop that turns outputs into figures.
+
+    Per-sample metrics are computed on the device, and fetched, every :data:`DISPLAY_INTERVAL`:
+    the loop never waits for the device between fetches.
+
+    Args:
+        plan: the stream's table.
+        labels: labels ``[N]`` in stream order.
+        outputs: what the method returns, see :func:`tta.tasks.metrics.log_probabilities`.
+        counters: names of what the method counts beside.
+        encoded_bytes: file sizes ``[n]`` of the images at given stream positions, for the uplink
+            of a method that counts ``uploads``.
+        device: where outputs are.
+        directory: where batch records go; None keeps figures in memory alone.
+        progress: show it on standard error, see :mod:`tta.experiment.observing.progress`.
+        passes: of the model; what it counted before is forgotten. None counts none.
+        watch: says where the run collapsed; None for none.
+        tracker: is sent the figures of batches as they are fetched; None for none.
+
+    Attributes:
+        samples: the figures that have been fetched.
+        seconds: that their batches took.
+    """
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        labels: np.ndarray,
+        outputs: str,
+        counters: tuple[str, ...] = (),
+        device: torch.device | str = "cpu",
+        directory: RunDirectory | None = None,
+        progress: bool = False,
+        encoded_bytes: Callable[[np.ndarray], np.ndarray] | None = None,
+        passes: Passes | None = None,
+        watch: CollapseWatch | None = None,
+        tracker: Tracker | None = None,
+    ) -> None:
+        self.plan, self.outputs, self.directory = plan, outputs, directory
+        self.passes, self.watch, self.tracker = passes, watch, tracker
+        self._take_passes()
+        counters = (*counters, *PASS_COUNTERS) if passes else counters
+        self.samples = SampleTable(plan, counters, encoded_bytes)
+        self.seconds = 0.0
+        self._labels = torch.from_numpy(labels).to(device)
+        self._pending: list[_Pending] = []
+        self._wrote_header = False
+        self._progress = make_progress(progress, len(plan))
+        self._last = self._last_flush = time.perf_counter()
+
+    def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
+        """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``, which are kept as given."""
+        now = time.perf_counter()
+        seconds, passes = now - self._last, self._take_passes()
+        item = _Pending(batch.start, batch.stop, outputs, counted, seconds, passes)
+        self._pending.append(item)
+        if self.watch is not None:
+            self.watch.update(batch, outputs)
+        self._last = now
+        if now - self._last_flush > DISPLAY_INTERVAL:
+            self.flush()
+            started = time.perf_counter()
+            self.judge()
+            self._last += time.perf_counter() - started  # the verdict is no cost of the method
+
+    def _take_passes(self) -> tuple[int, ...]:
+        return self.passes.take() if self.passes else ()
+
+    def restart_clock(self) -> None:
+        """Start timing: the first batch is timed from here."""
+        self._last = self._last_flush = time.perf_counter()
+
+    def judge(self) -> None:
+        """Say whether the run has collapsed by now; only between two batches."""
+        if self.watch is not None:
+            self.watch.judge()
+            self._take_passes()  # the verdict may have taken some
+
+    def flush(self) -> None:
+        """Fetch what is pending, write it down and show it."""
+        # Taken first: an interrupted flush is not written twice.
+        pending, self._pending = self._pending, []
+        if pending:
+            first, last = pending[0].start, pending[-1].stop
+            fetched = self._metrics(pending, self._labels[first:last]).cpu().numpy()
+            self.samples.note(first, np.concatenate([fetched, self._passes_by_image(pending)]))
+            self.seconds += sum(item.seconds for item in pending)
+            if self.watch is not None:
+                self.watch.read()
+            self._write(pending)
+            self._show(last - first)
+        self._last_flush = time.perf_counter()
+
+    def _metrics(self, pending: list[_Pending], labels: Tensor) -> Tensor:
+        """Return metrics and counters ``[M + K, N]``."""
+        outputs = [item.outputs for item in pending]
+        if labels.device.type == "cpu":  # a GPU's sums may depend on the number of rows
+            outputs, parts = [torch.cat(outputs)], [labels]
+        else:
+            parts = labels.split([len(rows) for rows in outputs])
+        judged = zip(outputs, parts, strict=True)
+        metrics = torch.cat([sample_metrics(*pair, self.outputs) for pair in judged], 1)
+        counted = [item.counted for item in pending if item.counted is not None]
+        return torch.cat([metrics, torch.cat(counted, 1).to(metrics.dtype)]) if counted else metrics
+
+    def _passes_by_image(self, pending: list[_Pending]) -> np.ndarray:
+        """Return the passes ``[2, N]`` of batches, or nothing where none are counted."""
+        first = pending[0].start
+        rows = np.zeros((len(pending[0].passes), pending[-1].stop - first), np.float32)
+        for item in pending:
+            rows[:, item.stop - 1 - first] = item.passes
+        return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been recorded so far; every row of it is in the directory."""
+        self.flush()
+        samples = torch.from_numpy(self.samples.values[:, : self.samples.seen].copy())
+        watch = None if self.watch is None else self.watch.state_dict()
+        return {"samples": samples, "seconds": self.seconds, "watch": watch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`state_dict`; the directory must hold its rows."""
+        self.samples.load(state["samples"].numpy())
+        self.seconds = state["seconds"]
+        if self.watch is not None:
+            self.watch.load_state_dict(state["watch"])
+        self._wrote_header = True
+        self._progress.go_on_from(self.samples.seen)
+
+    def domains(self) -> pd.DataFrame:
+        """Return one row per visit to a domain: counts, accuracy, error and calibration."""
+        watched = self.watch.domain_row if self.watch is not None else lambda _: {}
+        visits = self.samples.visits()
+        return pd.DataFrame([self.samples.domain_row(one) | watched(one) for one in visits])
+
+    def close(self) -> None:
+        """Flush and end the display of progress."""
+        self.flush()
+        self._progress.close()
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Send the summary to the tracker, and end it."""
+        if self.tracker is not None:
+            self.tracker.finish(summary)
+
+    def _show(self, count: int) -> None:
+        samples = self.samples
+        domain = self.plan.domains[self.plan.domain[samples.seen - 1]]
+        figures = {"error": f"{100 * (1 - samples.correct.mean()):.2f}%"}
+        if self.watch is not None and self.watch.batch is not None:
+            figures["collapsed"] = f"at batch {self.watch.batch}"
+        if samples.diverged:
+            figures["not finite"] = f"from image {int(np.isnan(samples.confidence).argmax())}"
+        self._progress.show(count, printable(domain), figures)
+
+    def _write(self, pending: list[_Pending]) -> None:
+        rows = self.samples.batches([item.start for item in pending], pending[-1].stop)
+        if self.directory is not None:
+            self._append(pending, rows)
+        if self.tracker is not None:
+            self._track(self.tracker, pending, rows)
+
+    def _track(self, tracker: Tracker, pending: list[_Pending], rows: pd.DataFrame) -> None:
+        right = self.samples.correct[: pending[0].start].sum()
+        running = 1.0 - (right + rows["correct"].cumsum()) / [item.stop for item in pending]
+        tracked = rows[list(SAMPLE_METRICS[1:])].assign(
+            error=1.0 - rows["correct"] / rows["size"], running_error=running
+        )
+        for item, row in zip(pending, tracked.to_dict("records"), strict=True):
+            tracker.log(item.stop, row)
+
+    def _append(self, pending: list[_Pending], batches: pd.DataFrame) -> None:
+        timing = pd.DataFrame(
+            {
+                "position": [item.start for item in pending],
+                "seconds": [item.seconds for item in pending],
+            }
+        )
+        for name, frame in (("batches.csv", batches), ("timing.csv", timing)):
+            text = to_csv(frame, header=not self._wrote_header, float_format="%.7g")
+            self.directory.append(name, text)
+        self._wrote_header = True

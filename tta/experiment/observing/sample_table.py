@@ -1,0 +1,153 @@
+"""Figures of single samples as they come, and what they add up to over batches and domains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
+from tta.streams.scenarios import StreamPlan
+from tta.tasks.metrics import SAMPLE_METRICS, expected_calibration_error
+
+
+class SampleTable:
+    """Metrics and counts of every sample of a stream, by its position.
+
+    Args:
+        plan: the stream's table.
+        counters: names of what is counted beside the metrics.
+        encoded_bytes: file sizes ``[n]`` of the images at given stream positions, for the uplink
+            where ``uploads`` are counted; None for unknown ones.
+
+    Attributes:
+        values: metrics and counts ``[M + K, N]``, NaN where none has been noted.
+        seen: how many samples have been noted.
+    """
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        counters: tuple[str, ...] = (),
+        encoded_bytes: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        self.plan, self.counters, self.encoded_bytes = plan, counters, encoded_bytes
+        rows = len(SAMPLE_METRICS) + len(counters)
+        self.values = np.full((rows, len(plan)), np.nan, np.float32)
+        self.seen = 0
+
+    def note(self, start: int, values: np.ndarray) -> None:
+        """Note the metrics and counts ``[M + K, n]`` of the samples from ``start`` on."""
+        stop = start + values.shape[1]
+        self.values[:, start:stop] = values
+        self.seen = stop
+
+    def load(self, values: np.ndarray) -> None:
+        """Take over what was noted at another time.
+
+        Raises:
+            ValueError: it has other rows.
+        """
+        if len(values) != len(self.values):
+            raise ValueError(f"figures are {len(values)} per image, not {len(self.values)}")
+        self.note(0, values)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether the samples seen were classified rightly, ``[n]`` of 0 and 1."""
+        return self.values[0, : self.seen]
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Top-1 confidence ``[n]`` of the samples seen, NaN for outputs that are not finite."""
+        return self.values[1, : self.seen]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether some outputs were not finite."""
+        return bool(np.isnan(self.confidence).any())
+
+    def pooled_ece(self) -> float:
+        """Return the calibration error over all samples seen, NaN where any is not finite."""
+        correct, confidence = self.values[:2, : self.seen].astype(np.float64)
+        return expected_calibration_error(confidence, correct)
+
+    def save(self, directory: RunDirectory) -> None:
+        """Write what paired tests and reliability diagrams need of every sample seen."""
+        directory.write_arrays(
+            SAMPLES_FILE,
+            correct=self.correct.astype(bool),
+            confidence=self.confidence.astype(np.float16),
+            visit=self.plan.visit[: self.seen].astype(np.int32),
+        )
+
+    def batches(self, starts: Sequence[int], stop: int) -> pd.DataFrame:
+        """Return one row per batch; together, as at batch size 1 there are many.
+
+        Args:
+            starts: positions of the first samples of neighbouring batches.
+            stop: position after the last sample of the last one.
+        """
+        starts = np.array(starts)
+        rows = slice(starts[0], stop)
+        sizes, firsts = np.diff(starts, append=stop), starts - starts[0]
+        sums = np.add.reduceat(self.values[:, rows].astype(np.float64), firsts, axis=1)
+        metrics, counts = np.split(sums, [len(SAMPLE_METRICS)])
+        domain, severity = self.plan.domain[rows], self.plan.severity[rows]
+        return pd.DataFrame(
+            {
+                "position": starts,
+                "domain": _common(np.array(self.plan.domains, object)[domain], domain, firsts),
+                "severity": _common(severity, severity, firsts),
+                "size": sizes,
+                "correct": metrics[0].astype(int),
+                **dict(zip(SAMPLE_METRICS[1:], metrics[1:] / sizes, strict=True)),
+                **dict(zip(self.counters, counts.astype(int), strict=True)),
+            }
+        )
+
+    def visits(self) -> list[np.ndarray]:
+        """Return the positions of the samples seen at each visit to a domain."""
+        visits = self.plan.visit[: self.seen]
+        return [np.flatnonzero(visits == visit) for visit in pd.unique(visits)]
+
+    def domain_row(self, chosen: np.ndarray) -> dict[str, object]:
+        """Return counts, accuracy, error and calibration of the samples of one visit."""
+        metrics = self.values[: len(SAMPLE_METRICS), chosen].astype(np.float64)
+        correct, confidence, nll, brier = metrics
+        return {
+            "domain": self.plan.domains[self.plan.domain[chosen[0]]],
+            "severity": int(self.plan.severity[chosen[0]]),
+            "samples": len(chosen),
+            "correct": int(correct.sum()),
+            "accuracy": correct.mean(),
+            "error": 1.0 - correct.mean(),
+            "ece": expected_calibration_error(confidence, correct),
+            "nll": nll.mean(),
+            "brier": brier.mean(),
+            **self._totals(chosen),
+            **self._uplink(chosen),
+        }
+
+    def _totals(self, chosen: np.ndarray) -> dict[str, int]:
+        counted = self.values[len(SAMPLE_METRICS) :, chosen].astype(np.float64).sum(1)
+        return {name: int(total) for name, total in zip(self.counters, counted, strict=True)}
+
+    def _uplink(self, chosen: np.ndarray) -> dict[str, object]:
+        """Return what follows from the uploads among the samples ``chosen``."""
+        if "uploads" not in self.counters:
+            return {}
+        row = len(SAMPLE_METRICS) + self.counters.index("uploads")
+        uploads = self.values[row, chosen].astype(np.int64)
+        uplink: dict[str, object] = {"upload_fraction": uploads.sum() / len(chosen)}
+        if self.encoded_bytes is not None:
+            sent = uploads > 0
+            uplink["uplink_encoded_bytes"] = int(self.encoded_bytes(chosen[sent]) @ uploads[sent])
+        return uplink
+
+
+def _common(shown: np.ndarray, values: np.ndarray, firsts: np.ndarray) -> np.ndarray:
+    """Return what is shown for the value that each batch has throughout, else "mixed"."""
+    same = np.minimum.reduceat(values, firsts) == np.maximum.reduceat(values, firsts)
+    return np.where(same, shown[firsts].astype(object), "mixed")

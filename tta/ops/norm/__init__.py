@@ -1,0 +1,1 @@
+"""Batch norm: whose statistics a layer normalises with, and how they follow the stream."""

@@ -1,0 +1,1 @@
+"""Changed images: the augmentations that methods see test images through."""

@@ -1,0 +1,1 @@
+"""Runs side by side: rows over seeds, paired tests, and tables in every format."""

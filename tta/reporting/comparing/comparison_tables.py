@@ -1,0 +1,197 @@
+"""The tables of a comparison, as text with what stands in bold."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from tta.reporting.comparing.comparison import Comparison
+from tta.reporting.comparing.published import beside_ours
+from tta.reporting.comparing.rows import Row
+from tta.reporting.comparing.statistics import LEVEL, MINIMUM_DOMAINS
+from tta.reporting.tables import as_metric
+
+MISSING = "–"
+SOURCE_NEEDS = {
+    "source_at_step": "every step",
+    "source_at_prepare": "before",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text.
+
+    Attributes:
+        name: what the table shows.
+        cells: text, one row per method.
+        bold: which cells stand out, of the same shape; None for none.
+        notes: lines below the table.
+    """
+
+    name: str
+    cells: pd.DataFrame
+    bold: pd.DataFrame | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def error_table(comparison: Comparison, metric: str) -> Table:
+    """Return methods by domains, in percent; the best and what is tied with it in bold."""
+    figures, best = comparison.figures, comparison.best
+    rates = as_metric(figures[["mean", "pooled"]], metric)
+    domains = {
+        f"domain {name}" if name in ("mean", "pooled", "rank") else name: name
+        for name in comparison.domains
+    }
+    cells = _methods(comparison.rows)
+    for header, domain in domains.items():
+        cells[header] = _percent(as_metric(comparison.errors[domain], metric))
+    cells["mean"] = _with_deviation(_percent(rates["mean"]), figures["std"])
+    cells["pooled"] = _percent(rates["pooled"])
+    cells["rank"] = _text(figures["rank"], "{:.2f}")
+    if comparison.baseline is not None:
+        column = f"difference to {comparison.baseline}"
+        cells[column] = _text(100 * (rates["mean"] - rates["mean"][comparison.baseline]), "{:+.2f}")
+    bold = pd.DataFrame(False, cells.index, cells.columns)
+    for header, domain in (domains | {"mean": "mean"}).items():
+        bold[header] = best[domain].to_numpy()
+    notes = [_protocol(comparison, metric), BOLD_NOTE, *unlike_notes(comparison.rows)]
+    return Table("errors", cells, bold, notes)
+
+
+def cost_table(comparison: Comparison) -> Table:
+    """Return what methods cost per image of the stream, and how well they know themselves."""
+    figures = comparison.figures
+    cells = pd.DataFrame({"method": figures.index}, figures.index)
+    cells["forwards"] = _text(figures["forwards"], "{:.2f}")
+    cells["backwards"] = _text(figures["backwards"], "{:.2f}")
+    cells["ms"] = _text(figures["ms_per_image"], "{:.2f}")
+    cells["time / source"] = _text(figures["source_ratio"], "{:.2f}")
+    cells["memory MiB"] = _text(figures["memory_mib"], "{:.0f}")
+    cells["over source MiB"] = _text(figures["extra_memory_mib"], "{:+.0f}")
+    if figures["upload_fraction"].notna().any():
+        cells["uploads %"] = _percent(figures["upload_fraction"])
+    cells["mean ECE %"] = _percent(figures["mean_ece"])
+    cells["pooled ECE %"] = _percent(figures["pooled_ece"])
+    cells["NLL"] = _text(figures["mean_nll"], "{:.3f}")
+    cells["Brier"] = _text(figures["mean_brier"], "{:.3f}")
+    note = (
+        "forwards, backwards (images through the model and its copies) and ms are per image of "
+        "the stream, preparation apart; time / source and memory over source where both ran on "
+        "the same machine; memory is the peak of the device, on a CPU of the process; over source, "
+        "how much further than the source model's run it rose above what was held before; mean ECE "
+        "over 15 bins, NLL in nats and Brier score (0 to 2) are means over domains, pooled ECE is "
+        f"that of all images together; {MISSING} where a run's outputs were not all numbers"
+    )
+    return Table("cost", cells, None, [note, *unlike_notes(comparison.rows)])
+
+
+def paired_table(comparison: Comparison) -> Table:
+    """Return the paired tests against the baseline, or else against the best."""
+    tests, reference = comparison.tests, comparison.reference
+    cells = pd.DataFrame({"method": tests.index}, tests.index)
+    cells["difference"] = _text(100 * tests["difference"], "{:+.2f}")
+    cells["95 % interval"] = [
+        MISSING if pd.isna(low) else f"{100 * low:+.2f} to {100 * high:+.2f}"
+        for low, high in zip(tests["low"], tests["high"], strict=True)
+    ]
+    cells["p bootstrap"] = tests["p_bootstrap"].map(_p_value)
+    cells["p McNemar"] = tests["p_mcnemar"].map(_p_value)
+    cells["only one right, by run"] = [
+        ", ".join(f"{count.only_first}:{count.only_second}" for count in counts) or MISSING
+        for counts in tests["discordant"]
+    ]
+    note = (
+        f"difference of mean error in points to {reference.label if reference else MISSING}, "
+        "above 0 is worse; bootstrap over "
+        f"seeds and domains (from {MINIMUM_DOMAINS} domains on), McNemar's exact test in each "
+        "run (several: twice the median p); p-values Holm-corrected; images that the method "
+        "alone : the other alone got right"
+    )
+    return Table("tests", cells, None, [note])
+
+
+def published_table(comparison: Comparison, published: pd.DataFrame, metric: str) -> Table:
+    """Return published figures beside ours, with what differs in their protocol."""
+    entries = pd.DataFrame(
+        beside_ours(comparison, published),
+        columns=["label", "ours", "theirs", "differs", "citation", "remarks"],
+    )
+    rates = as_metric(entries[["ours", "theirs"]].astype(float), metric)
+    cells = pd.DataFrame({"method": entries["label"]})
+    cells["ours"], cells["published"] = _percent(rates["ours"]), _percent(rates["theirs"])
+    cells["difference"] = _text(100 * (rates["ours"] - rates["theirs"]), "{:+.2f}")
+    cells["their protocol differs in"] = entries["differs"].replace("", "nothing recorded")
+    cells["citation"], cells["remarks"] = entries["citation"], entries["remarks"]
+    note = f"mean {metric} in % of this table and of the papers, and their difference in points"
+    if cells.empty:
+        note = "no published figure is known for these methods on this data set and scenario"
+    return Table("published", cells, None, [note])
+
+
+BOLD_NOTE = (
+    "bold: the best, and what paired tests do not tell from it at "
+    f"{LEVEL:.0%} (by domain McNemar's test; in the mean also the bootstrap over seeds and domains)"
+)
+
+
+def _methods(rows: Sequence[Row]) -> pd.DataFrame:
+    labels = [row.label for row in rows]
+    facts = {
+        "method": labels,
+        "predicts": [row.summary["predicts"] for row in rows],
+        "source data": [source_data(row) for row in rows],
+        "seeds": [str(len(row.runs)) for row in rows],
+    }
+    return pd.DataFrame(facts, labels)
+
+
+def source_data(row: Row) -> str:
+    """Return when a method sees source images: ``every step``, ``before`` or ``no``."""
+    needs = row.summary.get("needs")
+    if needs is None:
+        return MISSING
+    return next((words for need, words in SOURCE_NEEDS.items() if need in needs), "no")
+
+
+def unlike_notes(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence on rows whose seeds were not all run with the same code or machine."""
+    groups = defaultdict(list)
+    for row in rows:
+        if row.unlike:
+            groups[", ".join(row.unlike).replace("_", " "), row.machine is None].append(row.label)
+    return [
+        f"seeds were run with different {names}"
+        + (", so time and memory are not compared" if apart else "")
+        + f": {'; '.join(labels)}"
+        for (names, apart), labels in groups.items()
+    ]
+
+
+def _protocol(comparison: Comparison, metric: str) -> str:
+    facts = "; ".join(f"{name} {value}" for name, value in comparison.protocol.items())
+    return f"online {metric} in %; {facts}"
+
+
+def _text(numbers: pd.Series, form: str) -> list[str]:
+    return [MISSING if pd.isna(number) else form.format(number) for number in numbers]
+
+
+def _percent(fractions: pd.Series) -> list[str]:
+    return _text(100 * fractions, "{:.2f}")
+
+
+def _with_deviation(means: list[str], deviations: pd.Series) -> list[str]:
+    return [
+        mean if pd.isna(deviation) else f"{mean} ± {100 * deviation:.2f}"
+        for mean, deviation in zip(means, deviations, strict=True)
+    ]
+
+
+def _p_value(p: float) -> str:
+    if pd.isna(p):
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

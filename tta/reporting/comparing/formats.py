@@ -1,0 +1,193 @@
+"""A comparison as Markdown, LaTeX, HTML, CSV or JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from tta.foundation.text import markdown_text
+from tta.reporting.comparing.comparison import Comparison
+from tta.reporting.comparing.comparison_tables import (
+    Table,
+    cost_table,
+    error_table,
+    paired_table,
+    published_table,
+    source_data,
+)
+from tta.reporting.comparing.published import beside_ours
+from tta.reporting.comparing.rows import Row
+from tta.reporting.records.runs import Run
+from tta.reporting.records.stored_tables import to_csv
+from tta.reporting.tables import markdown
+
+
+def _markdown(table: Table) -> str:
+    cells = table.cells
+    if table.bold is not None:
+        cells = cells.mask(table.bold, "**" + cells + "**")
+    rows = cells.to_numpy().tolist()
+    return "\n\n".join([markdown(list(cells.columns), rows), *map(markdown_text, table.notes)])
+
+
+def _latex(table: Table) -> str:
+    alignment = "l" + "r" * (len(table.cells.columns) - 1)
+    text = _styled(table, "latex", "textbf:--rwrap;").to_latex(hrules=True, column_format=alignment)
+    notes = pd.DataFrame({"note": table.notes})
+    lines = _styled(Table("notes", notes), "latex", "").hide(axis="columns")
+    width = r"p{0.95\linewidth}"
+    return text + lines.to_latex(column_format=width)
+
+
+def _html(table: Table) -> str:
+    text = _styled(table, "html", "font-weight: bold;").to_html(
+        table_uuid=table.name, table_attributes=f'class="{table.name}"'
+    )
+    return text + "".join(f"<p>{html.escape(note)}</p>\n" for note in table.notes)
+
+
+def _styled(table: Table, escape: str, props: str) -> Styler:
+    styler = Styler(table.cells, uuid=table.name).hide(axis="index")
+    styler = styler.format(escape=escape).format_index(escape=escape, axis="columns")
+    if table.bold is None:
+        return styler
+    return styler.apply(lambda _: table.bold.replace({True: props, False: ""}), axis=None)
+
+
+def tables(
+    comparison: Comparison,
+    names: Sequence[str],
+    metric: str,
+    published: pd.DataFrame | None = None,
+) -> list[Table]:
+    """Return the named tables of a comparison: ``errors``, ``cost``, ``tests``."""
+    makers = {
+        "errors": lambda: error_table(comparison, metric),
+        "cost": lambda: cost_table(comparison),
+        "tests": lambda: paired_table(comparison),
+    }
+    made = [makers[name]() for name in names]
+    if published is not None:
+        made.append(published_table(comparison, published, metric))
+    return made
+
+
+TABLE_FORMATS: dict[str, Callable[[Table], str]] = {
+    "markdown": _markdown,
+    "latex": _latex,
+    "html": _html,
+}
+
+
+def render_tables(tables: Sequence[Table], form: str) -> str:
+    """Return tables below each other as ``markdown``, ``latex`` or ``html``.
+
+    Names come from run directories: they are escaped for the format.
+    """
+    return "\n\n".join(TABLE_FORMATS[form](table).rstrip() for table in tables)
+
+
+def render_csv(comparisons: Sequence[Comparison]) -> str:
+    """Return one line of figures per method, fractions unrounded, the protocol in columns."""
+    frames = []
+    for comparison in comparisons:
+        protocol = pd.Series(comparison.protocol).rename(lambda name: name.replace(" ", "_"))
+        frames.append(_frame(comparison).assign(**protocol.add_prefix("protocol_")))
+    return to_csv(pd.concat(frames, ignore_index=True)).rstrip()
+
+
+def _frame(comparison: Comparison) -> pd.DataFrame:
+    rows = comparison.rows
+    facts = pd.DataFrame(
+        {
+            "label": [row.label for row in rows],
+            "method": [row.summary["method"] for row in rows],
+            "predicts": [row.summary["predicts"] for row in rows],
+            "source_data": [source_data(row) for row in rows],
+            "finished": [row.finished for row in rows],
+            "nonfinite_at_batch": [_batches(row, "nonfinite_at_batch") for row in rows],
+            "nonfinite_images": [_total(row, "nonfinite_images") for row in rows],
+            "seeds_differ_in": [", ".join(row.unlike) for row in rows],
+        },
+        [row.label for row in rows],
+    )
+    tests = comparison.tests.drop(columns=["difference", "discordant"], errors="ignore")
+    parts = [
+        facts,
+        comparison.errors.add_prefix("error_"),
+        comparison.figures,
+        comparison.best[["mean"]].rename(columns={"mean": "best_or_tied"}),
+        tests.add_prefix("test_"),
+    ]
+    return pd.concat(parts, axis=1)
+
+
+def _batches(row: Row, fact: str) -> str:
+    """Return the batches that the row's runs name, in order of their seeds."""
+    known = [run.summary.get(fact) for run in row.runs]
+    return ", ".join(str(batch) for batch in known if batch is not None)
+
+
+def _total(row: Row, fact: str) -> int:
+    return sum(run.summary.get(fact) or 0 for run in row.runs)
+
+
+def render_json(
+    comparisons: Sequence[Comparison],
+    left_out: Sequence[str],
+    published: pd.DataFrame | None = None,
+) -> str:
+    """Return protocols, figures and tests, fractions unrounded."""
+    tables = [
+        {
+            "protocol": comparison.protocol,
+            "reference": comparison.reference and comparison.reference.label,
+            "methods": [_method(comparison, position) for position in range(len(comparison.rows))],
+            "published": None if published is None else beside_ours(comparison, published),
+        }
+        for comparison in comparisons
+    ]
+    return json.dumps({"tables": tables, "left_out": list(left_out)}, indent=2)
+
+
+def _method(comparison: Comparison, position: int) -> dict[str, object]:
+    row = comparison.rows[position]
+    label = row.label
+    tests = comparison.tests
+    return {
+        "label": label,
+        "method": row.summary["method"],
+        "params": row.summary["params"],
+        "predicts": row.summary["predicts"],
+        "source_data": source_data(row),
+        "finished": row.finished,
+        "seeds_differ_in": row.unlike,
+        "domains": _plain(comparison.errors.loc[label]),
+        "best_or_tied": _plain(comparison.best.loc[label]),
+        "figures": _plain(comparison.figures.loc[label]),
+        "test": _test(tests.loc[label]) if label in tests.index else None,
+        "runs": [_run(run) for run in row.runs],
+    }
+
+
+def _run(run: Run) -> dict[str, object]:
+    marks = ("collapsed_at_batch", "nonfinite_at_batch", "nonfinite_at_image", "nonfinite_images")
+    facts = {name: run.summary.get(name) for name in marks}
+    return {"seed": run.summary["seed"], "path": str(run.path), **facts}
+
+
+def _test(test: pd.Series) -> dict[str, object]:
+    runs = [
+        {"only_this": count.only_first, "only_reference": count.only_second, "p": count.p}
+        for count in test["discordant"]
+    ]
+    return {**_plain(test.drop("discordant")), "runs": runs}
+
+
+def _plain(numbers: pd.Series) -> dict[str, object]:
+    """Return plain values; JSON has no NaN."""
+    return json.loads(numbers.to_json(double_precision=15))

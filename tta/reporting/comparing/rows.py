@@ -1,0 +1,152 @@
+"""Rows of a comparison: one method with one set of hyper-parameters, over its seeds."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from tta.reporting.records.runs import Run, Samples
+
+FACTS = ("precision", "window", "cloud_backbone", "on_nonfinite")
+DIGESTS = ("source_digest", "cloud_weights_sha256")
+OPTIONS = (
+    "upload_budget",
+    "link_latency",
+    "link_bandwidth",
+    "batch_interval",
+    "source",
+    "cloud_weights",
+    "memory_format",
+    "on_nonfinite",
+)
+"""What namesakes may differ in beside their hyper-parameters: in the summary, in the options."""
+MACHINE = ("device", "device_name", "threads")
+"""What time and memory depend on, in a summary's ``environment``."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in nothing but their seed.
+
+    Attributes:
+        label: what tables call it; no two rows of a table have the same.
+        runs: in order of their seeds.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Summary of the first run, for what all of them share."""
+        return self.runs[0].summary
+
+    @property
+    def finished(self) -> bool:
+        """Whether every run came to its end."""
+        return all(run.summary.get("finished", False) for run in self.runs)
+
+    @cached_property
+    def unlike(self) -> list[str]:
+        """What the runs were not all made with alike: ``code``, names of the environment."""
+        made_with = [_made_with(run) for run in self.runs]
+        names = dict.fromkeys(name for facts in made_with for name in facts)
+        return [name for name in names if len({str(facts.get(name)) for facts in made_with}) > 1]
+
+    @property
+    def machine(self) -> tuple[object, ...] | None:
+        """Where the runs were made; None where that is not the same for all of them."""
+        if set(MACHINE) & set(self.unlike):
+            return None
+        return tuple(self.summary.get("environment", {}).get(name) for name in MACHINE)
+
+    @cached_property
+    def domain_errors(self) -> pd.DataFrame:
+        """Errors, one row per seed and one column per domain."""
+        errors = {run.summary["seed"]: run.domain_errors() for run in self.runs}
+        return pd.DataFrame(errors).T
+
+    @cached_property
+    def samples(self) -> dict[int, Samples]:
+        """Correctness of single samples by seed, of the runs that recorded it."""
+        found = {run.summary["seed"]: run.samples() for run in self.runs}
+        return {seed: samples for seed, samples in found.items() if samples is not None}
+
+    def figures(self, name: str) -> pd.Series:
+        """Return one figure of the summaries, by seed."""
+        return pd.Series({run.summary["seed"]: run.summary[name] for run in self.runs}, dtype=float)
+
+
+def _made_with(run: Run) -> dict[str, Any]:
+    facts = dict(run.summary.get("environment", {}))
+    revision = facts.pop("git_revision", None)
+    return {"code": run.summary.get("code_digest", revision), **facts}
+
+
+def rows_of(runs: Sequence[Run]) -> list[Row]:
+    """Return the rows of one table, the least mean error first."""
+    groups = _groups(runs)
+    rows = [Row(_label(group, groups), tuple(group)) for group in groups]
+    return sorted(rows, key=lambda row: (not row.finished, row.figures("mean_error").mean()))
+
+
+def _groups(runs: Sequence[Run]) -> list[list[Run]]:
+    groups = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.summary["seed"]):
+        groups[json.dumps(_identity(run), default=str)].append(run)
+    return [part for group in groups.values() for part in _without_doubles(group)]
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    """Return what runs of one row share, named as labels name it."""
+    facts = {name: run.summary.get(name) for name in ("title", "finished", *FACTS)}
+    facts["on_nonfinite"] = facts["on_nonfinite"] or "mark"  # all that there was, once
+    options = {name: run.config.get(name) for name in OPTIONS}
+    digests = {name: (run.summary.get(name) or "none")[:12] for name in DIGESTS}
+    named = {name.replace("_", " "): value for name, value in (facts | options | digests).items()}
+    return named | {f"{name}=": value for name, value in run.summary["params"].items()}
+
+
+def _without_doubles(group: list[Run]) -> list[list[Run]]:
+    """Return runs apart where a seed has several, such as those of two versions of the code."""
+    seeds = [run.summary["seed"] for run in group]
+    return [group] if len(set(seeds)) == len(seeds) else [[run] for run in group]
+
+
+def _mark(group: list[Run], fact: str, words: str, place: str) -> str:
+    """Return what is said of runs of which ``fact`` tells a batch, None for those without."""
+    batches = [run.summary.get(fact) for run in group]
+    known = [batch for batch in batches if batch is not None]
+    if not known:
+        return ""
+    share = "" if len(known) == len(batches) else f" in {len(known)} of {len(batches)} runs,"
+    return f" ({words}{share} {place} batch {', '.join(map(str, sorted(set(known))))})"
+
+
+def _label(group: list[Run], groups: list[list[Run]]) -> str:
+    """Return the method's name, with what tells it from its namesakes."""
+    summary, own = group[0].summary, _identity(group[0])
+    label = summary["title"] + ("" if summary.get("finished") else " (unfinished)")
+    label += _mark(group, "collapsed_at_batch", "collapsed", "at")
+    label += _mark(group, "nonfinite_at_batch", "outputs not finite", "from")
+    others = [
+        _identity(other[0])
+        for other in groups
+        if other is not group
+        and (other[0].summary["title"], other[0].summary.get("finished"))
+        == (summary["title"], summary.get("finished"))
+    ]
+    differing = [
+        f"{name}{value}" if name.endswith("=") else f"{name} {value}"
+        for name, value in own.items()
+        if any(other.get(name) != value for other in others)
+    ]
+    if own in others:
+        differing += [f"seed {summary['seed']}", f"run {summary['fingerprint'][:12]}"]
+    return f"{label} ({', '.join(differing)})" if differing else label

@@ -1,0 +1,1 @@
+"""The folders of runs: how files get there, and how they are found, checked and read again."""

@@ -1,0 +1,207 @@
+"""Runs read back from their folders."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tta.foundation.errors import WRONG_VALUES, UserError
+from tta.foundation.text import printable_values
+from tta.foundation.yaml_files import parse_yaml
+from tta.reporting.records.done import DONE_FILE
+from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
+from tta.reporting.records.soundness import damage, wildness
+from tta.reporting.records.stored_tables import check_domains, read_batches
+
+UNREADABLE = (
+    *WRONG_VALUES,  # ValueError: among others, text that is no UTF-8
+    OSError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What the readers of JSON, YAML, CSV and archives raise for files that nobody has meant so."""
+MOST_OPTIONS = 100_000
+"""Values in a ``config.yaml``, counting what it repeats by reference."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is known of every sample, in stream order.
+
+    Attributes:
+        correct: bool ``[N]``.
+        confidence: top-1 confidence ``[N]``, 0 to 1; NaN where outputs were not finite.
+        visit: number of the visit to a domain ``[N]``.
+    """
+
+    correct: np.ndarray
+    confidence: np.ndarray
+    visit: np.ndarray
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory.
+
+    Attributes:
+        path: the folder.
+        summary: see :mod:`tta.experiment.figures`; its text is printable.
+        config: the resolved options; empty where ``config.yaml`` is missing.
+    """
+
+    path: Path
+    summary: dict[str, Any]
+    config: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        """Return the run in a folder.
+
+        Raises:
+            UserError: there is none, or its records are damaged or of another schema.
+        """
+        try:
+            summary = RunDirectory.read_summary(path)
+        except RecursionError as error:
+            raise UserError(
+                f"{str(path / 'summary.json')!r} is damaged: it is nested too deep; run again"
+            ) from error
+        fault = damage(summary)
+        if fault:
+            raise UserError(f"{str(path / 'summary.json')!r} is damaged: {fault}; run again")
+        return cls(path, printable_values(summary), printable_values(_read_config(path)))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.summary.get("finished", False)
+
+    @property
+    def cure(self) -> str:
+        """What mends a damaged table of this run."""
+        return "run again with --force" if self.finished else "finish the run with --resume"
+
+    def has(self, name: str) -> bool:
+        """Return whether the record has a file of this name."""
+        return (self.path / name).is_file()
+
+    def check(self) -> None:
+        """Read every table of the record once.
+
+        Raises:
+            UserError: one is damaged, does not fit the summary, or is not as the run left it.
+        """
+        self.samples()
+        if self.has("batches.csv"):
+            self.batches()
+        check_domains(self.path / "domains.csv", self.summary, self.cure)
+        altered = self._altered()
+        if altered:
+            raise UserError(f"{altered}; {self.cure}")
+
+    def _altered(self) -> str:
+        """Return which of the files that are there is not as the run left it; empty for none.
+
+        Earlier versions left no digests, and a table that was removed costs what it would show.
+        """
+        mark = self.path / DONE_FILE
+        if not mark.is_file() or not mark.stat().st_size:
+            return ""
+        return RunDirectory.damage(self.path, tuple(filter(self.has, RunDirectory.files())))
+
+    def domain_errors(self) -> pd.Series:
+        """Return the error of each domain, the mean over its visits, in stream order."""
+        domains = pd.DataFrame(self.summary["domains"])
+        return domains.groupby("domain", sort=False)["error"].mean()
+
+    def pooled_ece(self) -> float:
+        """Return the calibration error of all samples together; NaN where it is not known.
+
+        Records made before it was kept have confidences, rounded, that it follows from.
+        """
+        if "pooled_ece" in self.summary:
+            return _or_nan(self.summary["pooled_ece"])
+        samples = self.samples()
+        if samples is None:
+            return math.nan
+        from tta.tasks.metrics import expected_calibration_error  # torch, for old records alone
+
+        return expected_calibration_error(samples.confidence.astype(float), samples.correct)
+
+    def mean_ece(self) -> float:
+        """Return the mean calibration error of the visits to domains; NaN where not known."""
+        return _or_nan(self.summary["mean_ece"])
+
+    def samples(self) -> Samples | None:
+        """Return what is known of single samples; None for a record without it.
+
+        Raises:
+            UserError: the file is damaged or does not fit the summary.
+        """
+        file = self.path / SAMPLES_FILE
+        if not self.has(SAMPLES_FILE):
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                samples = Samples(*(arrays[name] for name in Samples.__dataclass_fields__))
+            fits = self._fit(samples)
+        except UNREADABLE as error:
+            raise UserError(f"{str(file)!r} is damaged ({error}); {self.cure}") from error
+        if not fits:
+            raise UserError(f"{str(file)!r} does not fit its summary; {self.cure}")
+        return samples
+
+    def _fit(self, samples: Samples) -> bool:
+        """Return whether the arrays are those of the summary's domains."""
+        rows = self.summary["domains"]
+        arrays = (samples.correct, samples.confidence, samples.visit)
+        if any(array.shape != (self.summary["samples"],) for array in arrays):
+            return False
+        if [array.dtype.kind for array in arrays] != ["b", "f", "i"]:
+            return False
+        visit = pd.factorize(samples.visit)[0]  # in order of appearance, as the rows are
+        if np.bincount(visit).tolist() != [row["samples"] for row in rows]:
+            return False
+        expected = [row["accuracy"] * row["samples"] for row in rows]
+        return np.allclose(np.bincount(visit, samples.correct), expected, rtol=0, atol=0.01)
+
+    def batches(self) -> pd.DataFrame:
+        """Return the rows of ``batches.csv``.
+
+        Raises:
+            UserError: the file is missing or cut short, or does not fit the summary.
+        """
+        try:
+            return read_batches(self.path / "batches.csv", self.summary, self.cure)
+        except UNREADABLE as error:
+            file = self.path / "batches.csv"
+            raise UserError(f"{str(file)!r} cannot be read ({error}); {self.cure}") from error
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / "config.yaml"
+    if not file.exists():
+        return {}
+    if not file.is_file():
+        raise UserError(f"{str(file)!r} is no file; remove it")
+    try:
+        config = parse_yaml(file.read_text(encoding="utf-8"), file.name)
+    except (UserError, *UNREADABLE) as error:
+        raise UserError(f"{str(file)!r} is damaged; run again with --force") from error
+    fault = wildness(config, MOST_OPTIONS, finite=False)
+    if fault or not isinstance(config, dict):
+        reason = fault or "it holds no options by name"
+        raise UserError(f"{str(file)!r} is damaged: {reason}; run again with --force")
+    return config

@@ -1,0 +1,1 @@
+"""Which sample comes when: scenarios, label orders, batches, and the only loop over a stream."""

@@ -1,0 +1,135 @@
+"""From an index table to batches of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tta.datasets.base import Dataset, by_place
+from tta.datasets.images import to_unit_range
+from tta.datasets.loading import load_ahead
+from tta.streams.scenarios import StreamPlan
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of a stream, without their labels.
+
+    Attributes:
+        images: float32 ``[B, 3, H, W]`` in [0, 1], on the run's device.
+        start: position of the first image in the stream.
+        stop: position after the last image.
+        reset_before: whether the scenario resets the method before this batch.
+    """
+
+    images: Tensor
+    start: int
+    stop: int
+    reset_before: bool
+
+
+class Stream:
+    """Batches of a data set in the order of a plan.
+
+    Args:
+        dataset: where images come from.
+        plan: the order.
+        batch_size: images per batch; a shorter batch ends every segment.
+        contiguous: let batches run across segments instead (but not across a reset).
+        device: where images are put.
+        memory_format: layout of the image batches.
+        workers: processes that load batches ahead, for the whole stream; batches are the same for
+            any number.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        plan: StreamPlan,
+        batch_size: int,
+        *,
+        contiguous: bool = False,
+        device: torch.device | str = "cpu",
+        memory_format: torch.memory_format = torch.contiguous_format,
+        workers: int = 0,
+    ) -> None:
+        self.dataset = dataset
+        self.plan = plan
+        self.device = torch.device(device)
+        self.memory_format = memory_format
+        self.workers = workers
+        self.bounds = batch_bounds(plan, batch_size, contiguous)
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches()
+
+    def batches(self, position: int = 0) -> Iterator[Batch]:
+        """Yield the batches that start at ``position`` of the stream or later."""
+        remaining = [bounds for bounds in self.bounds if bounds[0] >= position]
+        pin = self.device.type == "cuda"
+        loaded = load_ahead(self._load, remaining, self.workers, pin)
+        for (start, stop), levels in zip(remaining, loaded, strict=True):
+            images = to_unit_range(levels, self.device, self.memory_format)
+            yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
+
+    def warm_up(self) -> None:
+        """Make an image of every kind, and with it what a process needs once to make them.
+
+        Frost's textures, say: time and memory of the first run in a process would else hold them,
+        and each worker process its own.
+        """
+        positions = np.arange(len(self.plan))
+        for _, _, rows in by_place(self.plan.domain, self.plan.severity):
+            self._gather(positions[rows][:1])
+
+    def images(self, rows: np.ndarray) -> Tensor:
+        """Return the images at some positions, as batches hold them."""
+        return to_unit_range(self._gather(rows), self.device, self.memory_format)
+
+    def _load(self, bounds: tuple[int, int]) -> Tensor:
+        return self._gather(slice(*bounds))
+
+    def _gather(self, rows: slice | np.ndarray) -> Tensor:
+        plan = self.plan
+        return self.dataset.gather(
+            plan.domains, plan.domain[rows], plan.severity[rows], plan.index[rows]
+        )
+
+    def labels(self) -> np.ndarray:
+        """Return the labels ``[N]`` in stream order, for the recorder alone."""
+        plan = self.plan
+        labels = np.empty(len(plan), np.int64)
+        for number, level, rows in by_place(plan.domain, plan.severity):
+            known = self.dataset.labels(plan.domains[number], level)
+            labels[rows] = known[plan.index[rows]]
+        return labels
+
+    def encoded_bytes(self, positions: np.ndarray) -> np.ndarray:
+        """Return the size in bytes ``[n]``, as files, of the images at these stream positions."""
+        plan = self.plan
+        sizes = np.zeros(len(positions), np.int64)
+        for number, level, rows in by_place(plan.domain[positions], plan.severity[positions]):
+            index = plan.index[positions[rows]]
+            sizes[rows] = self.dataset.encoded_bytes(plan.domains[number], level, index)
+        return sizes
+
+
+def batch_bounds(plan: StreamPlan, batch_size: int, contiguous: bool) -> list[tuple[int, int]]:
+    """Return (start, stop) of every batch."""
+    if contiguous:
+        breaks = np.flatnonzero(plan.reset_before)
+    else:
+        breaks = np.flatnonzero(np.diff(plan.segment)) + 1
+    edges = sorted({0, *breaks.tolist(), len(plan)})
+    return [
+        (start, min(start + batch_size, stop))
+        for first, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start in range(first, stop, batch_size)
+    ]

@@ -1,0 +1,1 @@
+"""What labels and outputs mean: which output is which class, and the metrics that count."""
