@@ -29,7 +29,7 @@ from tta.datasets import Dataset, open_dataset
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.imagenet import ImageNetValidation, imagenet_classes
 from tta.reporting.tables import markdown
-from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.stream import Stream
 
 OUTPUT = Path("results/data_path.md")

@@ -8,7 +8,7 @@ from tta.datasets import DATASETS
 from tta.datasets.base import NATURAL
 from tta.methods import METHODS
 from tta.methods.params import build_params
-from tta.streams.scenarios import SCENARIOS
+from tta.streams import SCENARIOS
 from tta.sweeps.publications import FOLDER, missing, table, table_file, table_names
 from tta.sweeps.publications.missing import data_faults, weights_faults
 from tta.sweeps.publications.table import published_figures, read_table, table_rows

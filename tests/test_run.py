@@ -140,7 +140,10 @@ def test_precision_and_window(capsys):
 
 
 def test_help_needs_no_torch():
-    code = "import sys; from tta.commands import run; run._parser().format_help(); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from tta.commands import run; run._parser().format_help(); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 

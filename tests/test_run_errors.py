@@ -243,7 +243,7 @@ def test_user_file_without_the_class(refused, tmp_path):
         (
             "from tta.methods import Method\nclass Mine(Method):\n"
             "    name = 'mine'\n    class Params: lr: float = 1\n",
-            "class Mine in 'mine.py' has Params that are no dataclass",
+            "Mine in 'mine.py' has Params that are no dataclass",
         ),
     ],
 )

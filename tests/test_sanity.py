@@ -9,7 +9,7 @@ from tta.config import RunConfig
 from tta.datasets.digits import CLOUD_WEIGHTS, CorruptedDigits
 from tta.experiment import build
 from tta.experiment.sanity import Sample, binomial_tail, source_warnings
-from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.stream import Stream
 
 

@@ -50,7 +50,10 @@ class RunConfig:
         choices=("mark", "stop", "reset"),
     )
     dataset: str = option(
-        "digits-c", "name, arrays:PATH.npz, folder:PATH or folder@gen:PATH", "data", metavar="NAME"
+        "digits-c",
+        "name, arrays:PATH.npz, folder:PATH, folder@gen:PATH or my_file.py:MyData",
+        "data",
+        metavar="NAME",
     )
     data_dir: str | None = option(
         None,
@@ -193,7 +196,9 @@ class RunConfig:
         maximum=1e9,
         metavar="SECONDS",
     )
-    scenario: str = option("continual", "order of the stream", "stream", metavar="NAME")
+    scenario: str = option(
+        "continual", "order of the stream, or my_file.py:my_scenario", "stream", metavar="NAME"
+    )
     batch_size: int | None = option(
         None,
         "images per batch; default: the dataset's",

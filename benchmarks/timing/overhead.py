@@ -13,8 +13,8 @@ import torch
 
 from tta.experiment.observing.recorder import Recorder
 from tta.reporting.records.run_directory import RunDirectory
+from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.loop import evaluate
-from tta.streams.scenarios import ScenarioOptions, plan_stream
 from tta.streams.stream import Batch, Stream
 
 from .measure import MIB, Target, interleave, ratio, resident_bytes

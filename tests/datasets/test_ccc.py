@@ -19,7 +19,7 @@ from tta.datasets.imagenet import ImageNetValidation
 from tta.experiment import build, run
 from tta.foundation.errors import UserError
 from tta.source.calibration import PairAccuracy, calibrate, interpolate
-from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.stream import Stream
 
 DIGITS = 12

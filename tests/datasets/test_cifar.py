@@ -10,7 +10,7 @@ from tests.datasets.layouts import cifar_binary, cifar_c
 from tta.corruptions import CORRUPTIONS, corrupt
 from tta.datasets import open_dataset
 from tta.foundation.errors import UserError
-from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams import ScenarioOptions, plan_stream
 
 TWO = ("fog", "snow")
 

@@ -21,7 +21,7 @@ from tta.datasets.loading import default_workers, load_ahead
 from tta.experiment import build
 from tta.foundation.errors import UserError
 from tta.source.source_data import SourceBatches, SourceData
-from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.stream import Stream
 
 

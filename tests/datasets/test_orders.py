@@ -22,7 +22,7 @@ from tta.datasets.imagenet_c import (
     ImageNetCGenerated,
 )
 from tta.foundation.errors import UserError
-from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams import ScenarioOptions, plan_stream
 
 FILES = {
     "imagenet-a": "9f264a85ed6c",

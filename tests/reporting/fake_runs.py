@@ -15,7 +15,7 @@ from tta.experiment.observing.recorder import Recorder
 from tta.reporting.records.done import done_text
 from tta.reporting.records.run_directory import RunDirectory, run_path
 from tta.reporting.records.stored_tables import to_csv
-from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.stream import Batch, Stream
 from tta.tasks.finite import nonfinite_facts
 

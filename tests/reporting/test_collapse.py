@@ -16,7 +16,7 @@ from tta.experiment.observing.collapse import (
     relative_distance,
 )
 from tta.experiment.observing.course import initial_predictions
-from tta.streams.scenarios import StreamPlan
+from tta.streams import StreamPlan
 from tta.streams.stream import Batch
 
 CLASSES = 10

@@ -9,7 +9,7 @@ from tta.backbones.passes import Passes
 from tta.experiment.figures import figures
 from tta.experiment.observing.recorder import Recorder
 from tta.reporting.records.run_directory import RunDirectory
-from tta.streams.scenarios import ScenarioOptions, plan_stream
+from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.stream import Stream
 from tta.tasks.metrics import expected_calibration_error, sample_metrics
 

@@ -11,7 +11,7 @@ from tta.foundation.errors import UserError, message_of
 from tta.methods import METHODS, Method, find_method
 from tta.presets import columns_of
 from tta.reporting.tables import markdown
-from tta.streams.scenarios import SCENARIOS
+from tta.streams import SCENARIOS, find_scenario
 
 
 def listing() -> str:
@@ -19,7 +19,8 @@ def listing() -> str:
     methods, broken = _rows_of_methods()
     datasets, broken_datasets = _loaded_datasets()
     broken += broken_datasets
-    scenarios = [[name, scenario.description] for name, scenario in SCENARIOS.items()]
+    scenarios, broken_scenarios = _rows_of_scenarios()
+    broken += broken_scenarios
     return "\n\n".join(
         [
             markdown(["method", "needs", "predicts", "paper"], methods),
@@ -37,6 +38,16 @@ def _rows_of_methods() -> tuple[list[list[str]], list[list[str]]]:
     for name in METHODS:
         try:
             rows.append(_method_row(name, METHODS[name]))
+        except UserError as error:
+            broken.append([name, message_of(error)])
+    return rows, broken
+
+
+def _rows_of_scenarios() -> tuple[list[list[str]], list[list[str]]]:
+    rows, broken = [], []
+    for name in SCENARIOS:
+        try:
+            rows.append([name, find_scenario(name).description])
         except UserError as error:
             broken.append([name, message_of(error)])
     return rows, broken

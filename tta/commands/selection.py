@@ -49,8 +49,8 @@ def chosen_runs(paths: Sequence[Path], options: argparse.Namespace) -> tuple[lis
         options: with the attributes of :data:`FILTERS`; None lets everything pass.
 
     Raises:
-        UserError: see :func:`tta.reporting.records.finding.find_runs`; a filter names what no run has, or
-            together they let none pass.
+        UserError: see :func:`tta.reporting.records.finding.find_runs`; a filter names what no run
+            has, or together they let none pass.
     """
     from tta.reporting.records.finding import (
         find_runs,  # late: parsers are made without numpy and torch

@@ -9,21 +9,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tta.foundation.errors import UserError
+from tta.foundation.own_file import split_own
 from tta.foundation.registry import Registry, lazy_attributes
 
 if TYPE_CHECKING:
     from tta.datasets.base import NATURAL, Dataset
 
-__all__ = ["DATASETS", "NATURAL", "Dataset", "check_argument", "leaves_one_out", "open_dataset"]
+__all__ = [
+    "DATASETS",
+    "NATURAL",
+    "Dataset",
+    "check_argument",
+    "leaves_one_out",
+    "open_dataset",
+    "split_specification",
+]
 
 __getattr__ = lazy_attributes(__name__, dict.fromkeys(["Dataset", "NATURAL"], f"{__name__}.base"))
+
+
+_WANTED = "subclass of tta.datasets.Dataset"
 
 
 def _flaw(found: Any) -> str | None:
     from tta.datasets.base import Dataset
 
-    whole = isinstance(found, type) and issubclass(found, Dataset)
-    return None if whole else "is no subclass of tta.datasets.Dataset"
+    if not (isinstance(found, type) and issubclass(found, Dataset)):
+        return f"is no {_WANTED}"
+    lacking = sorted(getattr(found, "__abstractmethods__", ()))
+    return f"lacks {' and '.join(lacking)}; define it" if lacking else None
 
 
 DATASETS: Registry[type[Dataset]] = Registry(
@@ -62,12 +76,21 @@ DATASETS: Registry[type[Dataset]] = Registry(
         "domainnet126-source": "tta.datasets.domainnet:DomainNet126Source",
     },
     entry_point_group="tta.datasets",
+    wanted=_WANTED,
     flaw=_flaw,
 )
 
 
+def split_specification(specification: str) -> tuple[str, str]:
+    """Return the name, or ``path/to/file.py:Name``, of a data set, and what follows it."""
+    if split_own(specification) is not None:
+        return specification, ""
+    name, _, argument = specification.partition(":")
+    return name, argument
+
+
 def open_dataset(specification: str, data_dir: str | Path | None = None) -> Dataset:
-    """Return the data set that ``NAME``, ``KIND:PATH`` or ``NAME:CHOICE`` stands for.
+    """Return the data set that ``NAME``, ``KIND:PATH``, ``NAME:CHOICE`` or ``FILE.py:NAME`` means.
 
     Args:
         specification: of the data set.
@@ -77,8 +100,12 @@ def open_dataset(specification: str, data_dir: str | Path | None = None) -> Data
         UserError: an unknown name, a path where none belongs or none where one belongs, or
             data that cannot be read.
     """
-    name, _, argument = specification.partition(":")
-    dataset = DATASETS[name]
+    name, argument = split_specification(specification)
+    dataset = DATASETS.find(name)
+    if split_own(name) is not None:
+        from tta.datasets.own import open_own
+
+        return open_own(dataset, specification)
     check_argument(specification, dataset.argument)
     return dataset.open(argument, data_dir)
 
@@ -93,7 +120,7 @@ def check_argument(specification: str, kind: str) -> None:
     Raises:
         UserError: see above.
     """
-    name, _, argument = specification.partition(":")
+    name, argument = split_specification(specification)
     if argument and kind == "none":
         raise UserError(f"cannot open dataset {specification!r}; {name} takes no path")
     if not argument and kind == "path":

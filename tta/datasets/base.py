@@ -41,6 +41,18 @@ def by_place(
         yield int(value // _LEVELS), int(value % _LEVELS), np.flatnonzero(key == value)
 
 
+def _content_digest(dataset: Dataset, places: Sequence[tuple[str, int]]) -> str:
+    sha = hashlib.sha256(dataset.name.encode())
+    for domain, severity in places:
+        labels = np.ascontiguousarray(dataset.labels(domain, severity), "<i8")
+        sha.update(f"{domain} {severity} {len(labels)}".encode())
+        sha.update(labels.data)
+        for start in range(0, len(labels), 64):
+            rows = np.arange(start, min(start + 64, len(labels)))
+            sha.update(dataset.images(domain, severity, rows).contiguous().numpy().data)
+    return sha.hexdigest()
+
+
 class Dataset(ABC):
     """Images of several domains.
 
@@ -70,8 +82,8 @@ class Dataset(ABC):
         batch_size: the published batch size.
         provenance: what images made on the fly were made with, as plain values for the records.
         sizing: who decides the size in which images are shown, unless options do: "own" images
-            follow the rule of :mod:`tta.experiment.showing`, those that follow the "backbone" get its
-            size by the published ``resizing``, and those of "fixed" size keep it.
+            follow the rule of :mod:`tta.experiment.showing`, those that follow the "backbone" get
+            its size by the published ``resizing``, and those of "fixed" size keep it.
         square: whether images can only be shown as squares of at least 16 pixels, because they
             are corrupted in the size shown.
         image_size: (height, width) in which images are shown; set by
@@ -114,6 +126,7 @@ class Dataset(ABC):
     costly: bool = False
     decoded_cache: Path | None = None
     in_use: tuple[tuple[str, int], ...] | None = None
+    _contents: Mapping[tuple[tuple[str, int], ...], str] = MappingProxyType({})
 
     @classmethod
     def open(cls, argument: str, data_dir: str | Path | None) -> Dataset:
@@ -205,8 +218,14 @@ class Dataset(ABC):
         return {}
 
     def digest(self) -> str:
-        """Return a SHA-256 that differs where the data differs."""
-        return hashlib.sha256(self.name.encode()).hexdigest()
+        """Return a SHA-256 that differs where the data in use differs, from every image of it.
+
+        Override it where something cheaper says the same, such as a published version.
+        """
+        places = tuple(self.places_in_use())
+        if self._contents.get(places) is None:
+            self._contents = {places: _content_digest(self, places)}
+        return self._contents[places]
 
     def portable_digest(self) -> str:
         """Return one that is the same on every machine, by which records tell data apart.

@@ -45,13 +45,14 @@ from tta.experiment.sanity import source_warnings
 from tta.experiment.showing import Geometry, described, described_source
 from tta.foundation.code_digest import code_digest
 from tta.foundation.notes import in_order, with_those_of
+from tta.foundation.own_file import split_own
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.methods.window import SlidingWindow
 from tta.reporting.records.run_directory import run_path
 from tta.source.calibration import calibrate
 from tta.source.source_data import SourceData
-from tta.streams.scenarios import StreamPlan, plan_stream
+from tta.streams import StreamPlan, find_scenario, plan_stream
 from tta.streams.stream import Stream
 
 LOCATIONS = (
@@ -136,11 +137,19 @@ class Experiment:
         needs = type(self.adapting_method).needs(self.params)
         return self.source is not None and Need.SOURCE_AT_PREPARE in needs
 
+    @property
+    def scenario(self) -> str:
+        """Name of the scenario; of one's own, without its file."""
+        return find_scenario(self.config.scenario).name
+
     @cached_property
     def code(self) -> str:
-        """Digest of this package's code and the method's, as it was when first asked for."""
+        """Digest of this package's code and one's own, as it was when first asked for."""
         kinds = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
-        return code_digest(*{inspect.getfile(kind) for kind in kinds})
+        files = {inspect.getfile(kind) for kind in kinds}
+        named = (self.config.dataset, self.config.source or "", self.config.scenario)
+        owns = filter(None, map(split_own, named))
+        return code_digest(*files, *(str(file) for file, _ in owns))
 
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is.
@@ -173,6 +182,7 @@ class Experiment:
         passed_over = (*RunConfig.UNRECORDED, *LOCATIONS)
         facts = {k: v for k, v in self.resolved().items() if k not in passed_over}
         facts["method"] = type(self.adapting_method).__qualname__  # "code" has its file
+        facts["scenario"] = self.scenario  # likewise
         facts["stream"] = self.plan.digest
         facts["data"] = self.dataset.digest()
         facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to
@@ -186,7 +196,7 @@ class Experiment:
 
     def path(self) -> Path:
         """Return the run directory."""
-        parts = [self.dataset.name, self.config.scenario, self.backbone.name, self.method.name]
+        parts = [self.dataset.name, self.scenario, self.backbone.name, self.method.name]
         return run_path(self.config.output, parts, self.fingerprint())
 
 

@@ -8,16 +8,16 @@ from typing import Any
 from tta.backbones.checkpoint_head import checkpoint_head
 from tta.backbones.names import check_architecture
 from tta.config import RunConfig
-from tta.datasets import DATASETS, check_argument
+from tta.datasets import DATASETS, check_argument, split_specification
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
 from tta.experiment.resolving import resolve_params, scenario_options
 from tta.foundation.inputs import check_writable
+from tta.foundation.own_file import split_own
 from tta.foundation.registry import Registry
 from tta.methods import METHODS
 from tta.methods.declared import Undeclared, declared
-from tta.methods.own_file import check_file, split_own
 from tta.presets import load_preset
-from tta.streams.scenarios import check_stream
+from tta.streams import SCENARIOS, check_stream
 from tta.tasks.classes.lists import check_choice
 
 _UNKNOWN = SimpleNamespace(preset=None, backbone=None)
@@ -31,7 +31,10 @@ def preflight(config: RunConfig) -> None:
         UserError: the same as later, when the parts of the run are made.
     """
     dataset = _checked_data(config.dataset)
-    check_stream(config.scenario, _catalog(config, dataset), scenario_options(config))
+    if split_own(config.scenario) is None:
+        check_stream(config.scenario, _catalog(config, dataset), scenario_options(config))
+    else:
+        SCENARIOS.check(config.scenario)
     check_method(config, dataset)
     if METHODS.location(config.method) is not None:  # another method may register its own nets
         for name in filter(None, (config.backbone, config.cloud_backbone)):
@@ -51,14 +54,10 @@ def check_method(config: RunConfig, dataset: type | None = None) -> None:
     Raises:
         UserError: one of them is wrong.
     """
-    own = split_own(config.method)
-    if own is not None:
-        check_file(own[0])
-    else:
-        METHODS.check(config.method)
+    METHODS.check(config.method)
     if config.preset not in ("auto", "defaults"):
         load_preset(config.preset)
-    method = None if own is not None else _declared(METHODS, config.method)
+    method = _declared(METHODS, config.method)
     if method is not None:
         resolve_params(method, config, dataset or _UNKNOWN)  # type: ignore[arg-type]
 
@@ -74,7 +73,7 @@ def _declared(registry: Registry, name: str) -> Any:
 
 def _checked_data(specification: str) -> Any:
     """Check a data set's name and the path behind it; return what its source declares."""
-    name, _, argument = specification.partition(":")
+    name, argument = split_specification(specification)
     DATASETS.check(name)
     dataset = _declared(DATASETS, name)
     if dataset is not None:
@@ -88,7 +87,7 @@ def _catalog(config: RunConfig, dataset: Any) -> Any:
     """Return what is known of the data set as ``check_stream`` asks for it, or None."""
     if dataset is None:
         return None
-    _, _, argument = config.dataset.partition(":")
+    _, argument = split_specification(config.dataset)
     # What follows the name may choose domains, unless it is a path.
     known = (
         getattr(dataset, "domains", None) if dataset.argument == "path" or not argument else None

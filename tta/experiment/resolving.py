@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tta.config import RunConfig
 from tta.methods.params import build_params
 from tta.presets import published_params
-from tta.streams.scenarios import SCENARIOS, ScenarioOptions, StreamPlan
+from tta.streams import ScenarioOptions, StreamPlan, find_scenario
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
@@ -57,7 +57,7 @@ def scenario_options(config: RunConfig) -> ScenarioOptions:
 
 def stream_choices(config: RunConfig, dataset: Dataset, plan: StreamPlan) -> dict[str, Any]:
     """Return the options of the stream in the one form that all ways to write them share."""
-    scenario = SCENARIOS[config.scenario]
+    uses = find_scenario(config.scenario).uses
     severity = config.severity
     if severity is None:
         severity = dataset.default_severity
@@ -65,10 +65,10 @@ def stream_choices(config: RunConfig, dataset: Dataset, plan: StreamPlan) -> dic
     takes_all = config.num_samples is None or config.num_samples >= max(sizes)
     return {
         "domains": list(plan.domains),
-        "severity": None if scenario.gradual else severity,
+        "severity": severity if "severity" in uses else None,
         "num_samples": None if takes_all and dataset.length is None else config.num_samples,
-        "dirichlet": config.dirichlet if scenario.correlated else RunConfig.dirichlet,
-        "zipf": config.zipf if scenario.imbalanced else RunConfig.zipf,
+        "dirichlet": config.dirichlet if "dirichlet" in uses else RunConfig.dirichlet,
+        "zipf": config.zipf if "zipf" in uses else RunConfig.zipf,
     }
 
 

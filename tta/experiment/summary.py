@@ -68,7 +68,7 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
         "params": dataclasses.asdict(experiment.params),
         "preset": experiment.preset,
         "dataset": experiment.dataset.name,
-        "scenario": config.scenario,
+        "scenario": experiment.scenario,
         "backbone": experiment.backbone.name,
         "cloud_backbone": experiment.cloud and experiment.cloud.name,
         "batch_size": batch_size_of(config, experiment.dataset),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.own_file import check_file, imported, split_own
 
 T = TypeVar("T")
 
@@ -19,8 +21,9 @@ class Registry(Generic[T]):
         kind: what the objects are, for messages ("method").
         locations: built-in names and where they live, as ``module:attribute``.
         entry_point_group: group under which other packages publish objects of this kind.
-        flaw: tells of an object that another package publishes why it is none of this kind
-            ("is no ..."), or None.
+        wanted: what they are in Python ("subclass of tta.methods.Method"), for messages.
+        flaw: tells of an object that another package publishes, or a user's own file has, why it
+            is none of this kind ("is no ..."), or None.
     """
 
     def __init__(
@@ -28,12 +31,14 @@ class Registry(Generic[T]):
         kind: str,
         locations: dict[str, str],
         entry_point_group: str | None = None,
+        wanted: str = "object",
         flaw: Callable[[Any], str | None] = lambda _: None,
     ) -> None:
         self.kind = kind
         self._locations = dict(locations)
         self._objects: dict[str, T] = {}
         self._group = entry_point_group
+        self._wanted = wanted
         self._flaw = flaw
 
     def __iter__(self) -> Iterator[str]:
@@ -47,13 +52,38 @@ class Registry(Generic[T]):
             self._objects[name] = self._load(name)
         return self._objects[name]
 
+    def find(self, name: str) -> T:
+        """Return what a registered name, or ``path/to/file.py:Name``, stands for.
+
+        Raises:
+            UserError: there is no such name, file or object in it; the file cannot be imported;
+                the object is not what it should be.
+        """
+        own = split_own(name)
+        return self[name] if own is None else self._of_file(*own)
+
+    def _of_file(self, path: Path, attribute: str) -> T:
+        found = getattr(imported(path, self.kind), attribute, None)
+        flaw = f"is no {self._wanted}" if found is None else self._flaw(found)
+        if flaw == f"is no {self._wanted}":
+            raise UserError(
+                f"{str(path)!r} has no {self._wanted} named {attribute!r}; check the name after "
+                "the colon"
+            )
+        if flaw:
+            raise UserError(f"{attribute} in {str(path)!r} {flaw}")
+        return found
+
     def check(self, name: str) -> None:
         """Refuse a name that stands for nothing, without importing what it stands for.
 
         Raises:
-            UserError: it is unknown.
+            UserError: it is unknown; a file is missing or is not Python.
         """
-        if name not in self:
+        own = split_own(name)
+        if own is not None:
+            check_file(own[0], self.kind)
+        elif name not in self:
             raise UserError(f"unknown {self.kind} {name!r}; {did_you_mean(name, self)}")
 
     def location(self, name: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tta.foundation.registry import Registry, lazy_attributes
-from tta.methods.own_file import flaw_of_method, method_of_file, split_own
+from tta.methods.flaws import WANTED, flaw_of_method
 
 if TYPE_CHECKING:
     from tta.methods.base import Method, Need, descend, make_optimizer, trainable
@@ -71,6 +71,7 @@ METHODS: Registry[type[Method]] = Registry(
         "ttaug": "tta.methods.ttaug:AveragedViews",
     },
     entry_point_group="tta.methods",
+    wanted=WANTED,
     flaw=flaw_of_method,
 )
 
@@ -85,5 +86,4 @@ def find_method(name: str) -> type[Method]:
         UserError: there is no such name, file or class, the file cannot be imported, or the class
             is no whole Method.
     """
-    own = split_own(name)
-    return METHODS[name] if own is None else method_of_file(*own)
+    return METHODS.find(name)

@@ -1,1 +1,120 @@
-"""Which sample comes when: scenarios, label orders, batches, and the only loop over a stream."""
+"""Which sample comes when: scenarios by name, by entry point and by file; batches; the only loop.
+
+A plan is a pure function of the data set's sizes and labels, the options and the seed. Every
+method that runs with the same options sees the same stream, and the digest proves it. An order of
+one's own is a function with that signature::
+
+    def backwards(catalog, options):
+        \"\"\"The domains from last to first.\"\"\"
+        visits = draw(catalog, options, each_domain)
+        return in_turn(chosen_domains(catalog, options), visits[::-1])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tta.foundation.errors import UserError
+from tta.foundation.registry import Registry
+from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
+from tta.streams.scenario import Scenario, as_scenario, checked, flaw_of_scenario, scenario
+from tta.streams.visits import (
+    Visit,
+    chosen_domains,
+    draw,
+    each_domain,
+    in_turn,
+    ordered,
+    together,
+    up_and_down,
+)
+
+__all__ = [
+    "SCENARIOS",
+    "Catalog",
+    "Scenario",
+    "ScenarioOptions",
+    "StreamPlan",
+    "Visit",
+    "check_stream",
+    "chosen_domains",
+    "draw",
+    "each_domain",
+    "find_scenario",
+    "in_turn",
+    "ordered",
+    "plan_stream",
+    "scenario",
+    "together",
+    "up_and_down",
+]
+
+NAMES = (
+    "class_grouped",
+    "class_imbalanced",
+    "continual",
+    "correlated",
+    "gradual",
+    "gradual_correlated",
+    "mixed_domains",
+    "mixed_domains_correlated",
+    "recorded",
+    "reset_each_shift",
+    "reset_each_shift_correlated",
+)
+
+SCENARIOS: Registry[Any] = Registry(
+    "scenario",
+    {name: f"tta.streams.scenarios:{name}" for name in NAMES},
+    entry_point_group="tta.scenarios",
+    wanted="function",
+    flaw=flaw_of_scenario,
+)
+
+
+def find_scenario(name: str) -> Scenario:
+    """Return the scenario that ``name`` stands for.
+
+    Args:
+        name: a registered name, or ``path/to/file.py:function`` for one of one's own.
+
+    Raises:
+        UserError: there is no such name, file or function, or the file cannot be imported.
+    """
+    return as_scenario(SCENARIOS.find(name))
+
+
+def plan_stream(name: str, catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+    """Return the index table of scenario ``name`` over a data set.
+
+    Raises:
+        UserError: an unknown scenario or domain, or a severity that the data set lacks.
+    """
+    check_stream(name, catalog, options)
+    found = find_scenario(name)
+    plan = found.plan(catalog, options)
+    return plan if SCENARIOS.location(name) else checked(plan, found.name, catalog)
+
+
+def check_stream(name: str, catalog: Catalog | None, options: ScenarioOptions) -> None:
+    """Check the options of a stream against what is known of the data set.
+
+    Args:
+        name: of the scenario.
+        catalog: of which no labels are asked; None where nothing is known yet.
+        options: of the stream.
+
+    Raises:
+        UserError: see :func:`plan_stream`.
+    """
+    SCENARIOS.check(name)
+    if catalog is None:
+        return
+    found = find_scenario(name)
+    if catalog.in_order and not found.keeps_order:
+        keeping = " or ".join(name for name in NAMES if SCENARIOS[name].keeps_order)
+        raise UserError(
+            f"dataset {catalog.name!r} is a stream in an order of its own; choose --scenario "
+            f"{keeping}"
+        )
+    found.itinerary(catalog, options)

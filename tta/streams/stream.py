@@ -12,7 +12,7 @@ from torch import Tensor
 from tta.datasets.base import Dataset, by_place
 from tta.datasets.images import to_unit_range
 from tta.datasets.loading import load_ahead
-from tta.streams.scenarios import StreamPlan
+from tta.streams.plan import StreamPlan
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tta.streams.scenarios import StreamPlan
+from tta.streams import StreamPlan
 from tta.streams.stream import Batch
 from tta.tasks.finite import finite_rows
 from tta.tasks.metrics import log_probabilities

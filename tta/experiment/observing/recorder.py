@@ -20,7 +20,7 @@ from tta.experiment.observing.trackers import Tracker
 from tta.foundation.text import printable
 from tta.reporting.records.run_directory import RunDirectory
 from tta.reporting.records.stored_tables import to_csv
-from tta.streams.scenarios import StreamPlan
+from tta.streams import StreamPlan
 from tta.streams.stream import Batch
 from tta.tasks.metrics import SAMPLE_METRICS, sample_metrics
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
-from tta.streams.scenarios import StreamPlan
+from tta.streams import StreamPlan
 from tta.tasks.metrics import SAMPLE_METRICS, expected_calibration_error
 
 

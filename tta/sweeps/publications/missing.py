@@ -9,7 +9,7 @@ from typing import Any
 
 from tta.backbones import create_backbone
 from tta.config import RunConfig
-from tta.datasets import DATASETS, open_dataset
+from tta.datasets import DATASETS, open_dataset, split_specification
 from tta.experiment.resolving import resolve_params
 from tta.foundation.errors import UserError
 from tta.methods import METHODS
@@ -31,7 +31,7 @@ def missing(configs: Sequence[RunConfig], weights_from: str = "") -> list[str]:
 
 
 def _all_data_faults(config: RunConfig) -> list[str]:
-    kind: Any = DATASETS[config.dataset.partition(":")[0]]
+    kind: Any = DATASETS.find(split_specification(config.dataset)[0])
     domains = config.domains and tuple(config.domains)
     found = list(data_faults(config.dataset, config.data_dir, domains, config.severity))
     method = METHODS[config.method]

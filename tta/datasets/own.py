@@ -1,0 +1,83 @@
+"""A data set of one's own class, looked at before a stream of it is planned."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from tta.datasets.base import Dataset
+from tta.foundation.errors import UserError
+
+
+def open_own(kind: type[Dataset], specification: str) -> Dataset:
+    """Return an object of one's own class, after a look at its facts, labels and first image.
+
+    Raises:
+        UserError: something is missing or of another form, or the class itself raises.
+    """
+    with _said_of(specification):
+        made = kind.open("", None)
+        _check_facts(made, specification)
+        for domain in made.domains:
+            labels = made.labels(domain, made.default_severity)
+            _check_labels(labels, made.num_classes, f"{specification!r}, domain {domain!r}")
+        _check_image(
+            made.images(made.domains[0], made.default_severity, np.array([0])), specification
+        )
+    return made
+
+
+@contextmanager
+def _said_of(specification: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a user's code may raise anything
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
+        raise UserError(
+            f"dataset {specification!r} fails in line {lines[-1]} ({type(error).__name__}: "
+            f"{error}); mend the file"
+        ) from error
+
+
+def _check_facts(made: Dataset, specification: str) -> None:
+    wanted = {
+        "name": lambda value: isinstance(value, str) and bool(value),
+        "domains": lambda value: (
+            isinstance(value, tuple) and bool(value) and all(isinstance(x, str) for x in value)
+        ),
+        "num_classes": lambda value: isinstance(value, int) and value > 1,
+    }
+    forms = {"name": "a text", "domains": "a tuple of names", "num_classes": "a number above 1"}
+    for fact, is_whole in wanted.items():
+        value = getattr(made, fact, None)
+        if not is_whole(value):
+            said = "has no" if value is None else f"has {value!r} as"
+            raise UserError(f"dataset {specification!r} {said} {fact}; give it {forms[fact]}")
+
+
+def _check_labels(labels: object, num_classes: int, whose: str) -> None:
+    form = isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu"
+    if not form or not len(labels):
+        raise UserError(f"labels() of {whose} gives no int64 array [N]; N must be at least 1")
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise UserError(
+            f"labels() of {whose} gives {labels.min()} to {labels.max()}, but there are "
+            f"{num_classes} classes; count them from 0"
+        )
+
+
+def _check_image(images: object, specification: str) -> None:
+    shape = tuple(getattr(images, "shape", ()))
+    form = isinstance(images, torch.Tensor) and images.dtype == torch.uint8
+    if not form or len(shape) != 4 or shape[:2] != (1, 3):
+        found = f"{getattr(images, 'dtype', type(images).__name__)} {list(shape)}"
+        raise UserError(
+            f"images() of {specification!r} gives {found} for one image; return a uint8 tensor "
+            "[1, 3, H, W]"
+        )

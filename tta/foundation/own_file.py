@@ -1,0 +1,91 @@
+"""Something of one's own in a Python file: a method, a data set, a scenario."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from tta.foundation.errors import UserError
+from tta.foundation.inputs import is_file
+
+
+def split_own(name: str) -> tuple[Path, str] | None:
+    """Return file and object of ``path/to/file.py:Name``; None for a registered name."""
+    path, colon, attribute = name.rpartition(":")
+    return (Path(path), attribute) if colon and path.endswith(".py") else None
+
+
+def check_file(path: Path, kind: str) -> None:
+    """Refuse a file that is missing or is not Python, without running it.
+
+    Args:
+        path: of the file.
+        kind: what is looked for in it ("method"), for messages.
+
+    Raises:
+        UserError: see above.
+    """
+    if not is_file(path, f"{kind} file"):
+        raise UserError(f"{kind} file {str(path)!r} does not exist; give path/to/file.py:Name")
+    try:
+        ast.parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(
+            f"{kind} file {str(path)!r} cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _fault(path, kind, getattr(error, "lineno", None), error) from error
+
+
+def imported(path: Path, kind: str) -> ModuleType:
+    """Return a file as a module: run once, and again where it has changed.
+
+    Args:
+        path: of the file.
+        kind: see :func:`check_file`.
+
+    Raises:
+        UserError: the file cannot be imported.
+    """
+    check_file(path, kind)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = sys.modules.get(_module_name(path))
+    if getattr(known, "__digest__", None) == digest and known.__file__ == str(path):
+        return known
+    return _run(path, kind, digest)
+
+
+def _module_name(path: Path) -> str:
+    return f"tta_user_{path.stem}"
+
+
+def _run(path: Path, kind: str, digest: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(_module_name(path), path)
+    assert spec is not None and spec.loader is not None  # noqa: S101 - a .py file has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up while the class is made
+    try:
+        spec.loader.exec_module(module)
+    except KeyboardInterrupt:  # the user's, not the file's
+        raise
+    except BaseException as error:  # a file may raise anything, or exit
+        del sys.modules[spec.name]
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == spec.origin]
+        line = lines[-1] if lines else getattr(error, "lineno", None)
+        raise _fault(path, kind, line, error) from error
+    module.__digest__ = digest
+    return module
+
+
+def _fault(path: Path, kind: str, line: int | None, error: BaseException) -> UserError:
+    place = f" in line {line}" if line else ""
+    cure = "install it" if isinstance(error, ModuleNotFoundError) else "mend the file"
+    return UserError(
+        f"{kind} file {str(path)!r} fails{place} ({type(error).__name__}: {error}); {cure}"
+    )

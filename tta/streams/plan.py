@@ -1,0 +1,84 @@
+"""The order of a stream as one hashed index table, and what it may depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+
+class Catalog(Protocol):
+    """What a scenario may know of a data set."""
+
+    name: str
+    domains: tuple[str, ...]
+    severities: tuple[int, ...]
+    default_severity: int
+    in_order: bool
+
+    def labels(self, domain: str, severity: int) -> np.ndarray: ...
+
+    def stored_order(self) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class ScenarioOptions:
+    """Options of a stream.
+
+    Attributes:
+        seed: of the shuffles.
+        severity: corruption severity; None for the data set's default.
+        domains: which domains, in this order; None for all in the published order.
+        num_samples: images per domain and severity; None for all. The same images for every
+            seed, and in every domain of the same size.
+        dirichlet: concentration of the label order in correlated scenarios; 0 sorts by label.
+        zipf: exponent of the class proportions in the imbalanced scenario, above 1.
+    """
+
+    seed: int = 1
+    severity: int | None = None
+    domains: tuple[str, ...] | None = None
+    num_samples: int | None = None
+    dirichlet: float = 0.0
+    zipf: float = 2.0
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """One row per sample, in stream order; all arrays have the stream's length.
+
+    Attributes:
+        domains: names that ``domain`` numbers.
+        domain: number of the domain.
+        severity: severity of the corruption.
+        index: index of the sample in its domain.
+        visit: number of the visit to a domain, by which figures are reported; in mixed streams
+            the domain's number.
+        segment: samples of different segments are never in one batch, unless batches are
+            contiguous.
+        reset_before: whether the method is reset before this sample.
+    """
+
+    domains: tuple[str, ...]
+    domain: np.ndarray
+    severity: np.ndarray
+    index: np.ndarray
+    visit: np.ndarray
+    segment: np.ndarray
+    reset_before: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the table."""
+        sha = hashlib.sha256(json.dumps(self.domains).encode())
+        columns = (self.domain, self.severity, self.index, self.segment, self.reset_before)
+        for column in columns:
+            sha.update(np.ascontiguousarray(column, dtype="<i8").data)
+        return sha.hexdigest()
