@@ -27,7 +27,6 @@ from tta.experiment.observing.recorder import Recorder
 from tta.foundation.files import write_atomically
 from tta.methods import Method
 from tta.methods.cema import CloudEdgeModelAdaptation
-from tta.methods.cloud import CloudOptions
 from tta.reporting.tables import markdown, percent
 from tta.streams.loop import evaluate
 
@@ -50,7 +49,7 @@ class RandomUploads(CloudEdgeModelAdaptation):
 def random_uploads(experiment: Experiment, count: int, seed: int) -> RandomUploads:
     """Return the method with ``count`` images of the stream chosen at random."""
     method = RandomUploads(experiment.backbone.clone(), experiment.params, seed=seed)
-    method.attach_cloud(experiment.cloud.clone(), CloudOptions())
+    method.attach_model(experiment.cloud.clone())
     order = torch.randperm(len(experiment.plan), generator=torch.Generator().manual_seed(seed))
     method.chosen = torch.zeros(len(order), dtype=torch.bool).index_fill_(0, order[:count], True)
     method.chosen = method.chosen.to(experiment.device)

@@ -1,70 +1,23 @@
 """Small stand-ins: a data set of random images and backbones of each kind of norm layer."""
 
-from __future__ import annotations
+from tta.testing.stand_ins import (
+    BACKBONES,
+    NUM_CLASSES,
+    SIZE,
+    RandomImages,
+    attach_domain_heads,
+    make_backbone,
+    make_images,
+    make_source,
+)
 
-import numpy as np
-import torch
-
-from tta.backbones import create_backbone
-from tta.backbones.backbone import Backbone
-from tta.backbones.domain_heads import DomainHeads
-from tta.datasets.base import Dataset
-from tta.source.source_data import SourceData
-
-NUM_CLASSES = 5
-SIZE = 32
-
-
-class RandomImages(Dataset):
-    """Images without meaning, the same at every call."""
-
-    name = "random"
-    severities = (1, 2, 3, 4, 5)
-    default_severity = 5
-    num_classes = NUM_CLASSES
-
-    def __init__(self, size: int = 24, domains: tuple[str, ...] = ("a", "b", "c")) -> None:
-        self.size = size
-        self.domains = domains
-
-    def labels(self, domain, severity):
-        return np.arange(self.size) % NUM_CLASSES
-
-    def images(self, domain, severity, indices):
-        key = [self.domains.index(domain), severity]
-        pool = np.random.default_rng(key).integers(0, 256, (self.size, 3, SIZE, SIZE), np.uint8)
-        return torch.from_numpy(pool[indices])
-
-
-BACKBONES = {
-    "batch_norm": ("test_resnet", {"drop_rate": 0.3, "drop_path_rate": 0.2}),
-    "fused_batch_norm": ("test_efficientnet", {"drop_rate": 0.3, "drop_path_rate": 0.2}),
-    "group_norm": ("test_resnet", {"norm_layer": "groupnorm1", "drop_path_rate": 0.2}),
-    "layer_norm": ("test_vit", {"img_size": SIZE, "drop_rate": 0.3, "drop_path_rate": 0.2}),
-}
-
-
-def make_backbone(kind: str) -> Backbone:
-    name, options = BACKBONES[kind]
-    return create_backbone(
-        name, num_classes=NUM_CLASSES, pretrained=False, model_kwargs=dict(options)
-    )
-
-
-def attach_domain_heads(backbone: Backbone, domains: int = 3, seed: int = 0) -> Backbone:
-    """Give a backbone heads as if it had been trained on several domains."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        heads = DomainHeads(domains, backbone.feature_dim, backbone.num_classes)
-        heads.means.normal_()
-    backbone.attach(heads)
-    return backbone
-
-
-def make_source(batch_size: int = 6) -> SourceData:
-    return SourceData(RandomImages(12, ("source",)), batch_size, seed=3)
-
-
-def make_images(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 3, SIZE, SIZE, generator=generator)
+__all__ = [
+    "BACKBONES",
+    "NUM_CLASSES",
+    "SIZE",
+    "RandomImages",
+    "attach_domain_heads",
+    "make_backbone",
+    "make_images",
+    "make_source",
+]

@@ -11,7 +11,6 @@ from tests.fakes import RandomImages, attach_domain_heads, make_backbone, make_i
 from tests.other_device import DEVICE, Elsewhere, OtherDevice, send
 from tests.test_conformance import OPTIONAL, PARAMS, needs
 from tta.methods import METHODS, Need
-from tta.methods.cloud import CloudOptions
 from tta.source.source_data import SourceData
 
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 4))]
@@ -37,7 +36,7 @@ def started(name, kind, device):
         send(backbone), send(cloud)
     made = method(backbone, params, seed=7)
     if Need.CLOUD_MODEL in method.needs(params):
-        made.attach_cloud(cloud, CloudOptions(latency=1.0))
+        made.attach_model(cloud)
     made.start(SourceData(RandomImages(12, ("source",)), 6, seed=3, device=device))
     return made
 

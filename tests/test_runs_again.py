@@ -67,7 +67,7 @@ def same_source(one, other):
         {},
         {"method": "rmt"},
         {"method": "tent", "set": {"lr": "1e-2"}},
-        {"method": "cema", "upload_budget": 0.5},
+        {"method": "cema", "set": {"upload_budget": 0.5}},
         {"method": "tent", "scenario": "gradual", "num_samples": 4},
         {"method": "lame", "scenario": "correlated", "dirichlet": 0.5},
         {"scenario": "class_imbalanced", "zipf": 3.0},

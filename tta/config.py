@@ -164,38 +164,6 @@ class RunConfig:
     cloud_weights: str | None = option(
         None, "checkpoint of --cloud-backbone", "cloud", metavar="FILE"
     )
-    upload_budget: float = option(
-        1.0,
-        "greatest fraction of the images seen so far that is uploaded",
-        "cloud",
-        minimum=0.0,
-        maximum=1.0,
-        metavar="FRACTION",
-    )
-    link_latency: float = option(
-        0.0,
-        "seconds that a message is under way, each way",
-        "cloud",
-        minimum=0.0,
-        maximum=1e9,
-        metavar="SECONDS",
-    )
-    link_bandwidth: float | None = option(
-        None,
-        "bytes per second, each way; default: unlimited",
-        "cloud",
-        minimum=1.0,
-        maximum=1e15,
-        metavar="BYTES",
-    )
-    batch_interval: float = option(
-        1.0,
-        "simulated seconds between two batches, the clock of the link",
-        "cloud",
-        minimum=0.0,
-        maximum=1e9,
-        metavar="SECONDS",
-    )
     scenario: str = option(
         "continual", "order of the stream, or my_file.py:my_scenario", "stream", metavar="NAME"
     )

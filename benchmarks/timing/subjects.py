@@ -14,7 +14,6 @@ from tta.backbones.backbone import Backbone
 from tta.backbones.domain_heads import DomainHeads
 from tta.datasets.base import Dataset
 from tta.methods import METHODS, Method, Need
-from tta.methods.cloud import CloudOptions
 from tta.methods.requirements import check_needs
 from tta.source.source_data import SourceData
 
@@ -105,7 +104,7 @@ class Subject:
         check_needs(kind, chosen, backbone, has_source=True, cloud=self.backbone)
         method = kind(backbone, chosen, seed=0)
         if Need.CLOUD_MODEL in kind.needs(chosen):
-            method.attach_cloud(self.backbone.clone(), CloudOptions())
+            method.attach_model(self.backbone.clone())
         method.start(self.source())
         return method
 

@@ -38,9 +38,9 @@ def test_numbers_are_numbers(text, value):
 def test_numbers_in_every_place(tmp_path):
     assert parse_settings(["lr=1e-3"]) == {"lr": 0.001}
     file = tmp_path / "a.yaml"
-    file.write_text("dirichlet: 1e-1\nnum_samples: 1e2\nlink_bandwidth: 1e6\nset: {lr: 1e-3}\n")
+    file.write_text("dirichlet: 1e-1\nnum_samples: 1e2\ncheckpoint_every: 1e6\nset: {lr: 1e-3}\n")
     config = RunConfig.from_mapping(read_yaml(file), "a.yaml")
-    assert (config.dirichlet, config.num_samples, config.link_bandwidth) == (0.1, 100, 1e6)
+    assert (config.dirichlet, config.num_samples, config.checkpoint_every) == (0.1, 100, 1e6)
     assert isinstance(config.num_samples, int)
     assert config.set == {"lr": 0.001}
     file.write_text("grid: {method: [tent], set.lr: [1e-3, 1e-4], num_samples: [1e2]}\n")
@@ -77,7 +77,7 @@ def test_what_is_written_is_read_again():
         ("seed: 99999999999999999999", "--seed must be at most 9223372036854775807"),
         ("seed: 1.5", "seed must be a whole number, but got 1.5"),
         ("seed: 1e300", "--seed must be at most 9223372036854775807"),
-        ("upload_budget: 2", "--upload-budget must be at most 1.0"),
+        ("zipf: 0.5", "--zipf must be above 1"),
         ("x: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("set: &a {b: *a}", "has a value that contains itself"),
         (LAUGHS, "stands for more than 100000 values"),

@@ -6,7 +6,6 @@ import torch
 from tests.fakes import NUM_CLASSES, make_backbone, make_images
 from tta.foundation.errors import UserError
 from tta.methods.cema import CloudEdgeModelAdaptation as Cema
-from tta.methods.cloud import CloudOptions
 from tta.methods.requirements import check_needs
 from tta.ops.losses import entropy
 
@@ -15,9 +14,9 @@ SMALL = {**ALL, "upload_batch": 4, "replay_batch": 2, "replay_from": 6}
 IMAGE_BYTES = 3 * 32 * 32
 
 
-def make_cema(options: CloudOptions | None = None, **params) -> Cema:
+def make_cema(**params) -> Cema:
     cema = Cema(make_backbone("batch_norm"), Cema.Params(**params), seed=1)
-    cema.attach_cloud(make_backbone("batch_norm"), options or CloudOptions())
+    cema.attach_model(make_backbone("batch_norm"))
     cema.start()
     return cema
 
@@ -188,7 +187,7 @@ def test_running_statistics_travel_with_renormalisation():
 
 def test_the_edge_predicts_with_what_has_arrived():
     """A message each way takes one batch: the first upload is felt at the third batch."""
-    slow = make_cema(CloudOptions(latency=1.0), **SMALL)
+    slow = make_cema(link_latency=1.0, **SMALL)
     edge = make_cema(**SMALL)
     images = make_images(6)
     unadapted = edge.predict(images)
@@ -198,8 +197,7 @@ def test_the_edge_predicts_with_what_has_arrived():
 
 
 def test_a_narrow_link_delays_by_size():
-    narrow = CloudOptions(bandwidth=6 * IMAGE_BYTES / 1.5)
-    cema = make_cema(narrow, **SMALL)
+    cema = make_cema(link_bandwidth=6 * IMAGE_BYTES / 1.5, **SMALL)
     counted = []
     for seed in range(3):
         cema.step(make_images(6, seed))
@@ -217,7 +215,7 @@ def test_edges_are_refreshed_at_the_interval():
 
 
 def test_the_budget_caps_uploads_at_every_moment():
-    cema = make_cema(CloudOptions(upload_budget=0.3), **SMALL)
+    cema = make_cema(upload_budget=0.3, **SMALL)
     uploaded = []
     for count in (6, 1, 1, 2):
         cema.step(make_images(count))
@@ -228,9 +226,9 @@ def test_the_budget_caps_uploads_at_every_moment():
 @pytest.mark.parametrize("statistics", ["batch", "renorm"])
 @pytest.mark.filterwarnings("ignore:cema")
 def test_reset_and_state_with_messages_in_flight(statistics):
-    options = CloudOptions(latency=0.5, bandwidth=20_000.0)
+    options = {"link_latency": 0.5, "link_bandwidth": 20_000.0, "statistics": statistics}
     batches = [make_images(count, seed) for seed, count in enumerate((6, 1, 6, 2, 5))]
-    cema, other = (make_cema(options, **SMALL, statistics=statistics) for _ in range(2))
+    cema, other = (make_cema(**SMALL, **options) for _ in range(2))
     first = [cema.step(images) for images in batches[:3]]
     state = cema.state_dict()
     rest = [cema.step(images) for images in batches[3:]]

@@ -44,7 +44,14 @@ def test_the_embedded_benchmark_has_a_cloud_model_of_its_own(capsys, tmp_path):
 def test_a_budget_and_a_slow_link(capsys):
     free = summary_of(capsys, *SMALL, "--batch-size", "10")
     capped = summary_of(
-        capsys, *SMALL, "--batch-size", "10", "--upload-budget", "0.25", "--link-latency", "100"
+        capsys,
+        *SMALL,
+        "--batch-size",
+        "10",
+        "--set",
+        "upload_budget=0.25",
+        "--set",
+        "link_latency=100",
     )
     assert free["upload_fraction"] > 0.25 >= capped["upload_fraction"] > 0.2
     assert capped["counters"]["foundation_steps"] == 0

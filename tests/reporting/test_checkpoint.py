@@ -21,7 +21,7 @@ SHORT = {"domains": ("contrast", "pixelate"), "num_samples": 48, "batch_size": 1
 METHODS = {
     "tent": {},
     "rmt": {"set": {"warm_up_samples": 64}},
-    "cema": {"set": {"upload_batch": 4, "replay_batch": 2, "replay_from": 5}, "link_latency": 1.0},
+    "cema": {"set": {"upload_batch": 4, "replay_batch": 2, "replay_from": 5, "link_latency": 1.0}},
 }
 RECORDS = ("batches.csv", "domains.csv", "samples.npz")
 

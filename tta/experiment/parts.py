@@ -21,7 +21,6 @@ from tta.experiment.showing import Geometry, check_size, show, show_source
 from tta.foundation.errors import UserError
 from tta.foundation.normalisation import spread
 from tta.methods import Method
-from tta.methods.cloud import CloudOptions
 from tta.methods.window import SlidingWindow
 from tta.source.models import own_weights
 from tta.source.source_data import SourceData
@@ -198,14 +197,5 @@ def make_method(
     made = method(backbone.clone(), params, seed=config.seed)
     made.usual_batch = batch_size
     if cloud is not None:
-        made.attach_cloud(cloud.clone(), _cloud_options(config))
+        made.attach_model(cloud.clone())
     return SlidingWindow(made, config.window) if config.window > 1 else made
-
-
-def _cloud_options(config: RunConfig) -> CloudOptions:
-    return CloudOptions(
-        upload_budget=config.upload_budget,
-        latency=config.link_latency,
-        bandwidth=config.link_bandwidth,
-        batch_interval=config.batch_interval,
-    )

@@ -18,6 +18,7 @@ from tta.foundation.imported_code import with_imports
 
 PACKAGE = Path(__file__).parents[1]
 COMMANDS = (
+    "check",
     "compare",
     "experiment/preflight",
     "generate_corrupted",
@@ -39,6 +40,7 @@ APART = (
     "reporting/page",
     "reporting/pictures",
     "sweeps",
+    "testing",
 )
 """Packages that no figure passes through."""
 SHOWING = (

@@ -21,7 +21,6 @@ from tta.ops.loss_scaling import scale_losses, scaled, step_unscaled
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
     from tta.foundation.cache import Preparation
-    from tta.methods.cloud import CloudOptions
     from tta.source.source_data import SourceData
 
 
@@ -87,10 +86,10 @@ class Method:
     def configure(self) -> None:
         """Set up layers, trainable parameters and the optimiser."""
 
-    def attach_cloud(self, foundation: Backbone, options: CloudOptions) -> None:
-        """Take the cloud's model, to own and change, and what lies between.
+    def attach_model(self, model: Backbone) -> None:
+        """Take a further model, to own and change.
 
-        Called before :meth:`start` where :meth:`needs` names ``CLOUD_MODEL``.
+        Called before :meth:`start` where :meth:`needs` names one: ``CLOUD_MODEL``.
         """
         raise NotImplementedError
 

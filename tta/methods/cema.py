@@ -13,7 +13,7 @@ from torch import Tensor
 from tta.backbones.backbone import Backbone
 from tta.methods.base import Method, Need
 from tta.methods.cema_cloud import CemaCloud, CemaCloudParams, adapt_statistics
-from tta.methods.cloud import CloudOptions, Link, to_bytes
+from tta.methods.cloud import Link, LinkParams, to_bytes
 from tta.methods.params import param
 from tta.ops.losses import entropy
 from tta.ops.norm.renorm import running_statistics, set_statistics
@@ -60,7 +60,7 @@ class CloudEdgeModelAdaptation(Method):
     )
 
     @dataclass(frozen=True)
-    class Params(CemaCloudParams):
+    class Params(CemaCloudParams, LinkParams):
         """Hyper-parameters; the defaults are the paper's rules with plain batch statistics."""
 
         exclude_unreliable: bool = param(True, "upload only below the upper entropy threshold")
@@ -100,11 +100,10 @@ class CloudEdgeModelAdaptation(Method):
                 stacklevel=3,
             )
 
-    def attach_cloud(self, foundation: Backbone, options: CloudOptions) -> None:
-        self.options = options
-        self.cloud = CemaCloud(foundation, self.backbone, self.params, self.margin, self.generator)
-        self.uplink = Link(options.latency, options.bandwidth)
-        self.downlink = Link(options.latency, options.bandwidth)
+    def attach_model(self, model: Backbone) -> None:
+        self.cloud = CemaCloud(model, self.backbone, self.params, self.margin, self.generator)
+        self.uplink = Link(self.params.link_latency, self.params.link_bandwidth)
+        self.downlink = Link(self.params.link_latency, self.params.link_bandwidth)
 
     def step(self, images: Tensor) -> Tensor:
         before = self._totals()
@@ -124,7 +123,7 @@ class CloudEdgeModelAdaptation(Method):
     @property
     def clock(self) -> float:
         """Simulated time of the latest batch, seconds."""
-        return self.iteration * self.options.batch_interval
+        return self.iteration * self.params.batch_interval
 
     @torch.no_grad()
     def _infer(self, images: Tensor) -> Tensor:
@@ -166,7 +165,7 @@ class CloudEdgeModelAdaptation(Method):
 
     def _within_budget(self, kept: Tensor) -> Tensor:
         """Keep the first images of the batch that the budget, so far, leaves room for."""
-        room = math.floor(self.options.upload_budget * self.seen + 1e-9) - self.uploaded
+        room = math.floor(self.params.upload_budget * self.seen + 1e-9) - self.uploaded
         return kept & (kept.cumsum(0) <= room)
 
     def _upload(self, images: Tensor, kept: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The cloud side of an edge method: its options, the link, and the images it keeps.
+"""The cloud side of an edge method: the link, its hyper-parameters, and the images it keeps.
 
 Time is simulated: one batch arrives every ``batch_interval`` seconds, computing takes none, and
 only the link delays. So equal runs are equal on every machine.
@@ -13,22 +13,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tta.methods.params import param
+
 
 @dataclass(frozen=True)
-class CloudOptions:
-    """What lies between edge and cloud.
+class LinkParams:
+    """Hyper-parameters of what lies between edge and cloud."""
 
-    Attributes:
-        upload_budget: greatest fraction of the images seen so far that may be uploaded.
-        latency: seconds that a message is under way, in each direction.
-        bandwidth: bytes per second in each direction; None for unlimited.
-        batch_interval: simulated seconds between two batches.
-    """
-
-    upload_budget: float = 1.0
-    latency: float = 0.0
-    bandwidth: float | None = None
-    batch_interval: float = 1.0
+    upload_budget: float = param(
+        1.0,
+        "greatest fraction of the images seen so far that is uploaded",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    link_latency: float = param(
+        0.0, "that a message is under way, each way", unit="seconds", minimum=0.0, maximum=1e9
+    )
+    link_bandwidth: float | None = param(
+        None, "each way; null: unlimited", unit="bytes per second", minimum=1.0, maximum=1e15
+    )
+    batch_interval: float = param(
+        1.0,
+        "simulated time between two batches, the clock of the link",
+        unit="seconds",
+        minimum=0.0,
+        maximum=1e9,
+    )
 
 
 class Link:

@@ -25,7 +25,9 @@ OPTIONS = (
     "memory_format",
     "on_nonfinite",
 )
-"""What namesakes may differ in beside their hyper-parameters: in the summary, in the options."""
+"""What namesakes may differ in beside their hyper-parameters: in the summary, in the options.
+
+The first four are hyper-parameters now; in older records they are options."""
 MACHINE = ("device", "device_name", "threads")
 """What time and memory depend on, in a summary's ``environment``."""
 
