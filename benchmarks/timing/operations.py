@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tta.backbones import create_backbone
 from tta.ops.augment import CottaAugment
-from tta.ops.batch_norm import mixed_batch_norm
 from tta.ops.contrastive import nearest_prototype, prototype_contrastive_loss
 from tta.ops.ema import ema_update
 from tta.ops.lame import rbf_affinity
+from tta.ops.mixed_batch_norm import mixed_batch_norm
 
 from . import naive
 from .measure import Target, interleave, peak_memory, ratio

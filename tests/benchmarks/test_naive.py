@@ -9,10 +9,10 @@ from benchmarks.timing import naive
 from benchmarks.timing.subjects import subject
 from tta.methods.rmt import RobustMeanTeacher
 from tta.ops.augment import CottaAugment
-from tta.ops.batch_norm import mixed_batch_norm
 from tta.ops.contrastive import nearest_prototype, prototype_contrastive_loss
 from tta.ops.ema import ema_update
 from tta.ops.lame import rbf_affinity
+from tta.ops.mixed_batch_norm import mixed_batch_norm
 
 
 def random(*shape, seed=0):
