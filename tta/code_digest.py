@@ -32,7 +32,9 @@ COMMANDS = (
     "train_source",
 )
 """Modules that say what is done, refuse it, or show it."""
-WORDS = tuple(f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "text"))
+WORDS = tuple(
+    f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "system", "text")
+)
 """Messages and signals: whoever decides figures uses them, and gets none back."""
 APART = ("sweeps", "publications", "datasets/getting", "reporting/page", "reporting/pictures")
 """Packages that no figure passes through."""

@@ -62,7 +62,9 @@ class PublishedCifarC(_CifarC):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return take_rows(self._array(domain)[_rows(severity)], indices)
 
-    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
+    def faults(
+        self, domains: tuple[str, ...], severities: tuple[int, ...], probes: int | None = None
+    ) -> Iterator[UserError]:
         for read in (lambda: self._labels, *(partial(self._array, domain) for domain in domains)):
             try:
                 read()

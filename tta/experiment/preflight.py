@@ -14,6 +14,7 @@ from tta.datasets.paths import array_file, data_folder, image_folder, optional_d
 from tta.experiment.resolving import resolve_params, scenario_options
 from tta.foundation.inputs import check_writable
 from tta.foundation.registry import Registry
+from tta.foundation.system import require_posix
 from tta.methods import METHODS
 from tta.methods.declared import Undeclared, declared
 from tta.methods.own_file import check_file, split_own
@@ -30,6 +31,7 @@ def preflight(config: RunConfig) -> None:
     Raises:
         UserError: the same as later, when the parts of the run are made.
     """
+    require_posix()
     dataset = _checked_data(config.dataset)
     check_stream(config.scenario, _catalog(config, dataset), scenario_options(config))
     check_method(config, dataset)
