@@ -26,6 +26,8 @@ Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of a batch's samples ``[B]``: number of the domain, severity, and index in the domain."""
 
 MOST_WORKERS = 8
+_NO_ROOM = ("shared memory", "/torch_")
+"""In what torch says where there is none."""
 _NOT_SENT = (AttributeError, TypeError, pickle.PicklingError, NotImplementedError)
 
 
@@ -150,6 +152,10 @@ class Loader(Generic[Item]):
                 f"the data set cannot be sent to loading processes ({error}); pass --workers 0, "
                 "or let it hold no local functions and open files"
             ) from error
+        except RuntimeError as error:
+            if not any(words in str(error) for words in _NO_ROOM):
+                raise
+            raise UserError(_why_killed()) from error
 
     def close(self) -> None:
         """End the processes; a later pass starts others."""
@@ -164,8 +170,8 @@ class Loader(Generic[Item]):
 
 def _why_killed() -> str:
     words = (
-        "a loading process was killed, for lack of memory or of shared memory (/dev/shm); pass a "
-        "smaller --workers, or 0 to load in the main process"
+        "a loading process was killed or could not start, for lack of memory or of shared memory "
+        "(/dev/shm); pass a smaller --workers, or 0 to load in the main process"
     )
     if multiprocessing.get_start_method() == "fork":
         return words

@@ -49,7 +49,7 @@ class _Pickler(ForkingPickler):
         if _is_mapped_file(found):
             facts = found.filename, found.dtype, _MODES[found.mode], found.offset, found.shape
             return np.memmap, facts
-        if isinstance(found, np.ndarray) and found.dtype.kind in "biu" and found.nbytes >= SHARED:
+        if isinstance(found, np.ndarray) and found.dtype.kind in "biuf" and found.nbytes >= SHARED:
             return _as_array, (self._tensor(found), found.dtype)
         return NotImplemented
 
