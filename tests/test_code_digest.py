@@ -108,6 +108,7 @@ def test_what_has_changed_alone_is_read_anew(package, tmp_path, monkeypatch):
     monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path / "cache"))
     before = code_digest()
     edit(package / "methods" / "tent.py", ".mean()", ".sum()")
+    tta.code_digest._bare_digest.cache_clear()
     read = []
     monkeypatch.setattr(tta.code_digest, "bare", lambda text: read.append(text) or bare(text))
     after = code_digest()
