@@ -3,6 +3,7 @@ import os
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from tests.fakes import RandomImages, make_source
@@ -97,6 +98,10 @@ def test_the_same_processes_load_every_epoch_and_end():
     assert makers(next(batches)[0] for _ in range(2)) == pids
     source.close()
     assert not multiprocessing.active_children()
+    with pytest.raises(RuntimeError, match="closed while a pass"):
+        next(batches)
+    assert makers(source.first_images(5)).isdisjoint(pids)
+    source.close()
 
 
 def test_no_process_is_left_by_a_run(tmp_path):

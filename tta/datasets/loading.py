@@ -91,7 +91,7 @@ class Loader(Generic[Item]):
         self._order: _Order[Item] = _Order()
         self._loader: DataLoader | None = None
         self._batches: Any = None
-        self._is_busy = False
+        self._current: object | None = None  # stands for the pass that is under way
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Tensor]:
         """Yield ``load(item)`` for every item; they may be without end.
@@ -104,19 +104,22 @@ class Loader(Generic[Item]):
         if self.workers == 0:
             for item in items:
                 yield self.load(item).pin_memory() if self.pin else self.load(item)
-        elif self._is_busy:
+        elif self._current is not None:
             yield from load_ahead(self.load, items, self.workers, self.pin)
         else:
-            self._is_busy = True
+            one = self._current = object()
             try:
-                yield from self._pass(items)
+                yield from self._pass(items, one)
             finally:
-                self._is_busy = False
+                if self._current is one:
+                    self._current = None
 
-    def _pass(self, items: Iterable[Item]) -> Iterator[Tensor]:
+    def _pass(self, items: Iterable[Item], one: object) -> Iterator[Tensor]:
         self._order.items = items
         self._start()
         while True:
+            if self._current is not one:
+                raise RuntimeError("the loader was closed while a pass was under way")
             try:
                 batch = next(self._batches)
             except StopIteration:
@@ -159,7 +162,9 @@ class Loader(Generic[Item]):
 
     def close(self) -> None:
         """End the processes; a later pass starts others."""
-        self._batches = self._loader = None  # the loader ends them when nobody knows it any more
+        self._current = self._batches = self._loader = (
+            None  # torch's loader ends them when nobody knows it any more
+        )
 
     def __enter__(self) -> Loader[Item]:
         return self

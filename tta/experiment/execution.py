@@ -113,9 +113,9 @@ def execute(
     course = Course(experiment, directory, progress, saved, stops, memory)
     started = time.perf_counter()
     _start(course)
+    prepare_seconds = time.perf_counter() - started
     if not experiment.replays:
         experiment.close()
-    prepare_seconds = time.perf_counter() - started
     with stops.held():
         summary = _stream(course, prepare_seconds)
     stops.obey()
