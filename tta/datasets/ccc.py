@@ -19,7 +19,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -300,7 +300,7 @@ class _CccCifar(ContinuallyChanging):
     def clean_labels(self) -> np.ndarray:
         return self._clean.labels
 
-    @property
+    @cached_property
     def clean_digest(self) -> str:
         arrays = (self._clean.images, self._clean.labels)
         return hashlib.sha256(b"".join(np.ascontiguousarray(a).data for a in arrays)).hexdigest()

@@ -156,6 +156,10 @@ class GeneratedCifarC(GeneratedDataset, _CifarC):
         return self.corrupted(clean, domain, severity, self._clean.index[indices])
 
     def digest(self) -> str:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         clean = self._clean
         return array_digest(self.name, clean.images, clean.labels, clean.index)
 
@@ -182,6 +186,10 @@ class _SourceCifar(StoredDataset):
         return take_rows(self._clean.images, indices)
 
     def digest(self) -> str:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return array_digest(self.name, self._clean.images, self._clean.labels)
 
 
