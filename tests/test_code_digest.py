@@ -104,3 +104,19 @@ def test_the_digest_is_kept_and_a_damaged_one_is_not_believed(package, tmp_path,
     line = kept.read_text()
     kept.write_text(line.replace(line.split()[1], "0" * 64))
     assert code_digest() == digest and kept.read_text() == line
+
+
+def test_what_has_changed_alone_is_read_anew(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path / "cache"))
+    before = code_digest()
+    edit(package / "methods" / "tent.py", ".mean()", ".sum()")
+    tta.foundation.code_digest._bare_digest.cache_clear()
+    read = []
+    monkeypatch.setattr(
+        tta.foundation.code_digest, "bare", lambda text: read.append(text) or bare(text)
+    )
+    after = code_digest()
+    assert after != before
+    assert read == [(package / "methods" / "tent.py").read_text()]
+    monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path / "other"))
+    assert code_digest() == after

@@ -7,7 +7,7 @@ from tests.fakes import RandomImages
 from tta.foundation.errors import UserError
 from tta.streams import SCENARIOS, ScenarioOptions, plan_stream
 from tta.streams.label_order import dirichlet_order, zipf_sample
-from tta.streams.stream import Stream, batch_bounds
+from tta.streams.stream import Stream, batch_edges
 
 DATA = RandomImages(size=50)
 
@@ -87,12 +87,24 @@ def test_mixed_domains_mix_within_batches_and_report_by_domain():
 
 def test_batches_end_with_their_domain_unless_contiguous():
     made = plan("continual")
-    apart = batch_bounds(made, 20, contiguous=False)
-    assert [stop - start for start, stop in apart] == [20, 20, 10] * 3
-    together = batch_bounds(made, 20, contiguous=True)
-    assert [stop - start for start, stop in together] == [20] * 7 + [10]
-    resets = batch_bounds(plan("reset_each_shift"), 20, contiguous=True)
-    assert resets == apart
+    apart = batch_edges(made, 20, contiguous=False)
+    assert np.diff(apart).tolist() == [20, 20, 10] * 3
+    together = batch_edges(made, 20, contiguous=True)
+    assert np.diff(together).tolist() == [20] * 7 + [10]
+    resets = batch_edges(plan("reset_each_shift"), 20, contiguous=True)
+    assert resets.tolist() == apart.tolist()
+
+
+@pytest.mark.parametrize("contiguous", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 20, 500])
+@pytest.mark.parametrize("scenario", ["continual", "mixed_domains", "reset_each_shift"])
+def test_edges_of_batches_are_those_of_a_walk_along_the_stream(scenario, size, contiguous):
+    made, edges = plan(scenario), [0]
+    for row in range(1, len(made)):
+        ends = made.reset_before[row] if contiguous else made.segment[row] != made.segment[row - 1]
+        if ends or row - edges[-1] == size:
+            edges.append(row)
+    assert batch_edges(made, size, contiguous).tolist() == [*edges, len(made)]
 
 
 def test_dirichlet_order_is_a_permutation_of_correlated_labels():

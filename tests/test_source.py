@@ -1,7 +1,15 @@
+import multiprocessing
+import os
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import torch
 
 from tests.fakes import RandomImages, make_source
+from tta.config import RunConfig
+from tta.experiment import run
+from tta.experiment.parts import choose_workers
 from tta.source.prototypes import class_prototypes
 from tta.source.source_data import SourceBatches, SourceData
 
@@ -19,7 +27,7 @@ def test_labels_belong_to_their_images_across_domains():
     data = RandomImages(7, ("a", "b"))
     source = SourceData(data, batch_size=6, seed=1)
     rows = source.order(0)[:6]
-    images, labels = next(source.batches(rows))
+    images, labels = next(source.batches(source.parts(rows)))
     for row, image, label in zip(rows, images, labels, strict=True):
         domain, index = divmod(int(row), 7)
         expected = data.images("ab"[domain], 1, np.array([index]))[0]
@@ -63,3 +71,65 @@ def test_prototypes_are_class_means():
 def test_prototypes_stop_after_the_limit():
     batches = ((torch.full((4, 2), float(k)), torch.zeros(4, dtype=torch.long)) for k in range(9))
     assert class_prototypes(batches, num_classes=1, limit=7)[0].tolist() == [0.5, 0.5]
+
+
+class Whoever(RandomImages):
+    """Images that show which process made them."""
+
+    def images(self, domain, severity, indices):
+        pid = torch.tensor([[int(digit) for digit in f"{os.getpid():08}"]], dtype=torch.uint8)
+        return pid.expand(len(indices), 3, 2, 8)
+
+
+def makers(batches):
+    return {
+        int("".join(map(str, (images[0, 0, 0] * 255).round().int().tolist()))) for images in batches
+    }
+
+
+def test_the_same_processes_load_every_epoch_and_end():
+    source = SourceData(Whoever(12, ("source",)), 5, workers=1)
+    batches = SourceBatches(source)
+    pids = makers(next(batches)[0] for _ in range(7))
+    assert batches.epoch == 2
+    batches.load_state_dict({"epoch": 1, "position": 5})
+    assert makers(next(batches)[0] for _ in range(2)) == pids
+    assert {child.pid for child in multiprocessing.active_children()} == pids
+    assert makers(source.first_images(12)).isdisjoint(pids)  # beside, so that both go on
+    assert makers(next(batches)[0] for _ in range(2)) == pids
+    source.close()
+    assert not multiprocessing.active_children()
+    with pytest.raises(RuntimeError, match="closed while a pass"):
+        next(batches)
+    assert makers(source.first_images(5)).isdisjoint(pids)
+    source.close()
+
+
+def test_no_process_is_left_by_a_run(tmp_path):
+    config = RunConfig(
+        method="rmt",
+        domains=("pixelate",),
+        num_samples=20,
+        batch_size=10,
+        workers=1,
+        set={"warm_up_samples": 10},
+        no_cache=True,
+        output=str(tmp_path),
+    )
+    assert run(config)["finished"]
+    assert not multiprocessing.active_children()
+
+
+def test_cores_are_shared_by_what_loads_at_once(monkeypatch):
+    monkeypatch.setattr("tta.datasets.loading.core_count", lambda: 6)
+    for costly, at_once, expected in (
+        ((True, True), True, [3, 3]),
+        ((True, True), False, [6, 6]),
+        ((True, False), True, [6, 0]),
+    ):
+        loaded = [SimpleNamespace(dataset=SimpleNamespace(costly=one)) for one in costly]
+        loaded[0].device = torch.device("cuda")
+        choose_workers(RunConfig(), *loaded, at_once)
+        assert [one.workers for one in loaded] == expected
+        choose_workers(RunConfig(workers=2), *loaded, at_once)
+        assert [one.workers for one in loaded] == [2, 2]

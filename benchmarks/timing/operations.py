@@ -14,7 +14,7 @@ from tta.backbones import create_backbone
 from tta.methods.lame_optimization import rbf_affinity
 from tta.ops.contrastive import nearest_prototype, prototype_contrastive_loss
 from tta.ops.ema import ema_update
-from tta.ops.norm.batch_norm import mixed_batch_norm
+from tta.ops.norm.mixed_batch_norm import mixed_batch_norm
 from tta.ops.views.augment import CottaAugment
 
 from . import naive

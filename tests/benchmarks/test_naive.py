@@ -11,7 +11,7 @@ from tta.methods.lame_optimization import rbf_affinity
 from tta.methods.rmt import RobustMeanTeacher
 from tta.ops.contrastive import nearest_prototype, prototype_contrastive_loss
 from tta.ops.ema import ema_update
-from tta.ops.norm.batch_norm import mixed_batch_norm
+from tta.ops.norm.mixed_batch_norm import mixed_batch_norm
 from tta.ops.views.augment import CottaAugment
 
 

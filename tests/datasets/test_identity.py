@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.datasets.layouts import resize_facts, write_images
+from tests.datasets.layouts import cifar_binary, resize_facts, write_images
 from tta.backbones import create_backbone
 from tta.config import RunConfig
 from tta.datasets import identity, open_dataset
@@ -272,3 +272,15 @@ def test_replaced_images_do_not_return_the_record_of_the_old_ones(mine, tmp_path
     plain = dataclasses.replace(config, decoded_cache=None, output=str(tmp_path / "others"))
     assert second["data_digest"] == run(plain)["data_digest"] != first["data_digest"]
     assert second["domains"] == run(plain)["domains"]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10-c@gen", "ccc-cifar10"])
+def test_images_in_memory_are_digested_once(name, tmp_path):
+    batches = [*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]
+    cifar_binary(tmp_path / "cifar-10-batches-bin", dict.fromkeys(batches, 10_000), 1)
+    data = open_dataset(name, tmp_path)
+    digest = "clean_digest" if name.startswith("ccc") else "_digest"
+    assert digest not in vars(data)
+    known = data.digest()
+    assert data.digest() == known
+    assert isinstance(vars(data)[digest], str)

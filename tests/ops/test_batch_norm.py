@@ -9,15 +9,15 @@ from torch import nn
 from tests.fakes import make_backbone, make_images
 from tta.foundation.errors import UserError
 from tta.ops.norm import batch_norm
+from tta.ops.norm import mixed_batch_norm as mixed
 from tta.ops.norm.batch_norm import (
     AdaptiveBatchNorm,
     RobustBatchNorm,
-    batch_moments,
     following,
-    mixed_batch_norm,
     replace_batch_norm,
     require_source_statistics,
 )
+from tta.ops.norm.mixed_batch_norm import batch_moments, mixed_batch_norm
 
 
 def naive(x, source, weight, bias, target_weight, eps, unbiased=False):
@@ -143,7 +143,7 @@ def test_gradient_without_affine_parameters():
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("kernel", [(), ("cpu",)], ids=["without", "with"])
 def test_moments_keep_their_digits(shape, channels_last, kernel, monkeypatch):
-    monkeypatch.setattr(batch_norm, "_HAVE_KERNEL", kernel)
+    monkeypatch.setattr(mixed, "_HAVE_KERNEL", kernel)
     generator = torch.Generator().manual_seed(0)
     x = 3 + torch.randn(shape, generator=generator)
     if channels_last:
@@ -240,8 +240,8 @@ def test_robust_batch_norm_follows_as_defined_and_keeps_its_statistics_otherwise
 
 def test_robust_batch_norm_takes_the_moments_of_a_batch_once(monkeypatch):
     robust, calls = RobustBatchNorm(nn.BatchNorm2d(3)), []
-    moments = batch_norm.batch_moments
-    monkeypatch.setattr(batch_norm, "batch_moments", lambda x: calls.append(x) or moments(x))
+    for module in (batch_norm, mixed):
+        monkeypatch.setattr(module, "batch_moments", lambda x: calls.append(x) or batch_moments(x))
     with following([robust]):
         robust(torch.rand(4, 3, 2, 2))
     assert len(calls) == 1

@@ -12,6 +12,7 @@ from timm.layers.grn import GlobalResponseNorm
 from timm.layers.norm_act import FrozenBatchNormAct2d, SyncBatchNormAct
 from torch import nn
 
+from tests.fakes import make_backbone, make_images, make_source
 from tta.backbones import create_backbone
 from tta.foundation.errors import UserError
 from tta.methods import find_method
@@ -108,3 +109,19 @@ def test_what_cannot_be_replaced_is_named():
     message = r"none that it can replace \(its normalisation layers are EvoNorm2dS0\)"
     with pytest.raises(UserError, match=message):
         check_needs(method, method.Params(), backbone, has_source=False)
+
+
+@pytest.mark.parametrize("name", ["source", "bn", "bn_alpha", "tent", "rmt"])
+def test_a_synchronised_layer_is_as_any_other(name):
+    outputs = []
+    for convert in (nn.Identity(), nn.SyncBatchNorm.convert_sync_batchnorm):
+        backbone = make_backbone("batch_norm")
+        backbone.model = convert(backbone.model)
+        layers = {type(layer) for _, layer in batch_norm_layers(backbone)}
+        assert (layers == {nn.SyncBatchNorm}) is not isinstance(convert, nn.Identity)
+        kind = find_method(name)
+        few = {"warm_up_samples": 12} if name == "rmt" else {}
+        method = kind(backbone, kind.Params(**few))
+        method.start(make_source())
+        outputs.append(torch.cat([method.step(make_images(4, seed)) for seed in range(3)]))
+    assert torch.equal(*outputs)

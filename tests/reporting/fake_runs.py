@@ -55,7 +55,7 @@ def write_run(
     logits = noise + skill * torch.nn.functional.one_hot(labels, NUM_CLASSES)
     if diverged:
         logits[len(plan) // 2 :] = torch.nan
-    for start, stop in stream.bounds:
+    for start, stop in stream.bounds():
         recorder.passes.forward += stop - start
         recorder.update(Batch(torch.empty(0), start, stop, False), logits[start:stop])
     recorder.close()
@@ -83,7 +83,7 @@ def write_run(
         "seed": seed,
         "precision": "fp32",
         "resets": 0,
-        **nonfinite_facts(recorder.samples.confidence, stream.bounds),
+        **nonfinite_facts(recorder.samples.confidence, stream.edges[:-1]),
         **figures(table, pooled_ece=recorder.samples.pooled_ece()),
         "cost": {
             "prepare_seconds": 0.0,

@@ -75,10 +75,10 @@ def test_only_stop_and_reset_wait_for_the_device():
 
 def test_batch_and_image_are_named():
     confidence = np.full(20, 0.5)
-    bounds = [(0, 8), (8, 10), (10, 18), (18, 26)]
-    assert nonfinite_facts(confidence, bounds)["nonfinite_at_batch"] is None
+    starts = np.array([0, 8, 10, 18])
+    assert nonfinite_facts(confidence, starts)["nonfinite_at_batch"] is None
     confidence[[9, 11, 12]] = NAN
-    assert nonfinite_facts(confidence, bounds) == {
+    assert nonfinite_facts(confidence, starts) == {
         "nonfinite_at_batch": 2,
         "nonfinite_at_image": 9,
         "nonfinite_batches": 2,

@@ -29,7 +29,7 @@ batch_size: 2
 grid: {method: "slow.py:Slow"}
 """
 LOADING = """
-import os, time
+import multiprocessing, os, sys, time
 import numpy as np, torch
 from pathlib import Path
 from tta.datasets.loading import load_ahead
@@ -39,9 +39,13 @@ def load(item):
     time.sleep(0.05)
     return torch.zeros(1)
 
-for _ in load_ahead(load, range(10_000), 2, False):
-    pass
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    for _ in load_ahead(load, range(10_000), 2, False):
+        pass
 """
+
+METHODS = ("fork", "forkserver", "spawn")
 
 
 @pytest.fixture(autouse=True)
@@ -101,17 +105,19 @@ def test_workers_save_and_end_with_their_sweep(number):
         assert "Traceback" not in said
 
 
-def test_loading_processes_end_with_their_run():
+@pytest.mark.parametrize("method", METHODS)
+def test_loading_processes_end_with_their_run(method):
     Path("load.py").write_text(LOADING)
-    with start("load.py") as parent:
+    with start("load.py", method) as parent:
         pids = helpers(2)
         parent.kill()
         assert all_end(pids, 5)
 
 
-def test_ctrl_c_reaches_a_run_and_not_what_loads_for_it():
+@pytest.mark.parametrize("method", METHODS)
+def test_ctrl_c_reaches_a_run_and_not_what_loads_for_it(method):
     Path("load.py").write_text(LOADING)
-    with start("load.py", start_new_session=True) as parent:
+    with start("load.py", method, start_new_session=True) as parent:
         pids = helpers(2)
         for pid in pids:
             os.kill(pid, signal.SIGINT)

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 from tta.config import RunConfig
 from tta.foundation.errors import UserError, message_of
 from tta.foundation.options import NUMBERS
+from tta.foundation.system import require_posix
 from tta.foundation.yaml_files import parse_yaml
 
 EXIT_BAD_INPUT = 2
@@ -26,6 +27,7 @@ def guarded(command: Callable[[Sequence[str] | None], int]) -> Callable[..., int
 
     def main(arguments: Sequence[str] | None = None) -> int:
         try:
+            require_posix()
             return command(arguments)
         except UserError as error:
             print(f"error: {message_of(error)}", file=sys.stderr)

@@ -22,6 +22,8 @@ from tta.foundation.geometry import Size
 _LEVELS = 16  # more than there are severities
 NATURAL = 0
 """The severity of images that nobody corrupted."""
+PROBES = 64
+"""Files of a domain that are looked at before a run where they may be many."""
 
 
 def by_place(
@@ -191,17 +193,29 @@ class Dataset(ABC):
         domain = np.repeat(np.arange(len(sizes)), sizes)
         return domain, np.concatenate([np.arange(size) for size in sizes])
 
-    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
-        """Yield an error for every file of these domains that is missing or damaged."""
+    def faults(
+        self, domains: tuple[str, ...], severities: tuple[int, ...], probes: int | None = None
+    ) -> Iterator[UserError]:
+        """Yield an error for every file of these domains that is missing or damaged.
+
+        Args:
+            domains: of the data set.
+            severities: of each.
+            probes: files to be opened of each domain and severity, where they may be a million;
+                None opens all. How many there are is known without.
+        """
         yield from ()
 
     def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
         """Check, before the stream starts, that these domains can be read.
 
+        Of many files some are opened; a damaged one among the others is refused in the same words
+        when it is to be shown.
+
         Raises:
-            UserError: naming the first file that is missing or damaged.
+            UserError: naming the first file that is missing or found damaged.
         """
-        for fault in self.faults(domains, severities):
+        for fault in self.faults(domains, severities, PROBES):
             raise fault
         chosen = [domain for domain in self.domains if domain in domains]
         self.in_use = tuple(itertools.product(chosen, sorted(severities)))

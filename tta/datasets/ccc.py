@@ -19,7 +19,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -135,14 +135,8 @@ class ContinuallyChanging(GeneratedDataset):
             measure: the source model's accuracies.
             calibrated_by: SHA-256 of the source model's weights, for the records.
         """
-
-        def noted(first: str, second: str) -> np.ndarray:
-            accuracy = measure(first, second)
-            digest = hashlib.sha256(np.ascontiguousarray(accuracy, "<f8").data).hexdigest()
-            self._accuracies[f"{first} {second}"] = digest
-            return accuracy
-
         difficulty = DIFFICULTIES[self.options.difficulty]
+        noted = partial(self._noted, measure)
         self._itinerary = Itinerary(difficulty, self.options.seed, noted)
         accuracy = self._itinerary.accuracy(-(-self.length // self.options.speed))
         self.provenance = {
@@ -150,6 +144,12 @@ class ContinuallyChanging(GeneratedDataset):
             "calibrated_by": calibrated_by,
             "calibrated_accuracy": round(accuracy, 2),
         }
+
+    def _noted(self, measure: Measure, first: str, second: str) -> np.ndarray:
+        accuracy = measure(first, second)
+        digest = hashlib.sha256(np.ascontiguousarray(accuracy, "<f8").data).hexdigest()
+        self._accuracies[f"{first} {second}"] = digest
+        return accuracy
 
     def step(self, number: int) -> Step:
         """Return what happens to the images of one step."""
@@ -276,8 +276,10 @@ class CccImageNet(ContinuallyChanging):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.fitted(super().images(domain, severity, indices))
 
-    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
-        yield from self._validation.faults(("val",), (NATURAL,))
+    def faults(
+        self, domains: tuple[str, ...], severities: tuple[int, ...], probes: int | None = None
+    ) -> Iterator[UserError]:
+        yield from self._validation.faults(("val",), (NATURAL,), probes)
 
 
 class _CccCifar(ContinuallyChanging):
@@ -298,7 +300,7 @@ class _CccCifar(ContinuallyChanging):
     def clean_labels(self) -> np.ndarray:
         return self._clean.labels
 
-    @property
+    @cached_property
     def clean_digest(self) -> str:
         arrays = (self._clean.images, self._clean.labels)
         return hashlib.sha256(b"".join(np.ascontiguousarray(a).data for a in arrays)).hexdigest()

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tta.corruptions import CORRUPTIONS
+from tta.foundation.errors import UserError
 
 STEPS_PER_SEVERITY = 4
 GRID = 5 * STEPS_PER_SEVERITY + 1
@@ -95,23 +97,40 @@ def _walk(weaken: np.ndarray, start: int) -> list[tuple[int, int]]:
     return path
 
 
+Path = list[tuple[tuple[int, int], float]]
+"""Grid points, with the accuracy at each."""
+
+
 class Itinerary:
     """The endless sequence of steps; a step depends on its number, the seed and the accuracies.
+
+    Other processes are sent the paths that are known, and not what measures further ones.
 
     Args:
         difficulty: which corruptions, and how hard.
         seed: of the pairs.
-        measure: accuracies of the source model, asked for when a path is first needed.
+        measure: accuracies of the source model, asked for when a path is first needed; None where
+            there is no model.
+        paths: those that are known, by pair of corruptions.
     """
 
-    def __init__(self, difficulty: Difficulty, seed: int, measure: Measure) -> None:
+    def __init__(
+        self,
+        difficulty: Difficulty,
+        seed: int,
+        measure: Measure | None,
+        paths: dict[tuple[str, str], Path] | None = None,
+    ) -> None:
         self.difficulty = difficulty
         self.seed = seed
         self._measure = measure
-        self._paths: dict[tuple[str, str], list[tuple[tuple[int, int], float]]] = {}
+        self._paths: dict[tuple[str, str], Path] = paths or {}
         self._steps: list[Step] = []
         self._accuracies: list[float] = []
         self._names = [self._draw(0, None)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Itinerary, (self.difficulty, self.seed, None, self._paths)
 
     def __getitem__(self, number: int) -> Step:
         while number >= len(self._steps):
@@ -131,6 +150,8 @@ class Itinerary:
         second = self._draw(len(self._names), first)
         self._names.append(second)
         if (first, second) not in self._paths:
+            if self._measure is None:
+                raise UserError("the stream was laid out up to its end, and no image is beyond it")
             accuracy = self._measure(first, second)
             path = find_path(accuracy, self.difficulty.accuracy)
             self._paths[first, second] = [(point, float(accuracy[point])) for point in path]

@@ -62,7 +62,9 @@ class PublishedCifarC(_CifarC):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return take_rows(self._array(domain)[_rows(severity)], indices)
 
-    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
+    def faults(
+        self, domains: tuple[str, ...], severities: tuple[int, ...], probes: int | None = None
+    ) -> Iterator[UserError]:
         for read in (lambda: self._labels, *(partial(self._array, domain) for domain in domains)):
             try:
                 read()
@@ -154,6 +156,10 @@ class GeneratedCifarC(GeneratedDataset, _CifarC):
         return self.corrupted(clean, domain, severity, self._clean.index[indices])
 
     def digest(self) -> str:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         clean = self._clean
         return array_digest(self.name, clean.images, clean.labels, clean.index)
 
@@ -180,6 +186,10 @@ class _SourceCifar(StoredDataset):
         return take_rows(self._clean.images, indices)
 
     def digest(self) -> str:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         return array_digest(self.name, self._clean.images, self._clean.labels)
 
 

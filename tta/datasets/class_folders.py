@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tta.datasets.image_files import ImageFileDataset
+from tta.datasets.packed_names import PackedNames
 from tta.datasets.scan import entries, is_hidden, is_image_name, scan
 from tta.datasets.stored import StoredDataset
 from tta.foundation.errors import UserError
@@ -25,7 +26,7 @@ class ClassFolders(StoredDataset, ImageFileDataset):
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
-        self._listings: dict[Path, tuple[list[str], np.ndarray]] = {}
+        self._listings: dict[Path, tuple[PackedNames, np.ndarray]] = {}
 
     def folder(self, domain: str, severity: int) -> Path:
         """Return the folder of a domain."""
@@ -47,13 +48,13 @@ class ClassFolders(StoredDataset, ImageFileDataset):
                 + (f" (left out: {left_out})" if left_out else "")
             )
 
-    def _listing(self, domain: str, severity: int) -> tuple[list[str], np.ndarray]:
+    def _listing(self, domain: str, severity: int) -> tuple[PackedNames, np.ndarray]:
         folder = self.folder(domain, severity)
         if folder not in self._listings:
             self._listings[folder] = self._list(folder)
         return self._listings[folder]
 
-    def _list(self, folder: Path) -> tuple[list[str], np.ndarray]:
+    def _list(self, folder: Path) -> tuple[PackedNames, np.ndarray]:
         present = self.subfolders(folder)
         unknown = sorted(set(present) - set(self.classes))
         if unknown:
@@ -68,7 +69,7 @@ class ClassFolders(StoredDataset, ImageFileDataset):
                 files = self.image_names(folder / name)
                 counts[label] = len(files)
                 names += [f"{name}/{file}" for file in files]
-        return names, np.repeat(np.arange(len(self.classes)), counts)
+        return PackedNames(names), np.repeat(np.arange(len(self.classes)), counts)
 
     def subfolders(self, folder: Path) -> list[str]:
         """Return the names of the folders in a folder, sorted; hidden ones are passed over.

@@ -17,6 +17,7 @@ import numpy as np
 
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.image_files import ImageFileDataset
+from tta.datasets.packed_names import PackedNames
 from tta.datasets.resizing import Resizing
 from tta.datasets.stored import StoredDataset
 from tta.foundation.errors import UserError, did_you_mean
@@ -43,6 +44,7 @@ class _DomainNet126(StoredDataset, ImageFileDataset):
         metric="accuracy",
     )
     argument = "choice"
+    named_by_list = True
     resizing = Resizing("squash", crop=224 / 256)
     batch_size = 128
 
@@ -52,7 +54,7 @@ class _DomainNet126(StoredDataset, ImageFileDataset):
         if self._source_domain not in TARGETS:
             hint = did_you_mean(argument, TARGETS)
             raise UserError(f"DomainNet-126 has no domain {argument!r}; {hint}")
-        self._lists: dict[str, tuple[list[str], np.ndarray]] = {}
+        self._lists: dict[str, tuple[PackedNames, np.ndarray]] = {}
 
     @property
     def root(self) -> Path:
@@ -65,12 +67,12 @@ class _DomainNet126(StoredDataset, ImageFileDataset):
     def file(self, domain: str, severity: int, index: int) -> Path:
         return self.root / self._list(domain)[0][index]
 
-    def _list(self, domain: str) -> tuple[list[str], np.ndarray]:
+    def _list(self, domain: str) -> tuple[PackedNames, np.ndarray]:
         if domain not in self._lists:
             self._lists[domain] = self._read_list(domain)
         return self._lists[domain]
 
-    def _read_list(self, domain: str) -> tuple[list[str], np.ndarray]:
+    def _read_list(self, domain: str) -> tuple[PackedNames, np.ndarray]:
         file = self.root / f"{domain}_list.txt"
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
@@ -82,7 +84,8 @@ class _DomainNet126(StoredDataset, ImageFileDataset):
         expected = self.facts.images_of(domain)
         if len(pairs) != expected:
             raise self.fault(f"list {str(file)!r} has {len(pairs)} images, not {expected}")
-        return [name for name, _ in pairs], np.array([label for _, label in pairs], np.int64)
+        labels = np.array([label for _, label in pairs], np.int64)
+        return PackedNames(name for name, _ in pairs), labels
 
     def _pair(self, line: str, domain: str, file: Path) -> tuple[str, int]:
         name, _, label = line.strip().rpartition(" ")

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -22,6 +23,7 @@ from tta.datasets.headers import Header, headers_of, sizes_of, survey
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.layout import Layout
 from tta.datasets.named_classes import NamedClasses
+from tta.datasets.packed_names import PackedNames
 from tta.datasets.paths import image_folder, optional_data_folder
 from tta.datasets.scan import Place, Scan
 from tta.foundation.geometry import Size
@@ -32,19 +34,25 @@ class OwnFolder(NamedClasses, ImageFileDataset):
 
     Attributes:
         layout: of the folder.
-        found: the images, and what was left out.
+        root: the folder.
+        found: the images, and what was left out; not in processes that load images.
     """
 
     argument = "path"
     sizing = "own"
     layout: Layout
+    root: Path
     found: Scan
 
     def _read(self, path: str) -> Path:
         """List the images; return the folder."""
-        root = image_folder(path)
-        self.found = self.layout.read(root)
-        return root
+        self.root = image_folder(path)
+        self.found = self.layout.read(self.root)
+        return self.root
+
+    def __getstate__(self) -> dict[str, Any]:
+        listed = ("found", "_places", "_headers", "_notes")
+        return {name: value for name, value in vars(self).items() if name not in listed}
 
     def _take_classes(self) -> None:
         """Number the class folders in sorted order, until the model is known."""
@@ -59,19 +67,19 @@ class OwnFolder(NamedClasses, ImageFileDataset):
         filled = {place[:-1] for place, names in self.found.images.items() if names}
         return [place for place in self.found.images if place[:-1] in filled]
 
-    def _files_of(self, places: Sequence[Place]) -> list[Path]:
-        return [
-            self.found.root.joinpath(*place, name)
-            for place in places
-            for name in self.found.images[place]
-        ]
+    def _files_of(self, places: Sequence[Place]) -> PackedNames:
+        """Return the images of class folders, by their paths below the root."""
+        return PackedNames(
+            "/".join((*place, name)) for place in places for name in self.found.images[place]
+        )
 
     def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         return sizes_of(self._headers)
 
     @cached_property
     def _headers(self) -> Counter[Header]:
-        return headers_of(self._files_of(self._places), self.cure)
+        files = map(self.root.joinpath, self._files_of(self._places))
+        return headers_of(files, self.cure)
 
     def understood(self) -> dict[str, str]:
         return {**super().understood(), "files": "; ".join(self._notes)}
@@ -120,7 +128,7 @@ class FolderDataset(OwnFolder):
         return self._labels[domain]
 
     def file(self, domain: str, severity: int, index: int) -> Path:
-        return self._files[domain][index]
+        return self.root / self._files[domain][index]
 
     @property
     def identity_name(self) -> str:
@@ -163,7 +171,7 @@ class CorruptedFolder(OwnFolder, CorruptedImageFiles):
         return self._labels
 
     def file(self, domain: str, severity: int, index: int) -> Path:
-        return self._files[index]
+        return self.root / self._files[index]
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.corrupted(super().images(domain, severity, indices), domain, severity, indices)

@@ -72,8 +72,10 @@ class CorruptedOnTheFly(Dataset):
 class CorruptedImageFiles(CorruptedOnTheFly, ImageFileDataset):
     """Every domain is made of the same image files."""
 
-    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
-        yield from super().faults(domains[:1], severities[:1])
+    def faults(
+        self, domains: tuple[str, ...], severities: tuple[int, ...], probes: int | None = None
+    ) -> Iterator[UserError]:
+        yield from super().faults(domains[:1], severities[:1], probes)
 
     def places_in_use(self) -> Sequence[tuple[str, int]]:
         return [(self.domains[0], self.default_severity)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +14,14 @@ import PIL
 import torch
 from torch import Tensor
 
-from tta.datasets.base import Dataset
+from tta.datasets.base import PROBES, Dataset
 from tta.datasets.decoded_cache import DecodedImages
 from tta.datasets.headers import headers_of, sizes_of
 from tta.datasets.identity import Identity, identify, stamp
-from tta.datasets.images import MOST_HEADERS, check_image, read_image
+from tta.datasets.images import MOST_HEADERS, check_image, file_size, read_image
 from tta.datasets.resizing import FIT, Resizing
 from tta.foundation.errors import UserError
 from tta.foundation.geometry import Size
-
-PROBES = 64
-"""Files of a published domain whose sizes are looked at, to be said."""
 
 
 class ImageFileDataset(Dataset):
@@ -34,6 +31,7 @@ class ImageFileDataset(Dataset):
         cure: what to do about a file that is missing or damaged.
         published: whether files are read as the papers' code reads them, or as a viewer shows
             them; see :mod:`tta.datasets.pixels`.
+        named_by_list: whether a list says which files there are, and not the folder they are in.
     """
 
     costly = True
@@ -41,6 +39,7 @@ class ImageFileDataset(Dataset):
     resizing: Resizing = FIT
     cure: str = "replace it or remove it"
     published: bool = False
+    named_by_list: bool = False
 
     @abstractmethod
     def file(self, domain: str, severity: int, index: int) -> Path:
@@ -105,10 +104,12 @@ class ImageFileDataset(Dataset):
         return opened[place]
 
     def encoded_bytes(self, domain: str, severity: int, indices: np.ndarray) -> np.ndarray:
-        sizes = [self.file(domain, severity, int(index)).stat().st_size for index in indices]
-        return np.array(sizes, np.int64)
+        files = [self.file(domain, severity, int(index)) for index in indices]
+        return np.array([file_size(file, self.cure) for file in files], np.int64)
 
-    def faults(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> Iterator[UserError]:
+    def faults(
+        self, domains: tuple[str, ...], severities: tuple[int, ...], probes: int | None = None
+    ) -> Iterator[UserError]:
         for domain, severity in itertools.product(domains, severities):
             try:
                 size = len(self.labels(domain, severity))
@@ -117,12 +118,24 @@ class ImageFileDataset(Dataset):
                 continue
             yield from self._count_faults(domain, severity, size)
             header = not self.published and size <= MOST_HEADERS
-            for index in range(size):
+            if probes is not None and not header:
+                indices = self._probed(domain, severity, size, probes)
+            else:
+                indices = range(size)
+            for index in indices:
                 file = self.file(domain, severity, index)
                 try:
                     check_image(file, self.cure, self.published, header)
                 except UserError as error:
                     yield error
+
+    def _probed(self, domain: str, severity: int, size: int, probes: int) -> Iterable[int]:
+        """Return which files are opened: some over all of the domain, and those not there."""
+        some = np.linspace(0, size - 1, min(size, probes)).astype(int).tolist()
+        if not self.named_by_list:
+            return some
+        places = (self.file(domain, severity, index) for index in range(size))
+        return sorted({*some, *(index for index, file in enumerate(places) if not file.exists())})
 
     def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
         yield from ()

@@ -24,6 +24,7 @@ from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import CorruptedImageFiles, GeneratedDataset, name_of, read_marker
 from tta.datasets.imagenet import imagenet_classes
+from tta.datasets.packed_names import PackedNames
 from tta.datasets.resizing import IMAGENET, Resizing, resized_or_fitted
 from tta.foundation.errors import UserError
 from tta.foundation.geometry import Size
@@ -58,12 +59,14 @@ class _ImageNetC(ClassFolders):
 class _Listed(_ImageNetC):
     """The images of RobustBench's list."""
 
-    def _list(self, folder: Path) -> tuple[list[str], np.ndarray]:
+    named_by_list = True
+
+    def _list(self, folder: Path) -> tuple[PackedNames, np.ndarray]:
         self.subfolders(folder)
         return self._names_and_labels
 
     @cached_property
-    def _names_and_labels(self) -> tuple[list[str], np.ndarray]:
+    def _names_and_labels(self) -> tuple[PackedNames, np.ndarray]:
         file, expected = self.data_dir / "ImageNet-C" / LIST, self.facts.images
         try:
             names = file.read_text(encoding="utf-8").split()
@@ -87,7 +90,7 @@ class _Listed(_ImageNetC):
                 f"list {str(file)!r} names {len(set(names))} images on {len(names)} lines where "
                 f"{expected} are expected"
             )
-        return names, np.array([label[name.split("/")[0]] for name in names], np.int64)
+        return PackedNames(names), np.array([label[name.split("/")[0]] for name in names], np.int64)
 
 
 class _Generated(GeneratedDataset, CorruptedImageFiles):

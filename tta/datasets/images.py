@@ -103,6 +103,18 @@ def check_image(
             pass
 
 
+def file_size(path: Path, cure: str = "replace it or remove it") -> int:
+    """Return the bytes of an image file.
+
+    Raises:
+        UserError: it is missing.
+    """
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error, cure) from error
+
+
 @contextlib.contextmanager
 def _named(path: Path, cure: str) -> Iterator[None]:
     """Name the file in what its decoder raises; of mere warnings, which name none, say nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -37,10 +36,10 @@ class NamedClasses(Dataset):
         self.num_classes = len(self.classes)
         self.class_subset = None if outputs is None else tuple(outputs)
 
-    def numbers_of(self, files: Iterable[Path]) -> np.ndarray:
+    def numbers_of(self, files: Iterable[str]) -> np.ndarray:
         """Return the labels (int64) of images that lie in folders named by class."""
         number = {name: k for k, name in enumerate(self.classes)}
-        return np.array([number[file.parent.name] for file in files], np.int64)
+        return np.array([number[file.split("/")[-2]] for file in files], np.int64)
 
     def class_words(self) -> str:
         """Return what differs where labels are other outputs of the source model."""

@@ -134,8 +134,21 @@ class Experiment:
     @property
     def prepares(self) -> bool:
         """Whether the method computes something from source images before the stream."""
+        return self._reads_source(Need.SOURCE_AT_PREPARE)
+
+    @property
+    def replays(self) -> bool:
+        """Whether the method reads source images along the stream."""
+        return self._reads_source(Need.SOURCE_AT_STEP)
+
+    def _reads_source(self, need: Need) -> bool:
         needs = type(self.adapting_method).needs(self.params)
-        return self.source is not None and Need.SOURCE_AT_PREPARE in needs
+        return self.source is not None and need in needs
+
+    def close(self) -> None:
+        """End the processes that load source images; those of the stream end with it."""
+        if self.source is not None:
+            self.source.close()
 
     @property
     def scenario(self) -> str:
@@ -226,6 +239,7 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     needs = method_class.needs(params)
     source, cloud = _source_and_cloud(config, needs, stream, backbone, classes)
     check_needs(method_class, params, backbone, source is not None, cloud)
+    choose_workers(config, stream, source, Need.SOURCE_AT_STEP in needs)
     if calibrated and isinstance(dataset, ContinuallyChanging):
         calibrate(dataset, backbone, stream.device, cache=not config.no_cache)
     return Experiment(
@@ -267,7 +281,6 @@ def _stream(
         contiguous=config.contiguous_batches,
         device=device,
         memory_format=memory_format,
-        workers=choose_workers(config, dataset, device),
     )
     return stream, geometry
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -66,7 +67,8 @@ def run_experiment(
         if saved is None:
             _start_over(directory, config)
             directory.write_config(experiment.resolved())
-        summary = execute(experiment, directory, progress, saved, stops)
+        with contextlib.closing(experiment):
+            summary = execute(experiment, directory, progress, saved, stops)
     return {**summary, "path": str(path), "reused": False}
 
 
@@ -75,7 +77,7 @@ def _finished(path: Path) -> dict[str, Any]:
 
 
 def _saved(experiment: Experiment, directory: RunDirectory) -> SavedRun | None:
-    starts = {start for start, _ in experiment.stream.bounds}
+    starts = experiment.stream.edges[:-1]
     return load_run(directory, experiment.prepares, starts, arithmetic(experiment.device))
 
 
@@ -112,6 +114,8 @@ def execute(
     started = time.perf_counter()
     _start(course)
     prepare_seconds = time.perf_counter() - started
+    if not experiment.replays:
+        experiment.close()
     with stops.held():
         summary = _stream(course, prepare_seconds)
     stops.obey()

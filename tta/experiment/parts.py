@@ -156,9 +156,22 @@ def _keep_decoded(config: RunConfig, dataset: Dataset) -> None:
         dataset.decoded_cache = open_cache_folder(config.decoded_cache)
 
 
-def choose_workers(config: RunConfig, dataset: Dataset, device: torch.device) -> int:
-    """Return the number of loading processes that the user chose, or what suits the data set."""
-    return default_workers(dataset.costly, device) if config.workers is None else config.workers
+def choose_workers(
+    config: RunConfig, stream: Stream, source: SourceData | None, at_once: bool
+) -> None:
+    """Set the numbers of loading processes: what the user chose, or what suits data and cores.
+
+    Args:
+        config: of the run.
+        stream: the test images.
+        source: the source images, or None.
+        at_once: whether both are loaded at a time, so that they share the cores.
+    """
+    loaded = [stream] if source is None else [stream, source]
+    costly = sum(one.dataset.costly for one in loaded)
+    for one in loaded:
+        suitable = default_workers(one.dataset.costly, stream.device, costly if at_once else 1)
+        one.workers = suitable if config.workers is None else config.workers
 
 
 def batch_size_of(config: RunConfig, dataset: Dataset) -> int:
@@ -178,10 +191,9 @@ def make_source(
     _keep_decoded(config, images)
     images.in_use = tuple((name, images.severities[0]) for name in images.domains)
     show_source(images, dataset, backbone)
-    workers = choose_workers(config, images, device)
     images = number_source_classes(images, dataset, backbone, classes)
     batch_size = max(batch_size_of(config, dataset), config.window)
-    return SourceData(images, batch_size, config.seed, device, stream.memory_format, workers)
+    return SourceData(images, batch_size, config.seed, device, stream.memory_format)
 
 
 def make_method(

@@ -14,6 +14,7 @@ from tta.experiment.resolving import resolve_params, scenario_options
 from tta.foundation.inputs import check_writable
 from tta.foundation.own_file import split_own
 from tta.foundation.registry import Registry
+from tta.foundation.system import require_posix
 from tta.methods import METHODS
 from tta.methods.declared import Undeclared, declared
 from tta.presets import load_preset
@@ -30,6 +31,7 @@ def preflight(config: RunConfig) -> None:
     Raises:
         UserError: the same as later, when the parts of the run are made.
     """
+    require_posix()
     dataset = _checked_data(config.dataset)
     if split_own(config.scenario) is None:
         check_stream(config.scenario, _catalog(config, dataset), scenario_options(config))

@@ -142,7 +142,7 @@ def _in_rounds(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def _predicted(stream: Stream, backbone: Backbone, rows: np.ndarray) -> np.ndarray:
-    size = min(BATCH, max(stop - start for start, stop in stream.bounds))
+    size = min(BATCH, stream.longest)
     parts = [rows[first : first + size] for first in range(0, len(rows), size)]
     return np.concatenate([backbone(stream.images(part)).argmax(1).cpu().numpy() for part in parts])
 

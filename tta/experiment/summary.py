@@ -85,7 +85,7 @@ def _health(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
     return {
         "collapsed_at_batch": watch.batch,
         "collapsed_at_image": watch.collapsed_at,
-        **nonfinite_facts(recorder.samples.confidence, experiment.stream.bounds),
+        **nonfinite_facts(recorder.samples.confidence, experiment.stream.edges[:-1]),
         "nonfinite_weights_after": _domain_of(experiment, watch.nonfinite_weights_after()),
         "on_nonfinite": experiment.config.on_nonfinite,
     }

@@ -31,7 +31,9 @@ COMMANDS = (
     "train_source",
 )
 """Modules that say what is done, or refuse it."""
-WORDS = tuple(f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "text"))
+WORDS = tuple(
+    f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "system", "text")
+)
 """Messages and signals: whoever decides figures uses them, and gets none back."""
 APART = (
     "commands",
@@ -66,45 +68,42 @@ def code_digest(*files: str | Path) -> str:
     Comments, docstrings and blank lines do not count, nor does what only shows figures.
     """
     sha = hashlib.sha256(_package_digest().encode())
-    for digest in sorted(map(_bare_digest, with_imports(map(Path, files), PACKAGE))):
-        sha.update(digest)
+    own = with_imports(map(Path, files), PACKAGE)
+    for digest in sorted(_bare_digest(file.read_bytes()) for file in own):
+        sha.update(bytes.fromhex(digest))
     return sha.hexdigest()
 
 
 def _package_digest() -> str:
-    """Return the digest of this package, kept for as long as not a byte of it changes."""
-    modules = deciding_modules()
-    facts = [(str(file.relative_to(PACKAGE)), _digest(file.read_bytes())) for file in modules]
-    key = _digest(repr((sys.version, facts)).encode())
+    """Return the digest of this package; those of its modules are kept until they change."""
+    contents = [file.read_bytes() for file in deciding_modules()]
+    keys = [_digest(sys.version.encode() + content) for content in contents]
     kept = cache_folder() / "code_digest"
-    known = _read_kept(kept, key)
-    if known is None:
-        known = _computed(key)
-        _keep(kept, key, known)
-    return known
+    known = _read_kept(kept)
+    found = {
+        key: known.get(key) or _bare_digest(content)
+        for key, content in zip(keys, contents, strict=True)
+    }
+    if found != known:
+        _keep(kept, found)
+    return _digest(b"".join(bytes.fromhex(found[key]) for key in keys))
 
 
-@cache
-def _computed(key: str) -> str:
-    """Return the digest of this package as it is, which ``key`` stands for."""
-    return _digest(b"".join(map(_bare_digest, deciding_modules())))
-
-
-def _read_kept(file: Path, key: str) -> str | None:
-    """Return the digest kept under a key; None for another key, or a damaged file."""
+def _read_kept(file: Path) -> dict[str, str]:
+    """Return the digests kept, by key; damaged lines are passed over."""
     try:
-        words = file.read_text(encoding="ascii").split()
+        lines = [line.split() for line in file.read_text(encoding="ascii").splitlines()]
     except (OSError, ValueError):
-        return None
-    digest = words[1] if len(words) == 3 else ""
-    return digest if words == _line(key, digest) else None
+        return {}
+    return {words[0]: words[1] for words in lines if len(words) == 3 and words == _line(*words[:2])}
 
 
-def _keep(file: Path, key: str, digest: str) -> None:
+def _keep(file: Path, found: dict[str, str]) -> None:
+    lines = [" ".join(_line(key, digest)) for key, digest in found.items()]
     with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
         file.parent.mkdir(parents=True, exist_ok=True)
         with written_aside(file, shared=True) as aside:
-            aside.write_text(" ".join(_line(key, digest)), encoding="ascii")
+            aside.write_text("\n".join(lines), encoding="ascii")
 
 
 def _line(key: str, digest: str) -> list[str]:
@@ -127,8 +126,10 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _bare_digest(file: Path) -> bytes:
-    return hashlib.sha256(bare(file.read_text(encoding="utf-8")).encode()).digest()
+@cache
+def _bare_digest(content: bytes) -> str:
+    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read()  # any ends of lines
+    return _digest(bare(text).encode())
 
 
 def bare(source: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import weakref
 from pathlib import Path
 
 from tta.foundation.errors import UserError
+
+with contextlib.suppress(ImportError):  # a command says so, see tta.foundation.system
+    import fcntl
 
 _held: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 
@@ -69,4 +72,5 @@ def _let_go() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

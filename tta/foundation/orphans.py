@@ -17,7 +17,7 @@ GRACE = 15.0
 def is_orphan() -> bool:
     """Return whether the process that started this one, by :mod:`multiprocessing`, has ended."""
     parent = multiprocessing.parent_process()
-    return parent is not None and os.getppid() != parent.pid
+    return parent is not None and not parent.is_alive()
 
 
 def end_with_parent(grace: float = 0.0) -> None:
@@ -30,7 +30,10 @@ def end_with_parent(grace: float = 0.0) -> None:
 
 
 def _watch(grace: float) -> None:
-    while not is_orphan():
+    # Of a fork server's children the server is the parent here; of forked ones, those that were
+    # forked later hold open what tells :mod:`multiprocessing` that the parent has ended.
+    starter = os.getppid()
+    while os.getppid() == starter and not is_orphan():
         time.sleep(LOOK_INTERVAL)
     if grace:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -17,8 +17,8 @@ from tta.ops.ema import ema_update
 from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
 from tta.ops.norm.batch_norm import following
 from tta.ops.parameters import mean_cosine, norm_affine_parameters
-from tta.source.prototypes import class_moments
 from tta.source.source_data import SourceData
+from tta.source.source_data.prototypes import class_moments
 
 
 class Petta(Rotta):

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -24,7 +25,9 @@ from tta.foundation.errors import UserError
 from tta.foundation.files import write_atomically, written_aside
 from tta.foundation.lock import FolderLock
 from tta.ops.norm.instance_aware import THRESHOLD, instance_aware_layers
-from tta.source.training import Recipe, initial_backbone, train
+
+if TYPE_CHECKING:
+    from tta.source.training import Recipe
 
 
 def save_source_model(
@@ -83,6 +86,8 @@ def own_weights(dataset: Dataset) -> str | None:
     """
     if dataset.weights is not None or not dataset.train_at_first_use:
         return dataset.weights
+    from tta.source.training import Recipe  # torchvision, which most runs need not wait for
+
     recipe = Recipe()
     source = open_dataset(dataset.source)
     folder = f"{dataset.name.replace(':', '_')}-{_key(dataset, source, recipe)}"
@@ -119,6 +124,8 @@ def _train_once(dataset: Dataset, source: Dataset, recipe: Recipe, path: Path) -
         if _is_whole(path):
             return
         print(f"training the source model of {dataset.name} once, into {path}", file=sys.stderr)
+        from tta.source.training import initial_backbone, train
+
         training, _ = split_validation(source, recipe.validation_fraction, recipe.seed)
         backbone = initial_backbone(dataset.backbone, dataset.num_classes, seed=recipe.seed)
         train(backbone, training, recipe, progress=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tta.datasets.images import to_device, to_unit_range
-from tta.datasets.loading import load_ahead
+from tta.datasets.loading import Loader, Rows, image_loader
 
 if TYPE_CHECKING:
     from tta.datasets.base import Dataset
@@ -25,7 +26,8 @@ class SourceData:
         seed: of the shuffles.
         device: where batches are put.
         memory_format: layout of the image batches.
-        workers: processes that load batches ahead; batches are the same for any number.
+        workers: processes that load batches ahead, from the first batch until :meth:`close`;
+            batches are the same for any number.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class SourceData:
         self._labels = np.concatenate(labels)
         self._domain = np.repeat(np.arange(len(sizes)), sizes)
         self._index = np.concatenate([np.arange(size) for size in sizes])
+        self._loader: Loader[Rows] | None = None
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -58,7 +61,7 @@ class SourceData:
 
     def one_pass(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every image once: images ``[B, 3, H, W]`` in [0, 1] and labels ``[B]``."""
-        return self.batches(self.order(0))
+        return self.batches(self.parts(self.order(0)))
 
     def first_images(self, count: int) -> Iterator[Tensor]:
         """Yield the images of one pass, in batches, until there have been ``count``."""
@@ -68,24 +71,30 @@ class SourceData:
             if count <= 0:
                 return
 
-    def batches(self, order: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images and labels of the given rows, in batches."""
-        parts = [
-            order[start : start + self.batch_size]
-            for start in range(0, len(order), self.batch_size)
-        ]
-        pin = self.device.type == "cuda"
-        for rows, levels in zip(
-            parts, load_ahead(self._levels, parts, self.workers, pin), strict=True
-        ):
+    def parts(self, order: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the rows ``order`` in batches."""
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
+
+    def batches(self, parts: Iterable[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images and labels of batches of rows, which may be without end."""
+        if self._loader is None:
+            pin = self.device.type == "cuda"
+            self._loader = image_loader(self.dataset, self.dataset.domains, self.workers, pin)
+        parts, asked = itertools.tee(parts)
+        loaded = self._loader(map(self._places, asked))
+        for rows, levels in zip(parts, loaded, strict=True):
             labels = to_device(torch.from_numpy(self._labels[rows]), self.device)
             yield to_unit_range(levels, self.device, self.memory_format), labels
 
-    def _levels(self, rows: np.ndarray) -> Tensor:
+    def _places(self, rows: np.ndarray) -> Rows:
         severity = np.full(len(rows), self.dataset.severities[0])
-        return self.dataset.gather(
-            self.dataset.domains, self._domain[rows], severity, self._index[rows]
-        )
+        return self._domain[rows], severity, self._index[rows]
+
+    def close(self) -> None:
+        """End the processes that load batches; a later batch starts others."""
+        if self._loader is not None:
+            self._loader.close()
 
 
 class SourceBatches:
@@ -104,12 +113,18 @@ class SourceBatches:
 
     def __next__(self) -> tuple[Tensor, Tensor]:
         if self.position >= len(self.source):
-            self.load_state_dict({"epoch": self.epoch + 1, "position": 0})
+            self.epoch, self.position = self.epoch + 1, 0
         if self._ahead is None:
-            self._ahead = self.source.batches(self.source.order(self.epoch)[self.position :])
+            self._ahead = self.source.batches(self._from(self.epoch, self.position))
         images, labels = next(self._ahead)
         self.position += len(labels)
         return images, labels
+
+    def _from(self, epoch: int, position: int) -> Iterator[np.ndarray]:
+        """Yield the rows of all further batches."""
+        for later in itertools.count(epoch):
+            yield from self.source.parts(self.source.order(later)[position:])
+            position = 0
 
     def state_dict(self) -> dict[str, int]:
         """Return the position in the stream."""

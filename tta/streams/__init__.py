@@ -66,7 +66,7 @@ NAMES = (
 SCENARIOS: Registry[Any] = Registry(
     "scenario",
     {name: f"tta.streams.scenarios:{name}" for name in NAMES},
-    entry_point_group="tta.scenarios",
+    entry_point_group="tta.streams.scenarios",
     wanted="function",
     flaw=flaw_of_scenario,
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tta.datasets.base import Dataset, by_place
 from tta.datasets.images import to_unit_range
-from tta.datasets.loading import load_ahead
+from tta.datasets.loading import Rows, image_loader
 from tta.streams.plan import StreamPlan
 
 
@@ -44,6 +44,9 @@ class Stream:
         memory_format: layout of the image batches.
         workers: processes that load batches ahead, for the whole stream; batches are the same for
             any number.
+
+    Attributes:
+        edges: see :func:`batch_edges`.
     """
 
     def __init__(
@@ -62,22 +65,38 @@ class Stream:
         self.device = torch.device(device)
         self.memory_format = memory_format
         self.workers = workers
-        self.bounds = batch_bounds(plan, batch_size, contiguous)
+        self.edges = batch_edges(plan, batch_size, contiguous)
 
     def __len__(self) -> int:
-        return len(self.bounds)
+        return len(self.edges) - 1
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
 
     def batches(self, position: int = 0) -> Iterator[Batch]:
         """Yield the batches that start at ``position`` of the stream or later."""
-        remaining = [bounds for bounds in self.bounds if bounds[0] >= position]
-        pin = self.device.type == "cuda"
-        loaded = load_ahead(self._load, remaining, self.workers, pin)
-        for (start, stop), levels in zip(remaining, loaded, strict=True):
-            images = to_unit_range(levels, self.device, self.memory_format)
-            yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
+        first = int(np.searchsorted(self.edges[:-1], position))
+        loader = image_loader(
+            self.dataset,
+            self.plan.domains,
+            min(self.workers, max(1, len(self) - first)),
+            self.device.type == "cuda",
+        )
+        with loader:
+            loaded = loader(self._rows(slice(*bounds)) for bounds in self.bounds(first))
+            for (start, stop), levels in zip(self.bounds(first), loaded, strict=True):
+                images = to_unit_range(levels, self.device, self.memory_format)
+                yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
+
+    def bounds(self, first: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield (start, stop) of the batches from number ``first`` on."""
+        for number in range(first, len(self)):
+            yield int(self.edges[number]), int(self.edges[number + 1])
+
+    @property
+    def longest(self) -> int:
+        """Images of the longest batch."""
+        return int(np.diff(self.edges).max())
 
     def warm_up(self) -> None:
         """Make an image of every kind, and with it what a process needs once to make them.
@@ -93,14 +112,12 @@ class Stream:
         """Return the images at some positions, as batches hold them."""
         return to_unit_range(self._gather(rows), self.device, self.memory_format)
 
-    def _load(self, bounds: tuple[int, int]) -> Tensor:
-        return self._gather(slice(*bounds))
+    def _gather(self, rows: np.ndarray) -> Tensor:
+        return self.dataset.gather(self.plan.domains, *self._rows(rows))
 
-    def _gather(self, rows: slice | np.ndarray) -> Tensor:
+    def _rows(self, positions: slice | np.ndarray) -> Rows:
         plan = self.plan
-        return self.dataset.gather(
-            plan.domains, plan.domain[rows], plan.severity[rows], plan.index[rows]
-        )
+        return plan.domain[positions], plan.severity[positions], plan.index[positions]
 
     def labels(self) -> np.ndarray:
         """Return the labels ``[N]`` in stream order, for the recorder alone."""
@@ -121,15 +138,16 @@ class Stream:
         return sizes
 
 
-def batch_bounds(plan: StreamPlan, batch_size: int, contiguous: bool) -> list[tuple[int, int]]:
-    """Return (start, stop) of every batch."""
+def batch_edges(plan: StreamPlan, batch_size: int, contiguous: bool) -> np.ndarray:
+    """Return where batches start ``[n + 1]``, each up to the next; the last edge ends the stream.
+
+    An array: at batch size 1 a stream may have millions.
+    """
     if contiguous:
         breaks = np.flatnonzero(plan.reset_before)
     else:
         breaks = np.flatnonzero(np.diff(plan.segment)) + 1
-    edges = sorted({0, *breaks.tolist(), len(plan)})
-    return [
-        (start, min(start + batch_size, stop))
-        for first, stop in zip(edges[:-1], edges[1:], strict=True)
-        for start in range(first, stop, batch_size)
-    ]
+    edges = np.unique(np.concatenate([[0], breaks, [len(plan)]]))
+    counts = -(-np.diff(edges) // batch_size)
+    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.append(np.repeat(edges[:-1], counts) + batch_size * number, len(plan))

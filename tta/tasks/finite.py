@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,19 +25,18 @@ def finite_rows(outputs: Tensor, kind: str) -> Tensor:
     return outputs.float().amax(1).isfinite()
 
 
-def nonfinite_facts(confidence: np.ndarray, bounds: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def nonfinite_facts(confidence: np.ndarray, starts: np.ndarray) -> dict[str, Any]:
     """Return where outputs were not finite, and how often.
 
     Args:
         confidence: of the images seen ``[n]``, NaN where the outputs were not finite.
-        bounds: (start, stop) of the stream's batches.
+        starts: positions of the first images of the stream's batches.
 
     Returns:
         ``nonfinite_at_batch`` (from 1) and ``nonfinite_at_image`` (from 0), None for none, and
         the counts ``nonfinite_batches`` and ``nonfinite_images``.
     """
     positions = np.flatnonzero(np.isnan(confidence))
-    starts = [start for start, _ in bounds]
     batches = np.unique(np.searchsorted(starts, positions, side="right"))
     return {
         "nonfinite_at_batch": int(batches[0]) if len(batches) else None,

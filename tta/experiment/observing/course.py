@@ -77,7 +77,7 @@ def _watch(experiment: Experiment, labels: np.ndarray, memory: PeakMemory) -> Co
     return CollapseWatch(
         experiment.plan,
         labels,
-        np.array([start for start, _ in experiment.stream.bounds]),
+        experiment.stream.edges[:-1],
         experiment.method.outputs,
         experiment.adapting_method.backbone,
         experiment.backbone,
@@ -93,7 +93,7 @@ def initial_predictions(experiment: Experiment, positions: np.ndarray) -> np.nda
     method = experiment.method
     state = method.state_dict()
     method.reset()
-    size = max(experiment.config.window, *(b - a for a, b in experiment.stream.bounds))
+    size = max(experiment.config.window, experiment.stream.longest)
     classes = [
         method.predict(experiment.stream.images(positions[first : first + size])).argmax(1)
         for first in range(0, len(positions), size)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+
+with contextlib.suppress(ImportError):  # a command says so, see tta.foundation.system
+    import resource
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ class SavedRun:
 def load_run(
     directory: RunDirectory,
     prepares: bool,
-    starts: Collection[int],
+    starts: np.ndarray,
     made_with: Mapping[str, Any],
 ) -> SavedRun | None:
     """Return the latest checkpoint of a run; None where there is none. Nothing is changed.
@@ -88,7 +89,7 @@ def _refuse(path: Path, faults: list[str]) -> None:
         raise refusal(path, f"does not fit this run: {', '.join(faults)}")
 
 
-def _faults(state: dict[str, Any], starts: Collection[int]) -> list[str]:
+def _faults(state: dict[str, Any], starts: np.ndarray) -> list[str]:
     """Return the names of what in a state is not what the run would have written."""
     position, recorder = state.get("position"), state.get("recorder")
     fits = {
@@ -107,7 +108,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _are_positions(values: Any, starts: Collection[int], last: Any) -> bool:
+def _are_positions(values: Any, starts: np.ndarray, last: Any) -> bool:
     if not isinstance(values, list) or not all(_is_count(v) and v in starts for v in values):
         return False
     return _is_count(last) and all(a <= b for a, b in itertools.pairwise([*values, last]))

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tta.ops.norm.batch_norm import AdaptiveBatchNorm, batch_moments
+from tta.ops.norm.batch_norm import AdaptiveBatchNorm
+from tta.ops.norm.mixed_batch_norm import batch_moments
 
 DEFAULT_MOMENTUM = 0.1
 
