@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from tta.foundation.devices import NO_TF32, has_tf32, parse_device
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.inputs import read_text
 from tta.foundation.yaml_files import parse_yaml
@@ -221,7 +222,12 @@ class RunConfig:
     )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
     device: str = option(
-        "auto", "where the model runs", "machine", choices=("auto", "cpu", "cuda", "mps")
+        "auto",
+        "where the model runs: auto, cpu, mps, cuda or cuda:N; no figure depends on N; auto is the "
+        "first there is of cuda, mps and cpu",
+        "machine",
+        metavar="NAME",
+        parse=parse_device,
     )
     workers: int | None = option(
         None,
@@ -234,9 +240,16 @@ class RunConfig:
     )
     precision: str = option(
         "fp32",
-        "of forward passes; auto tries for a second whether less than fp32 is faster here",
+        "of forward passes; fp32 is float32 throughout, tf32 lets GPUs round the factors of "
+        "products, forward and backward; auto tries for a second whether bf16 is faster here",
         "machine",
-        choices=("fp32", "bf16", "fp16", "auto"),
+        choices=("fp32", "tf32", "bf16", "fp16", "auto"),
+    )
+    deterministic: bool = option(
+        False,
+        "let two runs on a GPU be equal to the byte, slower, or end where an operator cannot; on "
+        "a CPU they are without it",
+        "machine",
     )
     memory_format: str = option(
         "auto",
@@ -303,6 +316,8 @@ class RunConfig:
             raise UserError("--mean and --std belong together: pass both")
         if self.mean is not None:
             check_normalisation(spread(self.mean), spread(self.std), "--mean and --std")
+        if self.precision == "tf32" and not has_tf32(self.device):
+            raise UserError(NO_TF32.format(self.device))
         if self.classes is not None and self.class_order is not None:
             raise UserError("--classes tells the order of the classes: leave --class-order out")
 
