@@ -8,10 +8,12 @@ as on MPS. Its memory is counted, and its clock goes by the operators that have 
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -21,6 +23,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
+import tta
+
+PACKAGE = Path(tta.__file__).parent
 _Generator = torch.Generator
 DEVICE = torch.device("cuda:1")
 TO_HOST = (Tensor.numpy, Tensor.__array__)
@@ -228,7 +233,8 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if args and isinstance(args[0], Tensor):
         args = (args[0].device, args[0].dtype, *args[1:])
     device, dtype, in_background, layout = torch._C._nn._parse_to(*args, **kwargs)
-    if in_background and not (_is_away(device) and hasattr(tensor, "is_locked")):
+    is_safe = _is_away(device) and hasattr(tensor, "is_locked")
+    if in_background and not is_safe and _is_asked_by_package():
         raise AssertionError("a copy in the background, not from locked memory to the device")
     if device is not None and isinstance(tensor, Elsewhere) != _is_away(device):
         moved = tensor.held if isinstance(tensor, Elsewhere) else Elsewhere(tensor.detach())
@@ -238,6 +244,15 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         changes["memory_format"] = layout
     with torch._C.DisableTorchFunction():
         return Tensor.to(tensor, **changes)
+
+
+def _is_asked_by_package() -> bool:
+    """Return whether the innermost frame outside torch and this file is one of the package."""
+    frame = sys._getframe(1)
+    passed_over = (__file__, torch.__path__[0])
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(passed_over):
+        frame = frame.f_back
+    return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
 
 
 def send(module: nn.Module) -> nn.Module:

@@ -35,6 +35,7 @@ def plain():
         {"batch_size": 64},
         {"memory_format": "channels_last"},
         {"device": "cpu"},
+        {"deterministic": True},  # without effect: on a CPU every run is
         {"upload_budget": 1},
         {"upload_budget": 0.5},  # without effect: nothing is uploaded
         {"cloud_backbone": "test_vit"},

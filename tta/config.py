@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from tta.foundation.devices import NO_TF32, has_tf32, parse_device
 from tta.foundation.errors import UserError, did_you_mean
@@ -299,7 +299,9 @@ class RunConfig:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = as_declared(getattr(self, field.name), hints[field.name])
-            if field.metadata["parse"] and value is not None and not is_empty(value):
+            may_be_none = type(None) in get_args(hints[field.name])
+            is_given = value is not None or not may_be_none
+            if field.metadata["parse"] and is_given and not is_empty(value):
                 value = field.metadata["parse"](value)
             object.__setattr__(self, field.name, value)
             check_value(field, value)

@@ -118,6 +118,9 @@ def _not_negative(text: str) -> float:
     return number
 
 
+_not_negative.__name__ = "number"  # argparse names it in "invalid number value"
+
+
 def _execute(cells: Sequence[Cell], options: argparse.Namespace) -> Generator[Outcome, None, None]:
     if options.executor == "local":
         from tta.sweeps.local import run_locally

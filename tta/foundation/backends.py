@@ -107,11 +107,13 @@ def _precision(tf32: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if matmul is not None:
-            torch.set_float32_matmul_precision(matmul)
-        for name, value in (*old.items(), *new.items()):
+        for name, value in old.items():
             if value is not None:
                 _write(name, value)
+        if matmul is not None:  # finer than the flag above
+            torch.set_float32_matmul_precision(matmul)
+        for name, value in new.items():
+            _write(name, value)
 
 
 @contextlib.contextmanager
