@@ -41,14 +41,14 @@ def errors(summary):
     return [row["error"] for row in summary["domains"]]
 
 
-def test_a_run_has_the_figures_of_the_host(tmp_path, elsewhere):
+def test_a_run_has_the_figures_of_the_host(tmp_path, elsewhere, monkeypatch):
     there = run(RunConfig(method="bn_alpha", output=str(tmp_path / "there"), **OPTIONS))
     assert there["environment"]["device"] == "cuda"
     assert there["environment"]["device_index"] == 1
     assert there["environment"]["tf32"] is there["environment"]["tf32_convolutions"] is False
     config = (Path(there["path"]) / "config.yaml").read_text()
     assert "device: cuda\n" in config
-    assembly.choose_device = lambda *_: torch.device("cpu")
+    monkeypatch.setattr(assembly, "choose_device", lambda *_: torch.device("cpu"))
     here = run(RunConfig(method="bn_alpha", output=str(tmp_path / "here"), **OPTIONS))
     assert errors(there) == pytest.approx(errors(here), abs=0.13)  # images near a boundary
 
@@ -78,7 +78,6 @@ def test_batches_are_timed_by_events_which_nothing_waits_for_in_the_loop(tmp_pat
 
 
 def test_memory_counts_a_teacher_and_no_snapshot(tmp_path, elsewhere):
-    model_bytes = None
     rises = {}
     for method in ("source", "cotta", "sar"):
         settings = {"set": COTTA} if method == "cotta" else {}
@@ -113,7 +112,7 @@ def test_the_initial_state_is_in_host_memory_and_comes_back(elsewhere):
     assert first.device == DEVICE
 
 
-def test_a_stopped_run_goes_on_to_the_same_figures(tmp_path, elsewhere, monkeypatch):
+def test_a_stopped_run_goes_on_to_the_same_figures(tmp_path, elsewhere):
     options = {"method": "sar", **OPTIONS, "checkpoint_every": 1}
     whole = run(RunConfig(**options, output=str(tmp_path / "whole")))
     config = RunConfig(**options, output=str(tmp_path / "stopped"), resume=True)

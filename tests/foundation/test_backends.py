@@ -7,6 +7,8 @@ import os
 import pytest
 import torch
 
+from tta.config import RunConfig
+from tta.experiment import assembly
 from tta.foundation import backends
 from tta.foundation.backends import WORKSPACE, flags, rounding
 from tta.foundation.errors import UserError
@@ -104,6 +106,17 @@ def test_torch_says_it_in_these_words():
         torch.empty(3).put_(torch.tensor([0]), torch.ones(1))
     with pytest.raises(UserError, match="the operator put_ has no"):
         backends._refuse_operator(raised.value)
+
+
+def test_cublas_is_told_before_a_question_starts_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def asks(*_):
+        raise UserError(f"asked with {os.environ[WORKSPACE]}")
+
+    monkeypatch.setattr(assembly, "choose_device", asks)
+    with pytest.raises(UserError, match="asked with :4096:8"):
+        assembly.build(RunConfig(deterministic=True))
 
 
 def test_what_cublas_was_started_with_cannot_be_changed(monkeypatch):

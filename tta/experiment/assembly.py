@@ -43,7 +43,7 @@ from tta.experiment.resolving import (
     stream_choices,
 )
 from tta.experiment.sanity import source_warnings
-from tta.foundation.backends import rounding
+from tta.foundation.backends import fix_workspace, rounding
 from tta.foundation.notes import in_order, with_those_of
 from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
@@ -209,6 +209,8 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     """
     preflight(config)
     require_tracker(config.track)
+    if config.deterministic and torch.cuda.is_available():
+        fix_workspace()  # before a question about a device starts CUDA
     device = choose_device(config.device, config.precision)
     with rounding_of(config, device):
         return _build(config, device, calibrated)

@@ -51,7 +51,7 @@ def rounding(device: torch.device, tf32: bool = False, deterministic: bool = Fal
     """
     deterministic = deterministic and device.type == "cuda"
     if deterministic:
-        _fix_workspace()
+        fix_workspace()
     with contextlib.ExitStack() as stack:
         if device.type == "cuda" and torch.cuda.is_available():
             stack.enter_context(torch.cuda.device(device))
@@ -79,7 +79,12 @@ def flags() -> dict[str, Any]:
     }
 
 
-def _fix_workspace() -> None:
+def fix_workspace() -> None:
+    """Set :data:`WORKSPACE` for ``deterministic``, unless it is; before anything starts CUDA.
+
+    Raises:
+        UserError: CUDA has started without it, or the user has set it to something else.
+    """
     given = os.environ.get(WORKSPACE)
     if given in WORKSPACES:
         return
