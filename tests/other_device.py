@@ -249,7 +249,7 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def _is_asked_by_package() -> bool:
     """Return whether the innermost frame outside torch and this file is one of the package."""
     frame = sys._getframe(1)
-    passed_over = (__file__, torch.__path__[0])
+    passed_over = (__file__, f"{torch.__path__[0]}/")
     while frame.f_back is not None and frame.f_code.co_filename.startswith(passed_over):
         frame = frame.f_back
     return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
