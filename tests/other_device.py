@@ -2,15 +2,19 @@
 
 Operators run on the CPU on what a tensor holds, so that steps, backward passes and decisions on
 values are real; that tensors of two devices never meet is checked at every operator, as CUDA
-does, and host tensors are refused also where CUDA would quietly copy them.
+does, and host tensors are refused also where CUDA would quietly copy them. There is no float64,
+as on MPS. Its memory is counted, and its clock goes by the operators that have run.
 """
 
 from __future__ import annotations
 
+import sys
+import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 from unittest import mock
 
 import torch
@@ -19,11 +23,74 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
+import tta
+
+PACKAGE = Path(tta.__file__).parent
 _Generator = torch.Generator
 DEVICE = torch.device("cuda:1")
 TO_HOST = (Tensor.numpy, Tensor.__array__)
 READ = (Tensor.cpu, Tensor.tolist)
 FROM_LISTS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
+
+
+class Memory:
+    """Bytes of what is elsewhere now, and of the most that was since the last reset."""
+
+    def __init__(self) -> None:
+        self.held = self.peak = self.operators = 0
+        self._tensors: Counter[int] = Counter()
+
+    def add(self, tensor: Elsewhere) -> None:
+        """Count what a tensor holds, until it and all others of the same memory are gone."""
+        storage = tensor.held.untyped_storage()
+        key, size = storage.data_ptr(), storage.nbytes()
+        if size == 0:
+            return
+        self.held += size if self._tensors[key] == 0 else 0
+        self._tensors[key] += 1
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(tensor, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._tensors[key] -= 1
+        self.held -= size if self._tensors[key] == 0 else 0
+
+    def reset_peak(self, device: Any = None) -> None:
+        self.peak = self.held
+
+
+MEMORY = Memory()
+
+
+class Event:
+    """Stands for ``torch.cuda.Event``: a millisecond for every operator."""
+
+    waits: ClassVar[int] = 0
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        assert enable_timing
+
+    def record(self, stream: Any = None) -> None:
+        assert stream == f"stream of {DEVICE}"
+        self.at = MEMORY.operators
+
+    def synchronize(self) -> None:
+        type(self).waits += 1
+
+    def elapsed_time(self, other: Event) -> float:
+        return float(other.at - self.at)
+
+
+DRIVER = {
+    "synchronize": lambda device: None,
+    "get_device_name": lambda device: "a stand-in",
+    "current_stream": lambda device: f"stream of {device}",
+    "memory_allocated": lambda device: MEMORY.held,
+    "max_memory_allocated": lambda device: MEMORY.peak,
+    "reset_peak_memory_stats": MEMORY.reset_peak,
+    "Event": Event,
+}
+"""What of ``torch.cuda`` a run asks."""
 
 
 class Elsewhere(Tensor):
@@ -33,6 +100,8 @@ class Elsewhere(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> Elsewhere:
+        if held.dtype is torch.float64:
+            raise AssertionError("float64 on a device that has none, as MPS")
         made = Tensor._make_wrapper_subclass(
             cls,
             held.shape,
@@ -43,6 +112,7 @@ class Elsewhere(Tensor):
             requires_grad=held.requires_grad,
         )
         made.held = held.detach()
+        MEMORY.add(made)
         return made
 
     @property
@@ -71,6 +141,7 @@ class Elsewhere(Tensor):
         cls, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        MEMORY.operators += 1
         _refuse_host_tensors(function, (args, kwargs))
         inner_args, inner_kwargs = tree_map_only(Elsewhere, lambda x: x.held, (args, kwargs))
         result = tree_map(_away, function(*inner_args, **inner_kwargs))
@@ -113,6 +184,8 @@ class OtherDevice(TorchFunctionMode):
 
     def __enter__(self) -> OtherDevice:
         self._patches.enter_context(mock.patch("torch.Generator", AnyGenerator))
+        for name, stands_for in DRIVER.items():
+            self._patches.enter_context(mock.patch(f"torch.cuda.{name}", stands_for))
         overwrite = torch.__future__.set_overwrite_module_params_on_conversion
         overwrite(True)  # a plain parameter cannot hold what is elsewhere
         self._patches.callback(overwrite, False)
@@ -126,8 +199,12 @@ class OtherDevice(TorchFunctionMode):
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if function in (Tensor.is_pinned, Tensor.pin_memory):  # asking needs a driver
-            return args[0] if function is Tensor.pin_memory else False
+        if function is Tensor.is_pinned:
+            return hasattr(args[0], "is_locked")
+        if function is Tensor.pin_memory:
+            locked = args[0].clone()
+            locked.is_locked = True
+            return locked
         if function is Tensor.to:
             return _to(*args, **kwargs)
         if function in TO_HOST and isinstance(args[0], Elsewhere):
@@ -155,7 +232,10 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     copy = kwargs.pop("copy", False)
     if args and isinstance(args[0], Tensor):
         args = (args[0].device, args[0].dtype, *args[1:])
-    device, dtype, _, layout = torch._C._nn._parse_to(*args, **kwargs)
+    device, dtype, in_background, layout = torch._C._nn._parse_to(*args, **kwargs)
+    is_safe = _is_away(device) and hasattr(tensor, "is_locked")
+    if in_background and not is_safe and _is_asked_by_package():
+        raise AssertionError("a copy in the background, not from locked memory to the device")
     if device is not None and isinstance(tensor, Elsewhere) != _is_away(device):
         moved = tensor.held if isinstance(tensor, Elsewhere) else Elsewhere(tensor.detach())
         tensor = moved.clone()
@@ -164,6 +244,15 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         changes["memory_format"] = layout
     with torch._C.DisableTorchFunction():
         return Tensor.to(tensor, **changes)
+
+
+def _is_asked_by_package() -> bool:
+    """Return whether the innermost frame outside torch and this file is one of the package."""
+    frame = sys._getframe(1)
+    passed_over = (__file__, f"{torch.__path__[0]}/")
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(passed_over):
+        frame = frame.f_back
+    return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
 
 
 def send(module: nn.Module) -> nn.Module:

@@ -3,6 +3,7 @@
 import torch
 
 from tta.foundation.arithmetic import arithmetic, difference
+from tta.foundation.backends import rounding
 
 
 def test_threads_count_on_the_cpu_alone_and_a_gpu_by_its_model(monkeypatch):
@@ -12,6 +13,21 @@ def test_threads_count_on_the_cpu_alone_and_a_gpu_by_its_model(monkeypatch):
     assert on_cpu["torch"] == on_gpu["torch"] == torch.__version__
     assert on_cpu.keys() - on_gpu.keys() == {"threads", "processor"}
     assert on_gpu["GPU"] == "NVIDIA H100"
+    assert {"CUDA", "cuDNN"} <= on_gpu.keys()
+
+
+def test_how_a_gpu_rounds_is_part_of_what_must_stay(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+    found = []
+    for tf32, deterministic in ((False, False), (True, False), (False, True)):
+        with rounding(torch.device("cuda"), tf32, deterministic):
+            found.append(arithmetic(torch.device("cuda")))
+    plain, fast, same = found
+    assert difference(plain, fast) == (
+        "tf32 False, tf32_convolutions False, and this is tf32 True, tf32_convolutions True",
+        "go on with tf32 False; go on with tf32_convolutions False",
+    )
+    assert difference(plain, same)[0] == "deterministic False, and this is deterministic True"
 
 
 def test_a_difference_names_both_and_its_cure():

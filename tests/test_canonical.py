@@ -35,6 +35,7 @@ def plain():
         {"batch_size": 64},
         {"memory_format": "channels_last"},
         {"device": "cpu"},
+        {"deterministic": True},  # without effect: on a CPU every run is
         {"cloud_backbone": "test_vit"},
         {"preset": "defaults"},
         {"set": {"lr": 0.001}},

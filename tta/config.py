@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+from tta.foundation.devices import NO_TF32, has_tf32, parse_device
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.geometry import check_together, parse_crop, parse_input_size, parse_resize
 from tta.foundation.inputs import read_text
@@ -194,7 +195,12 @@ class RunConfig:
     )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
     device: str = option(
-        "auto", "where the model runs", "machine", choices=("auto", "cpu", "cuda", "mps")
+        "auto",
+        "where the model runs: auto, cpu, mps, cuda or cuda:N; no figure depends on N; auto is the "
+        "first there is of cuda, mps and cpu",
+        "machine",
+        metavar="NAME",
+        parse=parse_device,
     )
     workers: int | None = option(
         None,
@@ -207,9 +213,16 @@ class RunConfig:
     )
     precision: str = option(
         "fp32",
-        "of forward passes; auto tries for a second whether less than fp32 is faster here",
+        "of forward passes; fp32 is float32 throughout, tf32 lets GPUs round the factors of "
+        "products, forward and backward; auto tries for a second whether bf16 is faster here",
         "machine",
-        choices=("fp32", "bf16", "fp16", "auto"),
+        choices=("fp32", "tf32", "bf16", "fp16", "auto"),
+    )
+    deterministic: bool = option(
+        False,
+        "let two runs on a GPU be equal to the byte, slower, or end where an operator cannot; on "
+        "a CPU they are without it",
+        "machine",
     )
     memory_format: str = option(
         "auto",
@@ -259,7 +272,9 @@ class RunConfig:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = as_declared(getattr(self, field.name), hints[field.name])
-            if field.metadata["parse"] and value is not None and not is_empty(value):
+            may_be_none = type(None) in get_args(hints[field.name])
+            is_given = value is not None or not may_be_none
+            if field.metadata["parse"] and is_given and not is_empty(value):
                 value = field.metadata["parse"](value)
             object.__setattr__(self, field.name, value)
             check_value(field, value)
@@ -276,6 +291,8 @@ class RunConfig:
             raise UserError("--mean and --std belong together: pass both")
         if self.mean is not None:
             check_normalisation(spread(self.mean), spread(self.std), "--mean and --std")
+        if self.precision == "tf32" and not has_tf32(self.device):
+            raise UserError(NO_TF32.format(self.device))
         if self.classes is not None and self.class_order is not None:
             raise UserError("--classes tells the order of the classes: leave --class-order out")
 

@@ -80,7 +80,7 @@ def resume(folder, **options):
 def forge(folder, name="state.pt", facts=None, **changes):
     """Change a state and seal it again, as somebody who knows how can."""
     file = SealedFile(folder / name)
-    write_sealed(folder / name, file.content() | changes, file.facts | (facts or {}))
+    write_sealed(folder / name, file.content("cpu") | changes, file.facts | (facts or {}))
 
 
 def contents(root) -> dict[Path, bytes]:

@@ -6,7 +6,7 @@ import torch
 from tta.config import RunConfig
 from tta.experiment import run
 from tta.experiment.observing import course as recording
-from tta.experiment.observing.memory import PeakMemory
+from tta.experiment.observing.memory import PeakMemory, held_bytes
 from tta.experiment.saving import checkpoints as checkpoint
 
 MIB = 2**20
@@ -64,3 +64,44 @@ def test_checkpoints_and_the_verdict_are_no_memory_of_a_run(tmp_path, monkeypatc
     summary = run(RunConfig(**collapses, **options, output=str(tmp_path)))
     assert {"write_state", "initial_predictions"} == set(calls)
     assert summary["cost"]["memory_rise_bytes"] < 256 * MIB
+
+
+class FakeDevice:
+    """Memory of a GPU, or of MPS, that a test takes and gives back."""
+
+    def __init__(self):
+        self.held = self.peak = 0
+
+    def take(self, size):
+        self.held += size
+        self.peak = max(self.peak, self.held)
+
+    def reset(self, device=None):
+        self.peak = self.held
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_a_device_s_peak_counts_what_the_run_took_before(monkeypatch, kind):
+    fake, asked = FakeDevice(), []
+    monkeypatch.setattr(
+        torch.cuda, "memory_allocated", lambda device: asked.append(device) or fake.held
+    )
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: fake.peak)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", fake.reset)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: fake.held)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: fake.peak)
+    monkeypatch.setattr(torch.mps, "empty_cache", fake.reset)
+    device = torch.device(kind, 1 if kind == "cuda" else 0)
+    fake.take(10)  # the model as loaded
+    before = held_bytes(device)
+    fake.take(400)  # a teacher
+    own = held_bytes(device) - before
+    memory = PeakMemory(device, own)
+    fake.take(6)
+    with memory.paused():
+        fake.take(1000)
+        fake.take(-1000)
+    fake.take(-6)
+    assert memory.rise() == 406
+    assert memory.bytes() == 416
+    assert all(one == device for one in asked)

@@ -57,3 +57,57 @@ def test_passes_by_domain_and_per_image(stream):
     summary = figures(domains)
     assert summary["passes"] == {"forwards": 2.0, "backwards": 3 / 20}
     assert summary["counters"] == {}
+
+
+class Ticks:
+    """A clock that goes on by one at every mark; what is waited for takes ten."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def mark(self):
+        self.now += 1
+        return self.now
+
+    def seconds(self, start, stop):
+        return stop - start
+
+    def settle(self):
+        self.now += 10
+
+
+def test_batches_are_timed_by_the_clock_without_verdicts_and_pauses(stream, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "tta.experiment.observing.recorder.DISPLAY_INTERVAL", -1.0
+    )  # fetch after each batch
+    clock = Ticks()
+
+    class Verdict:
+        batch = None
+
+        def update(self, batch, outputs):
+            pass
+
+        def read(self):
+            pass
+
+        def judge(self):
+            clock.now += 100
+
+    directory = RunDirectory(tmp_path)
+    directory.start_over()
+    recorder = Recorder(
+        stream.plan, stream.labels(), "logits", directory=directory, watch=Verdict(), clock=clock
+    )
+    outputs = outputs_of(stream)
+    for number, batch in enumerate(stream):
+        if number == 2:
+            clock.now += 1000  # a checkpoint
+            recorder.restart_clock()
+        recorder.update(batch, outputs[batch.start : batch.stop])
+    recorder.settle()
+    recorder.flush()
+    rows = (tmp_path / "timing.csv").read_text().split()[1:]
+    # To the batch's end; to the verdict, and from there on; after a pause, to the end alone.
+    assert [float(row.split(",")[1]) for row in rows] == [1, 2, 1, 2, 2, 2]
+    assert recorder.seconds == 10

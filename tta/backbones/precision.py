@@ -8,8 +8,16 @@ from statistics import median
 import torch
 
 from tta.backbones.backbone import Backbone
+from tta.foundation.clocks import synchronize
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+"""Type of the activations; how those of float32 are multiplied says
+:func:`tta.foundation.backends.rounding`."""
 PROBE_SECONDS = 1.0
 PROBE_IMAGES = 8
 WORTH_IT = 0.8
@@ -49,8 +57,7 @@ def _relative_time(backbone: Backbone, count: int, memory_format: torch.memory_f
             start = time.perf_counter()
             with backbone.in_precision(precision):
                 backbone(images)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            synchronize(device)
             taken.append(time.perf_counter() - start)
         # The first round warms up and does not count.
         if len(taken) > 1 and time.perf_counter() - started > PROBE_SECONDS:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -77,14 +78,23 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=_positive,
         metavar="N",
-        help="local: processes, which share the cores; default: one per core",
+        help="local: processes, which share the cores, and take the GPUs in turn, one each; "
+        "default: one per core",
     )
     parser.add_argument("--address", help="ray: the cluster; default: start one on this machine")
     parser.add_argument(
-        "--cpus-per-cell", type=float, default=1.0, metavar="N", help="ray: cores (default: 1)"
+        "--cpus-per-cell",
+        type=_not_negative,
+        default=1.0,
+        metavar="N",
+        help="ray: cores (default: 1)",
     )
     parser.add_argument(
-        "--gpus-per-cell", type=float, default=0.0, metavar="N", help="ray: GPUs (default: 0)"
+        "--gpus-per-cell",
+        type=_not_negative,
+        metavar="N",
+        help="ray: GPUs; fractions share one; default: 1 for runs whose device is auto or cuda, "
+        "where the cluster has any, else 0, and Ray hides GPUs that a run has not asked for",
     )
     parser.add_argument(
         "--shared",
@@ -99,6 +109,16 @@ def _positive(text: str) -> int:
     if number < 1:
         raise UserError(f"--workers must be at least 1, but got {number}")
     return number
+
+
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise UserError(f"--cpus-per-cell and --gpus-per-cell must be 0 or more, but got {number}")
+    return number
+
+
+_not_negative.__name__ = "number"  # argparse names it in "invalid number value"
 
 
 def _execute(cells: Sequence[Cell], options: argparse.Namespace) -> Generator[Outcome, None, None]:

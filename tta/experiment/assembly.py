@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.named_classes import NamedClasses
 from tta.experiment.class_numbers import OutputClasses, number_classes, number_cloud_classes
+from tta.experiment.observing.memory import held_bytes
 from tta.experiment.observing.trackers import require_tracker
 from tta.experiment.parts import (
     batch_size_of,
@@ -43,6 +45,7 @@ from tta.experiment.resolving import (
 )
 from tta.experiment.sanity import source_warnings
 from tta.experiment.showing import Geometry, described, described_source
+from tta.foundation.backends import fix_workspace, rounding
 from tta.foundation.code_digest import code_digest
 from tta.foundation.notes import in_order, with_those_of
 from tta.foundation.own_file import split_own
@@ -86,6 +89,7 @@ class Experiment:
         preset: where they come from, in words.
         source: source images, or None where the method needs none.
         precision_reason: why ``--precision auto`` picked what it did; None where it was given.
+        method_bytes: of memory that the method took to be made: its models, its optimiser.
     """
 
     config: RunConfig
@@ -100,6 +104,7 @@ class Experiment:
     preset: str
     source: SourceData | None
     precision_reason: str | None
+    method_bytes: int
 
     @property
     def understood(self) -> dict[str, str]:
@@ -180,6 +185,7 @@ class Experiment:
             backbone=self.backbone.name,
             source=self.source and (self.config.source or self.dataset.source),
             device=self.device.type,
+            deterministic=self.config.deterministic and self.device.type == "cuda",
             memory_format=str(self.stream.memory_format)
             .removeprefix("torch.")
             .removesuffix("_format"),
@@ -226,6 +232,19 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     """
     preflight(config)
     require_tracker(config.track)
+    if config.deterministic and torch.cuda.is_available():
+        fix_workspace()  # before a question about a device starts CUDA
+    device = choose_device(config.device, config.precision)
+    with rounding_of(config, device):
+        return _build(config, device, calibrated)
+
+
+def rounding_of(config: RunConfig, device: torch.device) -> AbstractContextManager[None]:
+    """Return the context in which a configuration is built and run."""
+    return rounding(device, config.precision == "tf32", config.deterministic)
+
+
+def _build(config: RunConfig, device: torch.device, calibrated: bool) -> Experiment:
     method_class = find_method(config.method)
     dataset = open_test_data(config)
     params, preset = resolve_params(method_class, config, dataset)
@@ -234,7 +253,7 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     classes = number_classes(config, dataset, backbone)
     if isinstance(dataset, NamedClasses):  # labels may have got other numbers
         plan = plan_stream(config.scenario, dataset, scenario_options(config))
-    stream, geometry = _stream(config, dataset, plan, backbone)
+    stream, geometry = _stream(config, dataset, plan, backbone, device)
     config, precision_reason = _with_precision(config, stream, backbone)
     needs = method_class.needs(params)
     source, cloud = _source_and_cloud(config, needs, stream, backbone, classes)
@@ -242,6 +261,9 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
     choose_workers(config, stream, source, Need.SOURCE_AT_STEP in needs)
     if calibrated and isinstance(dataset, ContinuallyChanging):
         calibrate(dataset, backbone, stream.device, cache=not config.no_cache)
+    held = held_bytes(device)
+    batch_size = batch_size_of(config, dataset)
+    method = make_method(method_class, backbone, cloud, params, config, batch_size)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -250,18 +272,21 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
         stream=stream,
         backbone=backbone,
         cloud=cloud,
-        method=make_method(
-            method_class, backbone, cloud, params, config, batch_size_of(config, dataset)
-        ),
+        method=method,
         params=params,
         preset=preset,
         source=source,
         precision_reason=precision_reason,
+        method_bytes=max(0, held_bytes(device) - held),
     )
 
 
 def _stream(
-    config: RunConfig, dataset: Dataset, plan: StreamPlan, backbone: Backbone
+    config: RunConfig,
+    dataset: Dataset,
+    plan: StreamPlan,
+    backbone: Backbone,
+    device: torch.device,
 ) -> tuple[Stream, Geometry]:
     """Return the stream, on the device and in the layout of images that suits the backbone.
 
@@ -269,7 +294,6 @@ def _stream(
     """
     first = plan.domains[plan.domain[0]], int(plan.severity[0])
     geometry = fit_images(config, dataset, first, backbone)
-    device = choose_device(config.device)
     backbone.to(device)
     memory_format = choose_memory_format(config.memory_format, backbone)
     backbone.to(memory_format=memory_format)

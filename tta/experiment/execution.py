@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tta.config import RunConfig
-from tta.experiment.assembly import Experiment, build
+from tta.experiment.assembly import Experiment, build, rounding_of
 from tta.experiment.observing.course import Course, make_checkpoints, make_recorder
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.recorder import Recorder
@@ -19,6 +19,7 @@ from tta.experiment.saving.saved_run import SavedRun, load_run, taking_over
 from tta.experiment.summary import summarise
 from tta.foundation.arithmetic import arithmetic
 from tta.foundation.cache import KnownPreparation, PreparationCache
+from tta.foundation.clocks import synchronize
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stops, listening
 from tta.foundation.text import printable
@@ -56,7 +57,11 @@ def run_experiment(
         progress: show it on standard error.
         stops: what is told of signals; None leaves them alone.
     """
-    stops = stops or Stops()
+    with rounding_of(experiment.config, experiment.device):
+        return _run_experiment(experiment, progress, stops or Stops())
+
+
+def _run_experiment(experiment: Experiment, progress: bool, stops: Stops) -> dict[str, Any]:
     config, path = experiment.config, experiment.path()
     if RunDirectory.is_done(path) and not config.force:
         return _finished(path)
@@ -109,10 +114,13 @@ def execute(
     experiment.stream.warm_up()
     for warning in experiment.warnings:
         print(printable(f"warning: {warning}"), file=sys.stderr)
-    memory = PeakMemory(experiment.device)
+    _put_aside(experiment)
+    memory = PeakMemory(experiment.device, experiment.method_bytes)
     course = Course(experiment, directory, progress, saved, stops, memory)
+    synchronize(experiment.device)
     started = time.perf_counter()
     _start(course)
+    synchronize(experiment.device)
     prepare_seconds = time.perf_counter() - started
     if not experiment.replays:
         experiment.close()
@@ -120,6 +128,13 @@ def execute(
         summary = _stream(course, prepare_seconds)
     stops.obey()
     return summary
+
+
+def _put_aside(experiment: Experiment) -> None:
+    """Keep in host memory the models as loaded, which no method uses: it has copies."""
+    for model in (experiment.backbone, experiment.cloud):
+        if model is not None:
+            model.to("cpu")
 
 
 def _start(course: Course) -> None:
@@ -141,6 +156,7 @@ def _stream(course: Course, prepare_seconds: float) -> dict[str, Any]:
     try:
         with course.stops.streaming():
             came_to_end = _pass(course, recorder, checkpoints)
+        recorder.settle()
         recorder.flush()
         recorder.judge()
         finished = came_to_end

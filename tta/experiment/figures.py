@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,6 +17,8 @@ import torch
 
 import tta
 from tta.experiment.observing.recorder import PASS_COUNTERS
+from tta.foundation.arithmetic import versions_of_cuda
+from tta.foundation.backends import flags
 
 DERIVED_COUNTERS = ("uplink_encoded_bytes",)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
@@ -83,9 +86,29 @@ def environment(device: torch.device) -> dict[str, Any]:
         **{package: version(package) for package in PACKAGES},
         "device": device.type,
         "device_name": name,
+        **(_of_gpu(device) if device.type == "cuda" else {}),
         "threads": torch.get_num_threads(),
         "git_revision": _git_revision(),
     }
+
+
+def _of_gpu(device: torch.device) -> dict[str, Any]:
+    return {
+        "device_index": device.index,
+        **versions_of_cuda(),
+        "driver": _driver(),
+        **flags(),
+    }
+
+
+def _driver() -> str | None:
+    """Return the version of NVIDIA's driver, where its module says it."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"\b\d{3,}\.[\d.]*\d", text)
+    return found[0] if found else None
 
 
 def _git_revision() -> str | None:

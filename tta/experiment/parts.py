@@ -18,6 +18,7 @@ from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
 from tta.experiment.class_numbers import OutputClasses, number_source_classes
 from tta.experiment.showing import Geometry, check_size, show, show_source
+from tta.foundation.devices import NO_TF32, no_such_device
 from tta.foundation.errors import UserError
 from tta.foundation.normalisation import spread
 from tta.methods import Method
@@ -35,18 +36,37 @@ def open_test_data(config: RunConfig) -> Dataset:
     return dataset
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, precision: str = "fp32") -> torch.device:
     """Return the device; ``auto`` is the first there is of cuda, mps and cpu.
 
+    Args:
+        name: see :func:`tta.foundation.devices.parse_device`.
+        precision: of the run; ``tf32`` is not for every device.
+
     Raises:
-        UserError: there is no such device here.
+        UserError: there is no such device here, or its products are never rounded to TF32.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next((kind for kind, there in available.items() if there), "cpu"))
-    if not available.get(name, True):
-        raise UserError(f"--device {name} is not available here; use --device cpu")
-    return torch.device(name)
+    there = available_devices()
+    chosen = there[0] if name == "auto" else name
+    if chosen.startswith("cuda") and name in ("auto", "cuda") and torch.cuda.is_available():
+        chosen = f"cuda:{torch.cuda.current_device()}"
+    if chosen not in there:
+        raise no_such_device(name, there)
+    device = torch.device(chosen)
+    if precision == "tf32" and not _multiplies_in_tf32(device):
+        raise UserError(NO_TF32.format(chosen))
+    return device
+
+
+def available_devices() -> list[str]:
+    """Return the names of the devices of this machine, those that are preferred first."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [f"cuda:{number}" for number in range(gpus)] + mps + ["cpu"]
+
+
+def _multiplies_in_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def make_backbone(config: RunConfig, dataset: Dataset) -> Backbone:

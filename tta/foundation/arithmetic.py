@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
+from tta.foundation.backends import flags
+
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
+FLAGS = ("tf32", "tf32_convolutions", "deterministic", "nvidia_tf32_override")
 
 
 def arithmetic(device: torch.device) -> dict[str, Any]:
@@ -17,8 +20,9 @@ def arithmetic(device: torch.device) -> dict[str, Any]:
 
     Where the model runs on the CPU, that is also the number of threads, among which sums are
     divided, and the processor's instructions; on a GPU neither reaches a figure, as all sums are
-    taken there, and the GPU's model counts instead. Not among them, as no figure depends on them:
-    Python, pandas, the operating system, the number of processes that load images.
+    taken there, and the GPU's model counts instead, the versions of CUDA and cuDNN, and the flags
+    that :func:`tta.foundation.backends.rounding` has set. Not among them, as no figure depends on
+    them: Python, pandas, the operating system, the number of processes that load images.
     """
     facts: dict[str, Any] = {package: version(package) for package in PACKAGES}
     facts["torch"] = torch.__version__  # with what it was built for
@@ -27,7 +31,14 @@ def arithmetic(device: torch.device) -> dict[str, Any]:
         facts["threads"] = torch.get_num_threads()
     elif device.type == "cuda":
         facts["GPU"] = torch.cuda.get_device_name(device)
+        facts |= versions_of_cuda()
+        facts |= {name: value for name, value in flags().items() if name in FLAGS}
     return facts
+
+
+def versions_of_cuda() -> dict[str, Any]:
+    """Return the versions of what computes on a GPU, as plain values."""
+    return {"CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version()}
 
 
 def difference(then: Any, now: Mapping[str, Any]) -> tuple[str, str] | None:

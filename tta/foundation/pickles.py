@@ -37,14 +37,14 @@ def pickles_are_safe() -> bool:
 
 def load_pickle(
     file: str | Path | IO[bytes],
-    map_location: str | None = None,
+    map_location: str,
     allowed: Sequence[type] = (),
 ) -> Any:
     """Return the tensors and plain values in a file of ``torch.save``; see :data:`DAMAGE`.
 
     Args:
         file: a path, or an open file.
-        map_location: the device that all tensors come to; by default where they were.
+        map_location: the device that all tensors come to.
         allowed: further types that may occur in it.
     """
     trusted = contextlib.nullcontext()

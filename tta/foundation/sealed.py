@@ -86,8 +86,8 @@ class SealedFile:
         self.facts = _facts(tail[start:])
         self._end = max(0, size - (len(tail) - start) - 1)
 
-    def content(self, map_location: str | None = None) -> dict[str, Any]:
-        """Return what was written, with every tensor on the device it was on, or another.
+    def content(self, map_location: str) -> dict[str, Any]:
+        """Return what was written, with every tensor on this device.
 
         Raises:
             OSError: the file cannot be read.

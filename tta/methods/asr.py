@@ -40,6 +40,7 @@ class AdaptiveSelectiveReset(Method):
 
     name = "asr"
     paper = "Lim et al., When and where to reset matters for long-term TTA, ICLR 2026"
+    resets_often = True
     state = (
         "adapter",
         "reset_parameters",

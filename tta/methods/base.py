@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tta.methods.params import OptimizerParams
-from tta.methods.state import capture, restore
+from tta.methods.state import capture, park, restore, unpark
 from tta.ops.loss_scaling import scale_losses, scaled, step_unscaled
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Method:
     """Names of the tensors that :meth:`prepare` makes and nothing changes afterwards."""
     counters: ClassVar[tuple[str, ...]] = ()
     """Names of what :meth:`count` counts, such as ``uploads``: columns of the records."""
+    resets_often: ClassVar[bool] = False
+    """Whether steps go back to the initial state so often that it is kept on the device."""
     usual_batch: int | None = None
     """Images in a full batch of the stream, 1 where they come one by one; None: not known."""
 
@@ -116,7 +118,7 @@ class Method:
             for name, value in stored["prepared"].items():
                 setattr(self, name, value.to(next(self.backbone.parameters()).device))
             self.load_state_dict(stored["state"])
-        self._initial = self.state_dict()
+        self._initial = self._captured(parked=not self.resets_often)
         if cache and stored is None:
             cache.save(self.preparation())
 
@@ -131,7 +133,7 @@ class Method:
     def preparation(self) -> dict[str, Any]:
         """Return what :meth:`start` has made: the same entry as in a cache."""
         prepared = {name: getattr(self, name) for name in self.prepared}
-        return {"prepared": prepared, "state": self._initial}
+        return {"prepared": prepared, "state": park(self._initial)}
 
     def step(self, images: Tensor) -> Tensor:
         """Adapt to ``images`` ``[B, 3, H, W]`` in [0, 1] and return outputs ``[B, C]``.
@@ -154,17 +156,23 @@ class Method:
         return self.backbone(images)
 
     def reset(self) -> None:
-        """Return bit for bit to the state after :meth:`start`."""
+        """Return bit for bit to the state after :meth:`start`, which waits in host memory."""
         self.load_state_dict(self._initial)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that changes: tensors and plain values only."""
-        return {name: capture(getattr(self, name)) for name in ("generator", *self.state)}
+        return self._captured()
+
+    def _captured(self, parked: bool = False) -> dict[str, Any]:
+        names = ("generator", *self.state)
+        return {name: capture(getattr(self, name), parked) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`state_dict`."""
+        """Continue from a :meth:`state_dict`, or one that was parked in host memory."""
+        device = next(self.backbone.parameters()).device
         for name in ("generator", *self.state):
-            setattr(self, name, restore(getattr(self, name), state[name]))
+            saved = unpark(state[name], device)
+            setattr(self, name, restore(getattr(self, name), saved))
 
 
 def trainable(parameters: list[nn.Parameter]) -> list[nn.Parameter]:

@@ -118,7 +118,7 @@ class ForwardOnlyAdaptation(Method):
     def _on_device(self, candidates: Tensor, images: Tensor) -> Tensor:
         """Return prompts ``[N, P, D]`` of candidates ``[N, P * D]``."""
         shape = (len(candidates), self.params.prompts, self.backbone.feature_dim)
-        return candidates.to(images.device, torch.float32).view(shape)
+        return candidates.float().to(images.device).view(shape)  # MPS has no float64
 
     def _fitness(self, activations: Tensor, logits: Tensor) -> Tensor:
         apart = (activations.mean(0) - self.source_mean).square().sum()

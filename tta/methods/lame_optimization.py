@@ -42,7 +42,8 @@ def rbf_affinity(features: Tensor, k: int) -> Tensor:
     """
     squared = _squared_distances(features)
     rank = min(k, len(features))
-    sigma = squared.kthvalue(rank, dim=1).values.sqrt().mean()
+    # Not kthvalue, which on CUDA is refused where algorithms must be deterministic.
+    sigma = squared.topk(rank, dim=1, largest=False).values[:, -1].sqrt().mean()
     return torch.exp(squared / (-2 * sigma.square().clamp(min=_DISTANCE_FLOOR)))
 
 

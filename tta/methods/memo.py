@@ -39,6 +39,7 @@ class Memo(AveragedViews):
 
     name = "memo"
     paper = "Zhang et al., MEMO: test time robustness via adaptation and augmentation, NeurIPS 2022"
+    resets_often = True
     predicts = "after"
     state = ("parameters", "optimizer")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -18,17 +19,55 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
-def capture(value: Any) -> Any:
-    """Return an independent copy of ``value`` that ``torch.load(weights_only=True)`` accepts."""
+_PLACE = "on the device"
+"""The key of a tensor that :func:`park` has brought to the host, alone in its mapping."""
+
+
+def capture(value: Any, parked: bool = False) -> Any:
+    """Return an independent copy of ``value`` that ``torch.load(weights_only=True)`` accepts.
+
+    Args:
+        value: a tensor, a generator, what saves itself, plain values, or a list of these.
+        parked: keep in host memory what is on another device, see :func:`park`.
+    """
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        value = value.detach()
+        return park(value) if parked and not value.is_cpu else value.clone()
     if isinstance(value, torch.Generator):
         return value.get_state()
     if isinstance(value, list):
-        return [capture(item) for item in value]
-    if isinstance(value, Stateful):
-        return copy.deepcopy(value.state_dict())
-    return copy.deepcopy(value)
+        return [capture(item, parked) for item in value]
+    state = value.state_dict() if isinstance(value, Stateful) else value
+    return copy.deepcopy(park(state) if parked else state)
+
+
+def park(captured: Any) -> Any:
+    """Return a captured value with all tensors in host memory; what was there stays itself.
+
+    :func:`restore` finds out again which were on the device: some are not, such as an optimiser's
+    count of steps.
+    """
+    if isinstance(captured, Tensor):
+        return captured if captured.is_cpu else {_PLACE: captured.detach().cpu()}
+    return _over_tensors(park, captured)
+
+
+def unpark(captured: Any, device: torch.device) -> Any:
+    """Return a value that :func:`park` has made, with tensors on ``device`` again."""
+    if isinstance(captured, dict) and captured.keys() == {_PLACE}:
+        return captured[_PLACE].to(device)
+    return _over_tensors(lambda value: unpark(value, device), captured)
+
+
+def _over_tensors(act: Callable[[Any], Any], captured: Any) -> Any:
+    """Return a captured value with the parts of every list and mapping replaced."""
+    if isinstance(captured, dict):
+        made = copy.copy(captured)  # a module's state carries versions beside its tensors
+        made.update({name: act(value) for name, value in captured.items()})
+        return made
+    if type(captured) in (list, tuple):
+        return type(captured)(act(value) for value in captured)
+    return captured
 
 
 @torch.no_grad()
@@ -38,9 +77,10 @@ def restore(current: Any, captured: Any) -> Any:
     In place matters: an optimiser holds the very parameters, a module the very buffers.
     """
     if isinstance(current, Tensor) and isinstance(captured, Tensor):
+        captured = captured.to(current.device)
         if current.shape == captured.shape:
             return current.copy_(captured)
-        return captured.to(current.device, copy=True)
+        return captured.clone()
     if isinstance(current, torch.Generator):
         current.set_state(captured.cpu())
         return current

@@ -14,6 +14,7 @@ from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.ccc_path import GRID, STEPS_PER_SEVERITY, Step
 from tta.datasets.images import to_unit_range
 from tta.foundation.arithmetic import arithmetic
+from tta.foundation.backends import rounding
 from tta.foundation.cache import PreparationCache
 from tta.foundation.code_digest import code_digest
 
@@ -94,7 +95,7 @@ class PairAccuracy:
             self._clean = self.dataset.clean(self._rows)
         ids = torch.from_numpy(self._rows)
         parts = (tensor.split(_BATCH) for tensor in (self._clean, ids, self._labels))
-        with self.backbone.in_precision(torch.float32):  # whatever the run's: one path for all
+        with self.backbone.in_precision(torch.float32):
             correct = [
                 self.backbone(self._images(clean, step, numbers)).argmax(1) == labels
                 for clean, numbers, labels in zip(*parts, strict=True)
@@ -102,7 +103,9 @@ class PairAccuracy:
         return 100 * torch.cat(correct).float().mean().item()
 
     def _images(self, clean: Tensor, step: Step, ids: Tensor) -> Tensor:
-        levels = self.dataset.changed(clean.to(self.device), step, ids)
+        # Corruptions are made in float64, which MPS does not have.
+        place = "cpu" if self.device.type == "mps" else self.device
+        levels = self.dataset.changed(clean.to(place), step, ids)
         return to_unit_range(self.dataset.fitted(levels), self.device)
 
 
@@ -121,5 +124,7 @@ def calibrate(
     For the published difficulty that is a ResNet-50 trained on ImageNet; by another model the
     stream is another one, and its digest says so.
     """
-    measure = PairAccuracy(dataset, backbone, device, cache)
-    dataset.calibrate(measure, backbone.weights_sha256)
+    # In float32, whatever the run's precision: one path for all.
+    with rounding(device, deterministic=torch.are_deterministic_algorithms_enabled()):
+        measure = PairAccuracy(dataset, backbone, device, cache)
+        dataset.calibrate(measure, backbone.weights_sha256)

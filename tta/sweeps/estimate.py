@@ -10,8 +10,9 @@ from itertools import islice
 
 from torch import Tensor
 
-from tta.experiment.assembly import Experiment, build
+from tta.experiment.assembly import Experiment, build, rounding_of
 from tta.experiment.execution import preparation_cache
+from tta.foundation.clocks import synchronize
 from tta.foundation.errors import UserError
 from tta.reporting.records.run_directory import RunDirectory
 from tta.streams.loop import evaluate
@@ -66,8 +67,15 @@ def _estimate(cell: Cell, known: dict[str, tuple[float, float]]) -> Estimate:
 
 def _measure(experiment: Experiment) -> tuple[float, float]:
     """Return the seconds of preparing, and of one batch."""
+    with rounding_of(experiment.config, experiment.device):
+        return _measured(experiment)
+
+
+def _measured(experiment: Experiment) -> tuple[float, float]:
+    synchronize(experiment.device)
     started = time.perf_counter()
     experiment.method.start(experiment.source, preparation_cache(experiment))
+    synchronize(experiment.device)
     clock = _Clock()
     warm_up = MEASURED * experiment.config.window
     evaluate(experiment.method, islice(experiment.stream, 2 * warm_up), clock)

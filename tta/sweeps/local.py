@@ -26,6 +26,7 @@ from tta.foundation.cores import core_count
 from tta.foundation.orphans import GRACE, end_with_parent, is_orphan
 from tta.foundation.stops import Stopped
 from tta.sweeps.cells import Finished, Outcome, fault_of, one_line, run_cell
+from tta.sweeps.gpus import VISIBLE, gpus_of_workers
 from tta.sweeps.grid import Cell, distinct, refuse_impossible
 
 Result = TypeVar("Result")
@@ -41,13 +42,14 @@ def run_locally(cells: Sequence[Cell], workers: int) -> Iterator[Outcome]:
 
     Args:
         cells: what to run.
-        workers: processes; the cores are divided among them.
+        workers: processes; the cores are divided among them, and so are GPUs, see
+            :mod:`tta.sweeps.gpus`.
 
     Raises:
         UserError: a cell cannot run; none was run.
     """
     threads = max(1, core_count() // workers)
-    everyone = [_Worker(threads) for _ in range(workers)]
+    everyone = [_Worker(threads, gpu) for gpu in gpus_of_workers(cells, workers)]
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     for worker in everyone:
         idle.put(worker)
@@ -94,16 +96,22 @@ def _lent(
 
 
 class _Worker:
-    """A process that runs one cell after another: packages are imported once."""
+    """A process that runs one cell after another: packages are imported once.
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    Args:
+        threads: of its arithmetic.
+        gpu: the only one that it sees; None for all.
+    """
+
+    def __init__(self, threads: int, gpu: str | None = None) -> None:
+        self.threads, self.gpu = threads, gpu
         self._is_stopped = False
         self._pid: Future[int] | None = None
         self._process = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (self.threads,))
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(1, spawn, _begin, (self.threads, self.gpu))
 
     def check(self, cell: Cell) -> str:
         """Return why the cell cannot run; empty where that is not known."""
@@ -162,10 +170,12 @@ class _Worker:
         self._process.shutdown()
 
 
-def _begin(threads: int) -> None:
+def _begin(threads: int, gpu: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop, by SIGTERM
     end_with_parent(GRACE)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    if gpu is not None:
+        os.environ[VISIBLE] = gpu
     import torch  # reads the variables now, unless the caller's main module has loaded it before
 
     torch.set_num_threads(threads)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tta.config import RunConfig
 from tta.foundation.errors import UserError
 from tta.foundation.files import write_atomically
 from tta.reporting.records.run_directory import RunDirectory
@@ -33,14 +34,15 @@ class Cluster:
     Attributes:
         address: of the cluster; None for one of this machine, started here.
         cpus: cores per cell, and threads of its arithmetic.
-        gpus: GPUs per cell; fractions share one.
+        gpus: GPUs per cell; fractions share one. None for one to each cell whose device is
+            ``auto`` or ``cuda``, where the cluster has any: Ray hides the others from a cell.
         shared: whether every machine sees the output folder under the same path; otherwise run
             directories are sent here when they are finished.
     """
 
     address: str | None = None
     cpus: float = 1.0
-    gpus: float = 0.0
+    gpus: float | None = None
     shared: bool = False
 
 
@@ -59,11 +61,12 @@ def run_on_ray(cells: Sequence[Cell], cluster: Cluster) -> Iterator[Outcome]:
     if started:
         _connect(ray, cluster.address)
     try:
-        _check(ray, distinct(cells), cluster)
+        with_gpus = ray.cluster_resources().get("GPU", 0) >= 1
+        _check(ray, distinct(cells), cluster, with_gpus)
         pending = {
             future: cell
             for cells_of_output in _by_output(cells)
-            for future, cell in _submit(ray, cells_of_output, cluster)
+            for future, cell in _submit(ray, cells_of_output, cluster, with_gpus)
         }
         while pending:
             (ready,), _ = ray.wait(list(pending))
@@ -106,10 +109,27 @@ def _connect(ray: Any, address: str | None) -> None:
         ) from error
 
 
-def _check(ray: Any, kinds: Sequence[Cell], cluster: Cluster) -> None:
-    task = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus)(fault_of)
+def gpus_of(config: RunConfig, cluster: Cluster, with_gpus: bool) -> float:
+    """Return how many GPUs a cell takes.
+
+    Args:
+        config: of the cell.
+        cluster: what the user wants.
+        with_gpus: whether the cluster has any.
+    """
+    if cluster.gpus is not None:
+        return cluster.gpus
+    return float(with_gpus and config.device in ("auto", "cuda"))
+
+
+def _check(ray: Any, kinds: Sequence[Cell], cluster: Cluster, with_gpus: bool) -> None:
+    task = ray.remote(num_cpus=cluster.cpus)(fault_of)
     faults = []
-    for future in [task.remote(cell.config) for cell in kinds]:
+    futures = [
+        task.options(num_gpus=gpus_of(cell.config, cluster, with_gpus)).remote(cell.config)
+        for cell in kinds
+    ]
+    for future in futures:
         try:
             faults.append(ray.get(future))
         except ray.exceptions.RayError:  # the run itself will say what it is
@@ -122,20 +142,21 @@ def _by_output(cells: Sequence[Cell]) -> list[list[Cell]]:
     return [[cell for cell in cells if cell.config.output == output] for output in outputs]
 
 
-def _submit(ray: Any, cells: Sequence[Cell], cluster: Cluster) -> Iterator[tuple[Any, Cell]]:
+def _submit(
+    ray: Any, cells: Sequence[Cell], cluster: Cluster, with_gpus: bool
+) -> Iterator[tuple[Any, Cell]]:
     """Yield a future and its cell, for cells of one output folder."""
-    resources = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus, "max_retries": RETRIES}
+    resources = ray.remote(num_cpus=cluster.cpus, max_retries=RETRIES)
+    task = resources(_on_shared_folder if cluster.shared else run_cell_apart)
     output = cells[0].config.output
-    if cluster.shared:
-        task = ray.remote(**resources)(_on_shared_folder)
-        for cell in cells:
-            config = dataclasses.replace(cell.config, output=str(Path(output).resolve()))
-            yield task.remote(config), cell
-        return
-    task = ray.remote(**resources)(run_cell_apart)
-    done = ray.put(frozenset(finished_below(output)))
+    done = None if cluster.shared else ray.put(frozenset(finished_below(output)))
     for cell in cells:
-        yield task.remote(cell.config, done), cell
+        on_gpus = task.options(num_gpus=gpus_of(cell.config, cluster, with_gpus))
+        if done is None:
+            shared = dataclasses.replace(cell.config, output=str(Path(output).resolve()))
+            yield on_gpus.remote(shared), cell
+        else:
+            yield on_gpus.remote(cell.config, done), cell
 
 
 def _on_shared_folder(config: Any) -> tuple[Finished, dict[str, bytes]]:

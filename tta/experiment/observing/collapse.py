@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tta.datasets.images import to_device
 from tta.streams import StreamPlan
 from tta.streams.stream import Batch
 from tta.tasks.finite import finite_rows
@@ -70,7 +71,7 @@ class CollapseWatch:
         starts: positions of the batches' first images.
         outputs: see :func:`tta.tasks.metrics.log_probabilities`.
         model: that adapts.
-        source: the same model before adaptation.
+        source: the same model before adaptation; its weights are kept in host memory.
         initial: returns what the method, as before the stream, predicts at given positions:
             classes ``[n]``; must leave the method as it is.
 
@@ -220,16 +221,26 @@ def blocks(labels: np.ndarray, reset_before: np.ndarray) -> list[tuple[int, int]
 def _pairs(model: nn.Module, source: nn.Module) -> list[tuple[Tensor, Tensor]]:
     before = dict(source.named_parameters())
     return [
-        (parameter, before[name])
+        (parameter, _on_host(before[name], parameter.device))
         for name, parameter in model.named_parameters()
         if name in before and before[name].shape == parameter.shape
     ]
 
 
+def _on_host(values: Tensor, device: torch.device) -> Tensor:
+    """Return values in host memory, from where they come to ``device`` without a wait."""
+    values = values.detach().cpu()
+    return values.pin_memory() if device.type == "cuda" else values
+
+
 def relative_distance(weights: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Return the L2 distance of (current, source) weights over the norm of the source's."""
-    moved = torch.stack([(current - source).norm() for current, source in weights])
-    return moved.norm() / torch.stack([source.norm() for _, source in weights]).norm()
+    moved, size = [], []
+    for current, source in weights:
+        source = to_device(source, current.device)
+        moved.append((current - source).norm())
+        size.append(source.norm())
+    return torch.stack(moved).norm() / torch.stack(size).norm()
 
 
 def _number(value: Tensor | None) -> float:

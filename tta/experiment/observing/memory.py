@@ -21,14 +21,17 @@ class PeakMemory:
     """Follows the peak from its making on: of the device, or of the process on a CPU.
 
     On Linux the peak of the process is set back first, so that one of several runs in a process
-    does not show what an earlier one held; elsewhere it is that of the whole process.
+    does not show what an earlier one held; elsewhere it is that of the whole process. On MPS,
+    which keeps no peak, it is what the driver has given out, which is taken back rarely.
 
     Args:
         device: where the model runs.
+        own: bytes that the run has taken before, and still holds.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, own: int = 0) -> None:
         self._device = device
+        self._own = own
         self._greatest = 0
         self._start()
         self._before = self.bytes()
@@ -36,6 +39,8 @@ class PeakMemory:
     def _start(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
+        elif self._device.type == "mps":
+            torch.mps.empty_cache()
         elif sys.platform == "linux":
             _set_back()
 
@@ -49,11 +54,11 @@ class PeakMemory:
             self._start()
 
     def rise(self) -> int:
-        """Return by how many bytes the peak is above what was held at the start.
+        """Return by how many bytes the peak is above what was held before the run.
 
         What a process holds before a run depends on its past; this does not.
         """
-        return self.bytes() - self._before
+        return self._own + self.bytes() - self._before
 
     def bytes(self) -> int:
         """Return the peak so far."""
@@ -63,28 +68,49 @@ class PeakMemory:
         """Return the peak since the latest start."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
-        mark = _high_water_mark()
+        if self._device.type == "mps":
+            return torch.mps.driver_allocated_memory()
+        mark = _of_process("VmHWM:")
         if mark is not None:
             return mark
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 
 
+def held_bytes(device: torch.device) -> int:
+    """Return what is held now: on the device, or by the process; 0 where that cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    _trim()
+    return _of_process("VmRSS:") or 0
+
+
+def _trim() -> None:
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps what was freed
+        if trim is not None:
+            trim(0)
+
+
 def _set_back() -> None:
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps what was freed
-    if trim is not None:
-        trim(0)
+    _trim()
     try:
         _CLEAR.write_text("5")
     except OSError:  # a container that forbids it: the peak stays that of the whole process
         return
 
 
-def _high_water_mark() -> int | None:
-    """Return the peak in bytes since it was set back, or None where the system does not tell."""
+def _of_process(name: str) -> int | None:
+    """Return a figure of the process in bytes, or None where the system does not tell.
+
+    Args:
+        name: ``VmHWM:``, the peak since it was set back, or ``VmRSS:``, what is held now.
+    """
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:
         return None
-    marks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    marks = [line.split()[1] for line in lines if line.startswith(name)]
     return int(marks[0]) * 1024 if marks else None

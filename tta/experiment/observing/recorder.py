@@ -17,6 +17,7 @@ from tta.experiment.observing.collapse import CollapseWatch
 from tta.experiment.observing.progress import make_progress
 from tta.experiment.observing.sample_table import SampleTable
 from tta.experiment.observing.trackers import Tracker
+from tta.foundation.clocks import Clock, clock_of
 from tta.foundation.text import printable
 from tta.reporting.records.run_directory import RunDirectory
 from tta.reporting.records.stored_tables import to_csv
@@ -36,7 +37,7 @@ class _Pending:
     stop: int
     outputs: Tensor
     counted: Tensor | None
-    seconds: float
+    spans: list[tuple[Any, Any]]
     passes: tuple[int, ...]
 
 
@@ -59,6 +60,7 @@ class Recorder:
         passes: of the model; what it counted before is forgotten. None counts none.
         watch: says where the run collapsed; None for none.
         tracker: is sent the figures of batches as they are fetched; None for none.
+        clock: of the batches' times; None for that of the device.
 
     Attributes:
         samples: the figures that have been fetched.
@@ -78,6 +80,7 @@ class Recorder:
         passes: Passes | None = None,
         watch: CollapseWatch | None = None,
         tracker: Tracker | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.plan, self.outputs, self.directory = plan, outputs, directory
         self.passes, self.watch, self.tracker = passes, watch, tracker
@@ -89,29 +92,38 @@ class Recorder:
         self._pending: list[_Pending] = []
         self._wrote_header = False
         self._progress = make_progress(progress, len(plan))
-        self._last = self._last_flush = time.perf_counter()
+        self._clock = clock_of(device) if clock is None else clock
+        self.restart_clock()
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
         """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``, which are kept as given."""
-        now = time.perf_counter()
-        seconds, passes = now - self._last, self._take_passes()
-        item = _Pending(batch.start, batch.stop, outputs, counted, seconds, passes)
+        now = self._clock.mark()
+        spans, self._spans = [*self._spans, (self._since, now)], []
+        passes = self._take_passes()
+        item = _Pending(batch.start, batch.stop, outputs, counted, spans, passes)
         self._pending.append(item)
         if self.watch is not None:
             self.watch.update(batch, outputs)
-        self._last = now
-        if now - self._last_flush > DISPLAY_INTERVAL:
+        self._since = now
+        if time.perf_counter() - self._last_flush > DISPLAY_INTERVAL:
             self.flush()
-            started = time.perf_counter()
+            self._spans.append((self._since, self._clock.mark()))
             self.judge()
-            self._last += time.perf_counter() - started  # the verdict is no cost of the method
+            self._since = self._clock.mark()  # the verdict is no cost of the method
 
     def _take_passes(self) -> tuple[int, ...]:
         return self.passes.take() if self.passes else ()
 
     def restart_clock(self) -> None:
         """Start timing: the first batch is timed from here."""
-        self._last = self._last_flush = time.perf_counter()
+        self._since, self._last_flush = self._clock.mark(), time.perf_counter()
+        self._spans: list[tuple[Any, Any]] = []
+
+    def settle(self) -> None:
+        """Wait for the device, where the clock does not; the wait belongs to the latest batch."""
+        self._clock.settle()
+        if self._pending:
+            self._pending[-1].spans.append((self._since, self._clock.mark()))
 
     def judge(self) -> None:
         """Say whether the run has collapsed by now; only between two batches."""
@@ -127,10 +139,11 @@ class Recorder:
             first, last = pending[0].start, pending[-1].stop
             fetched = self._metrics(pending, self._labels[first:last]).cpu().numpy()
             self.samples.note(first, np.concatenate([fetched, self._passes_by_image(pending)]))
-            self.seconds += sum(item.seconds for item in pending)
+            seconds = [sum(self._clock.seconds(*span) for span in item.spans) for item in pending]
+            self.seconds += sum(seconds)
             if self.watch is not None:
                 self.watch.read()
-            self._write(pending)
+            self._write(pending, seconds)
             self._show(last - first)
         self._last_flush = time.perf_counter()
 
@@ -196,10 +209,10 @@ class Recorder:
             figures["not finite"] = f"from image {int(np.isnan(samples.confidence).argmax())}"
         self._progress.show(count, printable(domain), figures)
 
-    def _write(self, pending: list[_Pending]) -> None:
+    def _write(self, pending: list[_Pending], seconds: list[float]) -> None:
         rows = self.samples.batches([item.start for item in pending], pending[-1].stop)
         if self.directory is not None:
-            self._append(pending, rows)
+            self._append(pending, seconds, rows)
         if self.tracker is not None:
             self._track(self.tracker, pending, rows)
 
@@ -212,13 +225,8 @@ class Recorder:
         for item, row in zip(pending, tracked.to_dict("records"), strict=True):
             tracker.log(item.stop, row)
 
-    def _append(self, pending: list[_Pending], batches: pd.DataFrame) -> None:
-        timing = pd.DataFrame(
-            {
-                "position": [item.start for item in pending],
-                "seconds": [item.seconds for item in pending],
-            }
-        )
+    def _append(self, pending: list[_Pending], seconds: list[float], batches: pd.DataFrame) -> None:
+        timing = pd.DataFrame({"position": [item.start for item in pending], "seconds": seconds})
         for name, frame in (("batches.csv", batches), ("timing.csv", timing)):
             text = to_csv(frame, header=not self._wrote_header, float_format="%.7g")
             self.directory.append(name, text)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tta.experiment.saving.saved_run import PREPARED_FILE, STATE_FILE
 from tta.experiment.saving.state_file import write_state
 from tta.foundation.stops import Stops
-from tta.methods.state import Stateful, captured_bytes
+from tta.methods.state import Stateful, captured_bytes, park
 from tta.reporting.records.run_directory import RunDirectory
 from tta.streams.stream import Batch
 
@@ -101,23 +101,24 @@ class Checkpoints:
 
     def save(self, position: int) -> None:
         """Write a checkpoint; the run is between two batches and goes on at ``position``."""
+        recorded = self.recorder.state_dict()  # waits for the device: that time is the batches'
         started = time.perf_counter()
         with self.apart():
-            self._write(position)
+            self._write(position, recorded)
         self._last = time.perf_counter()
         self._interval = _interval(self._last - started)
         self.seconds += self._last - started
         self.recorder.restart_clock()
 
-    def _write(self, position: int) -> None:
+    def _write(self, position: int, recorded: dict[str, Any]) -> None:
         fingerprint, folder = self.directory.path.name, self.directory.path
         if self.preparation is not None:
             write_state(folder / PREPARED_FILE, self.preparation, fingerprint, self.made_with)
             self.preparation = None
         state = {
             "position": position,
-            "method": self.method.state_dict(),
-            "recorder": self.recorder.state_dict(),
+            "method": park(self.method.state_dict()),
+            "recorder": recorded,
             "resumed_at": self.resumed_at,
         }
         state["tables"] = self.directory.sync()

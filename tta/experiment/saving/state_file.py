@@ -62,7 +62,7 @@ def _sync_folder(folder: Path) -> None:
 def read_state(
     path: Path, fingerprint: str, made_with: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return what :func:`write_state` wrote, with every tensor on the device it was on.
+    """Return what :func:`write_state` wrote, with every tensor in host memory.
 
     Raises:
         UserError: the file is missing, damaged, of another run or of another version, or was
@@ -71,7 +71,7 @@ def read_state(
     try:
         file = SealedFile(path)
         _check_facts(path, file.facts, fingerprint, made_with or {})
-        return file.content()
+        return file.content("cpu")
     except OSError as error:
         raise UserError(
             f"cannot read {str(path)!r} ({error.strerror}); it is needed to resume this run: put "

@@ -24,6 +24,7 @@ OPTIONS = (
     "cloud_weights",
     "memory_format",
     "on_nonfinite",
+    "deterministic",
 )
 """What namesakes may differ in beside their hyper-parameters: in the summary, in the options.
 
@@ -88,6 +89,7 @@ class Row:
 def _made_with(run: Run) -> dict[str, Any]:
     facts = dict(run.summary.get("environment", {}))
     revision = facts.pop("git_revision", None)
+    facts.pop("device_index", None)  # no figure depends on it
     return {"code": run.summary.get("code_digest", revision), **facts}
 
 
@@ -110,6 +112,7 @@ def _identity(run: Run) -> dict[str, Any]:
     facts = {name: run.summary.get(name) for name in ("title", "finished", *FACTS)}
     facts["on_nonfinite"] = facts["on_nonfinite"] or "mark"  # all that there was, once
     options = {name: run.config.get(name) for name in OPTIONS}
+    options["deterministic"] = bool(options["deterministic"])  # records of before have none
     digests = {name: (run.summary.get(name) or "none")[:12] for name in DIGESTS}
     named = {name.replace("_", " "): value for name, value in (facts | options | digests).items()}
     return named | {f"{name}=": value for name, value in run.summary["params"].items()}

@@ -1,0 +1,109 @@
+"""Which GPU a worker gets, and how many a cell of a Ray cluster takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from tta.commands.sweep import main
+from tta.config import RunConfig
+from tta.sweeps import gpus, local
+from tta.sweeps.gpus import VISIBLE, count_gpus, gpus_of_workers, visible_gpus
+from tta.sweeps.grid import Cell
+from tta.sweeps.on_ray import Cluster, gpus_of
+
+
+def cells(*devices):
+    return [Cell(device, RunConfig(device=device)) for device in devices]
+
+
+@pytest.fixture(autouse=True)
+def four_gpus(monkeypatch):
+    monkeypatch.delenv(VISIBLE, raising=False)
+    monkeypatch.setattr(gpus, "count_gpus", lambda: 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, ["0", "1", "2", "3", "0", "1"]),
+        ("2,0", ["2", "0", "2", "0", "2", "0"]),
+        ("GPU-8a2f, GPU-17c0", ["GPU-8a2f", "GPU-17c0"] * 3),
+        ("1,3,-1,2", ["1", "3"] * 3),
+        ("3", [None] * 6),
+        ("", [None] * 6),
+        ("-1", [None] * 6),
+    ],
+)
+def test_workers_take_the_visible_gpus_in_turn(monkeypatch, given, expected):
+    if given is not None:
+        monkeypatch.setenv(VISIBLE, given)
+    assert gpus_of_workers(cells("auto", "cuda"), 6) == expected
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps", "cuda:1"])
+def test_a_device_that_is_named_is_left_alone(monkeypatch, device):
+    monkeypatch.setattr(gpus, "visible_gpus", lambda: pytest.fail("nobody needs to know"))
+    assert gpus_of_workers(cells("auto", device), 2) == [None, None]
+
+
+def test_a_machine_with_one_gpu_or_none_is_left_alone(monkeypatch):
+    for count in (0, 1):
+        monkeypatch.setattr(gpus, "count_gpus", lambda count=count: count)
+        assert gpus_of_workers(cells("auto"), 3) == [None] * 3
+
+
+def test_gpus_are_counted_by_the_driver_s_own_program(monkeypatch):
+    text = "GPU 0: NVIDIA A100 (UUID: GPU-1)\n  MIG 1g.5gb\nGPU 1: NVIDIA A100 (UUID: GPU-2)\n"
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=text))
+    assert count_gpus() == 2
+    assert visible_gpus() == ["0", "1", "2", "3"]
+
+    def missing(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    assert count_gpus() == 0
+
+
+def seen_variable(config):
+    return os.environ.get(VISIBLE)
+
+
+def test_a_worker_sees_its_gpu_alone_and_the_caller_all(monkeypatch):
+    workers = [local._Worker(1, gpu) for gpu in ("3", None)]
+    try:
+        assert [worker._end_of(seen_variable, cells("auto")[0]) for worker in workers] == [
+            "3",
+            None,
+        ]
+    finally:
+        for worker in workers:
+            worker.close()
+    assert VISIBLE not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "with_gpus", "expected"),
+    [
+        (None, "auto", True, 1.0),
+        (None, "cuda", True, 1.0),
+        (None, "cpu", True, 0.0),
+        (None, "auto", False, 0.0),
+        (0.0, "auto", True, 0.0),
+        (0.25, "auto", False, 0.25),
+    ],
+)
+def test_a_cell_of_a_cluster_takes_a_gpu_where_there_are_some(given, device, with_gpus, expected):
+    found = gpus_of(RunConfig(device=device), Cluster(gpus=given), with_gpus)
+    assert found == expected
+
+
+@pytest.mark.parametrize("option", ["--gpus-per-cell", "--cpus-per-cell"])
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "two"])
+def test_shares_of_a_machine_are_numbers(tmp_path, capsys, option, value):
+    assert main([str(tmp_path / "grid.yaml"), option, value]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

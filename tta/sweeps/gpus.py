@@ -1,0 +1,54 @@
+"""Which GPU each worker of a local sweep has, decided before any of them starts CUDA."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Sequence
+
+from tta.sweeps.grid import Cell
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""What CUDA goes by when it starts: numbers or names of GPUs, the only ones that there are."""
+
+
+def gpus_of_workers(cells: Iterable[Cell], workers: int) -> list[str | None]:
+    """Return the value of :data:`VISIBLE` for each worker; None where it is left as it is.
+
+    Every worker gets one GPU, in turn where they are fewer. Left alone are workers on a machine
+    with fewer than two GPUs, or whose GPUs the user has restricted to fewer, and those of a grid
+    that names a device by itself: ``cpu``, ``mps`` or ``cuda:N``.
+
+    Args:
+        cells: of the grid.
+        workers: processes.
+    """
+    anywhere = all(cell.config.device in ("auto", "cuda") for cell in cells)
+    there = visible_gpus() if anywhere else []
+    if len(there) < 2:
+        return [None] * workers
+    return [there[number % len(there)] for number in range(workers)]
+
+
+def visible_gpus() -> list[str]:
+    """Return what CUDA would call the GPUs that this process may use, without starting CUDA."""
+    given = os.environ.get(VISIBLE)
+    if given is None:
+        return [str(number) for number in range(count_gpus())]
+    # What follows a number below 0 or an empty name does not count, as CUDA has it.
+    names: list[str] = []
+    for name in map(str.strip, given.split(",")):
+        if not name or name.startswith("-"):
+            break
+        names.append(name)
+    return names
+
+
+def count_gpus() -> int:
+    """Return how many NVIDIA GPUs the driver lists; 0 where there is none that says so."""
+    command: Sequence[str] = ("nvidia-smi", "--list-gpus")
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in answer.stdout.splitlines())
