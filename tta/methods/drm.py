@@ -115,27 +115,23 @@ class DomainSpecificRiskMinimization(Method):
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         features = self.backbone.features(images)
-        return _normalised(self._combine(features, self.backbone.domain_logits(features)))
+        logits = self.backbone.domain_logits(features)
+        return _normalised(self._combine(features, logits, logits.softmax(2)))
 
     def _adapt(self, features: Tensor) -> Tensor:
         """Take one step; return the prediction before it."""
         logits = self.backbone.domain_logits(features)
-        combined = self._combine(features.detach(), logits.detach())
-        confidence, labels = self._pseudo_labels(logits.detach(), combined)
+        probabilities = logits.detach().softmax(2)
+        combined = self._combine(features.detach(), logits.detach(), probabilities)
+        confidence, labels = self._pseudo_labels(probabilities, combined)
         confident = confidence >= self.params.confidence
-        losses = [
-            F.cross_entropy(logits[i, chosen], labels[i, chosen])
-            for i, (chosen, any_chosen) in enumerate(
-                zip(confident, confident.any(1).tolist(), strict=True)
-            )
-            if any_chosen
-        ]
-        if losses:
-            descend(self.optimizer, torch.stack(losses).sum())
+        # Waits for the device: without a pseudo-label there is no step.
+        if confident.any().item():
+            descend(self.optimizer, _summed_means(logits, labels, confident))
         return combined
 
-    def _combine(self, features: Tensor, logits: Tensor) -> Tensor:
-        return torch.einsum("mb,mbc->bc", self._weights(features, logits), logits.softmax(2))
+    def _combine(self, features: Tensor, logits: Tensor, probabilities: Tensor) -> Tensor:
+        return torch.einsum("mb,mbc->bc", self._weights(features, logits), probabilities)
 
     def _weights(self, features: Tensor, logits: Tensor) -> Tensor:
         """Return the weights ``[K + 1, B]`` of the heads; rules over domains give the last 0."""
@@ -165,18 +161,38 @@ class DomainSpecificRiskMinimization(Method):
                 weights = weights[:-1]
         return F.pad(weights, (0, 0, 0, len(entropies) - len(weights)))
 
-    def _pseudo_labels(self, logits: Tensor, combined: Tensor) -> tuple[Tensor, Tensor]:
-        """Return confidence and label ``[K + 1, B]`` of every sample for every head."""
+    def _pseudo_labels(self, heads: Tensor, combined: Tensor) -> tuple[Tensor, Tensor]:
+        """Return confidence and label ``[K + 1, B]`` of every sample for every head.
+
+        Args:
+            heads: their probabilities ``[K + 1, B, C]``.
+            combined: the prediction ``[B, C]``.
+        """
         kind = self.params.pseudo_labels
         if kind in ("own", "last"):
-            probabilities = (logits if kind == "own" else logits[-1:]).softmax(2)
+            probabilities = heads if kind == "own" else heads[-1:]
         else:
-            probabilities = logits.softmax(2).mean(0) if kind == "uniform" else combined
+            probabilities = heads.mean(0) if kind == "uniform" else combined
             if self.params.compat:
                 probabilities = probabilities.softmax(1)
             probabilities = probabilities[None]
         confidence, labels = probabilities.max(2)
-        return confidence.expand(logits.shape[:2]), labels.expand(logits.shape[:2])
+        return confidence.expand(heads.shape[:2]), labels.expand(heads.shape[:2])
+
+
+def _summed_means(logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
+    """Return each head's mean cross-entropy over its chosen samples, summed over heads.
+
+    Args:
+        logits: ``[K + 1, B, C]``; those of samples that are not chosen may be anything.
+        labels: ``[K + 1, B]``.
+        chosen: mask ``[K + 1, B]``; a head without any counts as 0.
+    """
+    # A place that is not chosen gets a gradient of 0, also where its logits are not finite.
+    selected = torch.where(chosen[..., None], logits, 0.0).flatten(0, 1)
+    losses = F.cross_entropy(selected, labels.flatten(), reduction="none")
+    weights = chosen / chosen.sum(1, keepdim=True).clamp_min(1)
+    return (losses * weights.flatten()).sum()
 
 
 def _normalised(weighted: Tensor) -> Tensor:
