@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ import torch
 from tta.methods import METHODS
 
 from . import gpu_checks, gpu_speed
-from .gpu_report import Part, Report, Unit
+from .gpu_report import Part, Report, Row, Unit
 from .measure import machine
 from .subjects import Subject, subject
 
@@ -86,17 +86,18 @@ def parts(plan: Plan) -> list[Part]:
             "RMT's step",
             ["network", "arithmetic", "ms", "relative to fp32"],
             0.1,
-            partial(_rmt, plan),
+            partial(_per_net, plan, partial(gpu_speed.rmt, rounds=plan.rounds)),
         ),
     ]
     for net, batch in plan.nets:
         title = f"Images per second: {net}, batch {batch}"
-        units = partial(_throughput, plan, net, batch)
+        measure = partial(gpu_speed.throughput, rounds=plan.rounds)
+        units = partial(_per_method, plan, net, batch, measure)
         made.append(Part(title, ["method", *gpu_speed.ARITHMETIC], 0.4 / len(plan.nets), units))
     net, batch = plan.nets[min(1, len(plan.nets) - 1)]
     title = f"Memory: {net}, batch {batch}"
     header = ["method", "kept, MiB", "more in a step, MiB"]
-    made.append(Part(title, header, 0.1, partial(_memory, plan, net, batch)))
+    made.append(Part(title, header, 0.1, partial(_per_method, plan, net, batch, gpu_speed.memory)))
     return made
 
 
@@ -105,7 +106,7 @@ def _agreement(plan: Plan) -> Iterator[Unit]:
         yield name, partial(gpu_checks.agreement, name, plan.small, plan.batch, plan.device)
 
 
-def _per_net(plan: Plan, measure: Callable[[Subject], list[list[str]]]) -> Iterator[Unit]:
+def _per_net(plan: Plan, measure: Callable[[Subject], list[Row]]) -> Iterator[Unit]:
     for net, batch in plan.nets:
         yield net, lambda net=net, batch=batch: measure(plan.case(net, batch))
 
@@ -116,19 +117,12 @@ def _waits(plan: Plan) -> Iterator[Unit]:
         yield name, lambda name=name, net=net: gpu_checks.waits(name, plan.case(net, plan.batch))
 
 
-def _rmt(plan: Plan) -> Iterator[Unit]:
-    for net, batch in plan.nets:
-        yield net, partial(gpu_speed.rmt, net, batch, plan.device, plan.rounds)
-
-
-def _throughput(plan: Plan, net: str, batch: int) -> Iterator[Unit]:
+def _per_method(
+    plan: Plan, net: str, batch: int, measure: Callable[[str, Subject], list[Row]]
+) -> Iterator[Unit]:
+    case = cache(lambda: plan.case(net, batch))  # made by the first row, and anew if that fails
     for name in plan.methods:
-        yield name, partial(gpu_speed.throughput, name, net, batch, plan.device, plan.rounds)
-
-
-def _memory(plan: Plan, net: str, batch: int) -> Iterator[Unit]:
-    for name in plan.methods:
-        yield name, lambda name=name: gpu_speed.memory(name, plan.case(net, batch))
+        yield name, lambda name=name: measure(name, case())
 
 
 def _devices(device: torch.device) -> str:

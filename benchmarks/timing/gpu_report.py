@@ -97,6 +97,6 @@ def attempt(label: str, call: Callable[[], list[Row]]) -> list[Row]:
         return [[label, f"failed: {type(error).__name__}: {one_line(error)}"]]
 
 
-def one_line(error: Exception, length: int = 160) -> str:
+def one_line(error: Exception, length: int = 100) -> str:
     """Return the first line of a message."""
     return (str(error).strip().splitlines() or ["no message"])[0][:length]

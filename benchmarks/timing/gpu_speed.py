@@ -17,7 +17,7 @@ from tta.foundation.errors import UserError
 
 from .gpu_checks import started, synchronised
 from .measure import MIB, interleave, ratio
-from .subjects import Subject, subject
+from .subjects import Subject
 
 Row = list[str]
 COSTLY = ("cotta", "memo", "ttaug")
@@ -84,33 +84,32 @@ def batch_norm(case: Subject, rounds: int) -> list[Row]:
     return [[case.title, f"{1e3 * median(samples['evaluation']):.2f}", *ratios]]
 
 
-def rmt(net: str, batch: int, device: torch.device, rounds: int) -> list[Row]:
+def rmt(case: Subject, rounds: int) -> list[Row]:
     """Return the time of RMT's step in each arithmetic, and relative to fp32."""
     times = {}
     for label in ARITHMETIC:
-        with arithmetic(net, batch, device, label) as case:
+        with arithmetic(case, label):
             times[label] = _seconds(case, "rmt", rounds)
     return [
-        [net, label, f"{1e3 * value:.1f}", f"{value / times['fp32']:.2f}"]
+        [case.title, label, f"{1e3 * value:.1f}", f"{value / times['fp32']:.2f}"]
         for label, value in times.items()
     ]
 
 
 @contextmanager
-def arithmetic(net: str, batch: int, device: torch.device, label: str) -> Iterator[Subject]:
-    """Give a network that computes by a key of :data:`ARITHMETIC`."""
+def arithmetic(case: Subject, label: str) -> Iterator[None]:
+    """Let methods that are started within compute by a key of :data:`ARITHMETIC`."""
     precision, allowed = ARITHMETIC[label]
-    with tensor_float_32(allowed):
-        yield subject(net, batch, device=device, precision=precision)
+    with tensor_float_32(allowed), case.backbone.in_precision(precision):
+        yield
 
 
-def throughput(name: str, net: str, batch: int, device: torch.device, rounds: int) -> list[Row]:
+def throughput(name: str, case: Subject, rounds: int) -> list[Row]:
     """Return a method's images per second in each arithmetic."""
+    count = max(1, len(case.images) // (16 if name in COSTLY else 1))
     shown = []
     for label in ARITHMETIC:
-        with arithmetic(net, batch, device, label) as case:
-            share = 16 if name in COSTLY else 1
-            count = max(1, batch // share)
+        with arithmetic(case, label):
             shown.append(f"{count / _seconds(case, name, rounds, count):.0f}")
     return [[name, *shown]]
 
@@ -119,7 +118,7 @@ def _seconds(case: Subject, name: str, rounds: int, count: int | None = None) ->
     """Return the median time of a method's step on the first ``count`` images of its batch."""
     method, images = started(case, name), case.images[:count]
     calls = synchronised({name: lambda: method.step(images)}, images.device)
-    return median(interleave(calls, rounds, seconds=1.5)[name])
+    return median(interleave(calls, rounds, seconds=0.4)[name])
 
 
 def memory(name: str, case: Subject) -> list[Row]:

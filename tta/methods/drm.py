@@ -115,23 +115,21 @@ class DomainSpecificRiskMinimization(Method):
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         features = self.backbone.features(images)
-        logits = self.backbone.domain_logits(features)
-        return _normalised(self._combine(features, logits, logits.softmax(2)))
+        return _normalised(self._combine(features, self.backbone.domain_logits(features)))
 
     def _adapt(self, features: Tensor) -> Tensor:
         """Take one step; return the prediction before it."""
         logits = self.backbone.domain_logits(features)
-        probabilities = logits.detach().softmax(2)
-        combined = self._combine(features.detach(), logits.detach(), probabilities)
-        confidence, labels = self._pseudo_labels(probabilities, combined)
+        combined = self._combine(features.detach(), logits.detach())
+        confidence, labels = self._pseudo_labels(logits.detach(), combined)
         confident = confidence >= self.params.confidence
         # Waits for the device: without a pseudo-label there is no step.
         if confident.any().item():
             descend(self.optimizer, _summed_means(logits, labels, confident))
         return combined
 
-    def _combine(self, features: Tensor, logits: Tensor, probabilities: Tensor) -> Tensor:
-        return torch.einsum("mb,mbc->bc", self._weights(features, logits), probabilities)
+    def _combine(self, features: Tensor, logits: Tensor) -> Tensor:
+        return torch.einsum("mb,mbc->bc", self._weights(features, logits), logits.softmax(2))
 
     def _weights(self, features: Tensor, logits: Tensor) -> Tensor:
         """Return the weights ``[K + 1, B]`` of the heads; rules over domains give the last 0."""
@@ -161,23 +159,18 @@ class DomainSpecificRiskMinimization(Method):
                 weights = weights[:-1]
         return F.pad(weights, (0, 0, 0, len(entropies) - len(weights)))
 
-    def _pseudo_labels(self, heads: Tensor, combined: Tensor) -> tuple[Tensor, Tensor]:
-        """Return confidence and label ``[K + 1, B]`` of every sample for every head.
-
-        Args:
-            heads: their probabilities ``[K + 1, B, C]``.
-            combined: the prediction ``[B, C]``.
-        """
+    def _pseudo_labels(self, logits: Tensor, combined: Tensor) -> tuple[Tensor, Tensor]:
+        """Return confidence and label ``[K + 1, B]`` of every sample for every head."""
         kind = self.params.pseudo_labels
         if kind in ("own", "last"):
-            probabilities = heads if kind == "own" else heads[-1:]
+            probabilities = (logits if kind == "own" else logits[-1:]).softmax(2)
         else:
-            probabilities = heads.mean(0) if kind == "uniform" else combined
+            probabilities = logits.softmax(2).mean(0) if kind == "uniform" else combined
             if self.params.compat:
                 probabilities = probabilities.softmax(1)
             probabilities = probabilities[None]
         confidence, labels = probabilities.max(2)
-        return confidence.expand(heads.shape[:2]), labels.expand(heads.shape[:2])
+        return confidence.expand(logits.shape[:2]), labels.expand(logits.shape[:2])
 
 
 def _summed_means(logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
