@@ -55,8 +55,8 @@ class Plan:
 
 def rehearsal(device: torch.device, methods: Sequence[str]) -> Plan:
     """Return a plan of the same parts on networks that take no time."""
-    nets = (("test_resnet", 2), ("test_vit", 2))
-    return Plan(device, methods, nets, ("test_resnet", "digits_vit"), batch=2, rounds=1)
+    nets = (("cifar_resnet20", 2), ("digits_vit", 2))
+    return Plan(device, methods, nets, batch=2, rounds=1)
 
 
 def parts(plan: Plan) -> list[Part]:
