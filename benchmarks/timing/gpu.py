@@ -1,222 +1,128 @@
-"""The measurements of ``benchmarks/cuda.py``.
+"""The command of ``benchmarks/cuda.py``: its parts, their order and their time.
 
-Weights are random and images synthetic. Matrix products are in full float32 (no TF32), so that
-both devices compute the same.
+Weights are random and images synthetic. Matrix products are in full float32, so that both devices
+compute the same; TF32 and bfloat16 have columns of their own.
 """
 
 from __future__ import annotations
 
-import copy
+import argparse
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from statistics import median
 
 import torch
-from torch import Tensor
 
-from tta.foundation.errors import UserError
-from tta.methods import METHODS, Method
-from tta.ops.ema import ema_update
-from tta.reporting.tables import markdown
+from tta.methods import METHODS
 
-from . import naive
-from .measure import MIB, interleave, machine, ratio
+from . import gpu_checks, gpu_speed
+from .gpu_report import Part, Report, Row, Unit
+from .measure import machine
 from .subjects import Subject, subject
-from .syncs import DOCUMENTED
-
-OUTPUT = Path("results/cuda.md")
-NETS = (("cifar_resnet20", 200), ("resnet50", 64), ("vit_small_patch16_224", 64))
-HALVES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def available(case: Subject) -> Iterator[tuple[str, Method]]:
-    """Yield every method that suits the network, started."""
-    for name in METHODS:
-        try:
-            method = case.method(name)
-        except UserError:
-            continue
-        yield name, method
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, and how large.
 
-
-def parity(name: str, batch: int, device: torch.device, steps: int = 2) -> list[list[str]]:
-    """Return per method the largest difference of its outputs from the CPU's, by step.
-
-    Relative to the largest output. The first step shows the forward pass; what comes after it
-    also differs where a method draws random numbers on the device.
+    Attributes:
+        device: to measure.
+        methods: names.
+        nets: for speed, with their batch sizes.
+        small: a convolutional network and a transformer, for comparison with the CPU.
+        batch: of these.
+        rounds: of timing, at most.
     """
-    cases = subject(name, batch), subject(name, batch, device=device)
-    rows = []
-    for (method_name, here), (_, there) in zip(*map(available, cases), strict=True):
-        differences = []
-        for _ in range(steps):
-            expected = here.step(cases[0].images)
-            found = there.step(cases[1].images).to("cpu")
-            differences.append(float((found - expected).abs().max() / expected.abs().max()))
-        rows.append([method_name, *(f"{value:.1e}" for value in differences)])
-    return rows
+
+    device: torch.device
+    methods: Sequence[str]
+    nets: tuple[tuple[str, int], ...] = (
+        ("cifar_resnet20", 200),
+        ("resnet50", 64),
+        ("vit_small_patch16_224", 64),
+    )
+    small: tuple[str, str] = ("cifar_resnet20", "digits_vit")
+    batch: int = 16
+    rounds: int = 20
+
+    def case(self, net: str, batch: int) -> Subject:
+        """Return a network and images for it on the device."""
+        return subject(net, batch, device=self.device)
 
 
-@contextmanager
-def waits_are_errors(device: torch.device) -> Iterator[None]:
-    """Raise where the host would wait for the device; does nothing on a CPU."""
-    if device.type != "cuda":
-        yield
-        return
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+def rehearsal(device: torch.device, methods: Sequence[str]) -> Plan:
+    """Return a plan of the same parts on networks that take no time."""
+    nets = (("cifar_resnet20", 2), ("digits_vit", 2))
+    return Plan(device, methods, nets, batch=2, rounds=1)
 
 
-def waits(case: Subject) -> list[list[str]]:
-    """Return per method whether its steps run without waiting for the device."""
-    rows = []
-    for name, method in available(case):
-        method.step(case.images)  # allocations and algorithm choices of the first step
-        try:
-            with waits_are_errors(case.images.device):
-                for _ in range(3):
-                    method.step(case.images)
-                    method.count()
-            found = "none"
-        except RuntimeError as error:
-            found = (str(error).splitlines() or ["?"])[0]
-        documented = ", ".join(sorted({place for _, place in DOCUMENTED.get(name, set())}))
-        rows.append([name, found, documented or "-"])
-    return rows
-
-
-@torch.no_grad()
-def captured(method: Method, images: Tensor) -> Callable[[Tensor], Tensor]:
-    """Capture a method's forward pass in a CUDA graph; return what replays it on new images."""
-    static = images.clone()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            method.predict(static)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = method.predict(static)
-
-    def replay(batch: Tensor) -> Tensor:
-        static.copy_(batch)
-        graph.replay()
-        return outputs.clone()
-
-    return replay
-
-
-def graph_capture(case: Subject) -> list[list[str]]:
-    """Return how far a replayed alpha-BN forward is from the eager one, and their times."""
-    method = case.method("bn_alpha")
-    replay = captured(method, case.images)
-    batch = case.images.flip(0)
-    difference = float((replay(batch) - method.predict(batch)).abs().max())
-    calls = {"graph": lambda: replay(batch), "eager": lambda: method.predict(batch)}
-    samples = interleave(synchronised(calls, batch.device), rounds=20)
-    return [[case.title, f"{difference:.1e}", f"{ratio(samples, 'graph', 'eager'):.2f}"]]
-
-
-def synchronised(
-    calls: dict[str, Callable[[], object]], device: torch.device
-) -> dict[str, Callable[[], object]]:
-    """Return calls that end when the device has finished them."""
-
-    def wait(call: Callable[[], object]) -> Callable[[], None]:
-        def run() -> None:
-            call()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-
-        return run
-
-    return {name: wait(call) for name, call in calls.items()}
-
-
-def steps(case: Subject) -> list[list[str]]:
-    """Return per method its time relative to the source's, images per second, peak memory."""
-    device = case.images.device
-    methods = dict(available(case))
-    calls = {name: lambda m=method: m.step(case.images) for name, method in methods.items()}
-    samples = interleave(synchronised(calls, device), rounds=10, seconds=90.0)
-    rows = []
-    for name, call in calls.items():
-        per_second = len(case.images) / median(samples[name])
-        relative = ratio(samples, name, "source")
-        rows.append([name, f"{relative:.2f}", f"{per_second:.0f}", peak_memory(call, device)])
-    return rows
-
-
-def peak_memory(call: Callable[[], object], device: torch.device) -> str:
-    """Return the memory in MiB that a call needs on a GPU beside what is there already."""
-    if device.type != "cuda":
-        return ""
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    call()
-    return f"{(torch.cuda.max_memory_allocated(device) - before) / MIB:.0f}"
-
-
-def ema(case: Subject) -> list[list[str]]:
-    """Return the time of an EMA update relative to a loop over parameters."""
-    current = list(case.backbone.parameters())
-    average = list(copy.deepcopy(case.backbone).parameters())
-    calls = {
-        "here": lambda: ema_update(average, current, 0.999),
-        "naive": lambda: naive.ema_update(average, current, 0.999),
-    }
-    samples = interleave(synchronised(calls, case.images.device), rounds=20)
-    return [[case.backbone.name, f"{ratio(samples, 'here', 'naive'):.3f}"]]
-
-
-def precisions(name: str, batch: int, device: torch.device) -> list[list[str]]:
-    """Return the time of RMT's step in each precision, relative to fp32, and peak memory."""
-    calls = {}
-    for label, precision in HALVES.items():
-        case = subject(name, batch, device=device, precision=precision)
-        method = case.method("rmt")
-        calls[label] = lambda m=method, images=case.images: m.step(images)
-    samples = interleave(synchronised(calls, device), rounds=5)
-    return [
-        [name, label, f"{ratio(samples, label, 'fp32'):.2f}", peak_memory(call, device)]
-        for label, call in calls.items()
-    ]
-
-
-def report(device: torch.device, nets: tuple[tuple[str, int], ...] = NETS) -> str:
-    """Run every part and return the report."""
-    cases = [subject(name, batch, device=device) for name, batch in nets]
-    first_name, first_batch = nets[0]
-    parts = {
-        "Difference from the CPU, relative to the largest output": markdown(
-            ["method", "first step", "second step"], parity(first_name, first_batch, device)
-        ),
-        "Waits for the device in a step (`set_sync_debug_mode`)": markdown(
-            ["method", "found", "documented, in"], waits(cases[0])
-        ),
-        "EMA update, relative to a loop": markdown(["network", "ratio"], ema(cases[-1])),
-        "RMT's step by precision": markdown(
-            ["network", "precision", "relative to fp32", "extra memory, MiB"],
-            [row for name, batch in nets for row in precisions(name, batch, device)],
-        ),
-    }
-    if device.type == "cuda":
-        parts["alpha-BN forward in a CUDA graph"] = markdown(
+def parts(plan: Plan) -> list[Part]:
+    """Return the parts in their order, what must hold before what is fast."""
+    header = ["step 1", "step 2", "step 3", "parameters, step 1"]
+    made = [
+        Part("Difference from the CPU", ["method", *header], 0.2, partial(_agreement, plan)),
+        Part(
+            "alpha-BN forward in a CUDA graph",
             ["network", "largest difference", "time relative to eager"],
-            [row for case in cases[:2] for row in graph_capture(case)],
-        )
-    for case in cases:
-        parts[f"Steps: {case.title}"] = markdown(
-            ["method", "relative to source", "images/s", "extra memory, MiB"], steps(case)
-        )
-    sections = "\n".join(f"## {title}\n\n{table}\n" for title, table in parts.items())
-    return f"# CUDA\n\n`python benchmarks/cuda.py`\n\n{_devices(device)}\n\n{sections}"
+            0.05,
+            partial(_per_net, plan, gpu_checks.graph_capture),
+        ),
+        Part(
+            "Waits for the device in a step",
+            ["method", "first found in", "documented"],
+            0.1,
+            partial(_waits, plan),
+        ),
+        Part(
+            "Batch norm: forward pass relative to evaluation mode",
+            ["network", "evaluation, ms", "bn_alpha", "folded"],
+            0.05,
+            partial(_per_net, plan, partial(gpu_speed.batch_norm, rounds=plan.rounds)),
+        ),
+        Part(
+            "RMT's step",
+            ["network", "arithmetic", "ms", "relative to fp32"],
+            0.1,
+            partial(_per_net, plan, partial(gpu_speed.rmt, rounds=plan.rounds)),
+        ),
+    ]
+    for net, batch in plan.nets:
+        title = f"Images per second: {net}, batch {batch}"
+        measure = partial(gpu_speed.throughput, rounds=plan.rounds)
+        units = partial(_per_method, plan, net, batch, measure)
+        made.append(Part(title, ["method", *gpu_speed.ARITHMETIC], 0.4 / len(plan.nets), units))
+    net, batch = plan.nets[min(1, len(plan.nets) - 1)]
+    title = f"Memory: {net}, batch {batch}"
+    header = ["method", "kept, MiB", "more in a step, MiB"]
+    made.append(Part(title, header, 0.1, partial(_per_method, plan, net, batch, gpu_speed.memory)))
+    return made
+
+
+def _agreement(plan: Plan) -> Iterator[Unit]:
+    for name in plan.methods:
+        yield name, partial(gpu_checks.agreement, name, plan.small, plan.batch, plan.device)
+
+
+def _per_net(plan: Plan, measure: Callable[[Subject], list[Row]]) -> Iterator[Unit]:
+    for net, batch in plan.nets:
+        yield net, lambda net=net, batch=batch: measure(plan.case(net, batch))
+
+
+def _waits(plan: Plan) -> Iterator[Unit]:
+    for name in plan.methods:
+        net = plan.small[name in gpu_checks.NEEDS_TRANSFORMER]
+        yield name, lambda name=name, net=net: gpu_checks.waits(name, plan.case(net, plan.batch))
+
+
+def _per_method(
+    plan: Plan, net: str, batch: int, measure: Callable[[str, Subject], list[Row]]
+) -> Iterator[Unit]:
+    case = cache(lambda: plan.case(net, batch))  # made by the first row, and anew if that fails
+    for name in plan.methods:
+        yield name, lambda name=name: measure(name, case())
 
 
 def _devices(device: torch.device) -> str:
@@ -229,18 +135,38 @@ def _devices(device: torch.device) -> str:
     )
 
 
-def main() -> int:
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda", help="cuda, or cpu to try the command")
+    parser.add_argument("--seconds", type=float, default=480.0, help="for everything")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path(os.environ.get("OUT", "results")) / "cuda.md",
+        help="the report, or its folder ($OUT where that is set)",
+    )
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="these alone")
+    parser.add_argument("--rehearse", action="store_true", help="small networks, one round")
+    return parser
+
+
+def main(given: Sequence[str] | None = None) -> int:
     """Write the report, or say that there is no GPU; return the exit status."""
-    if not torch.cuda.is_available():
+    options = arguments().parse_args(given)
+    device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
         print(
-            "error: benchmarks/cuda.py needs a CUDA device and there is none here; "
-            "python benchmarks/speed.py measures the CPU",
+            "error: benchmarks/cuda.py needs a CUDA device and there is none here; --device cpu "
+            "--rehearse tries the command, python benchmarks/speed.py measures the CPU",
             file=sys.stderr,
         )
         return 2
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    text = report(torch.device("cuda"))
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(text)
-    print(text)
+    methods = options.methods or list(METHODS)
+    plan = rehearsal(device, methods) if options.rehearse else Plan(device, methods)
+    heading = f"# CUDA\n\n`python benchmarks/cuda.py`\n\n{_devices(device)}\n"
+    report = Report(options.output, heading, options.seconds)
+    with gpu_speed.tensor_float_32(False):
+        report.run(parts(plan))
+    print(report.path.read_text())
     return 0

@@ -38,14 +38,15 @@ HOST_TENSORS = {
     ("ops/views/augment.py", "draw"),
     ("ops/views/augment.py", "_uniform"),
     ("ops/generators.py", "generator_on"),
+    ("ops/memory.py", "_array"),
     ("ops/views/moco_augment.py", "draw"),
     ("methods/foa_search.py", "ask"),
     ("methods/foa_search.py", "tell"),
     ("methods/foa_search.py", "load_state_dict"),
     ("ops/loss_scaling.py", "step_unscaled"),
 }
-"""Where host tensors are read: random draws, the count of steps that Adam keeps there, and the
-search of FOA."""
+"""Where host tensors are read: random draws, the count of steps that Adam keeps there, the
+bookkeeping of memory banks, and the search of FOA."""
 
 DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "asr": {("methods/asr.py", "step"), ("methods/eta.py", "step")},
@@ -56,18 +57,18 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "cmf": {("methods/roid.py", "adapt")},
     "cotta": {("methods/cotta.py", "_targets")},
     "deyo": {("methods/deyo.py", "step"), ("methods/deyo.py", "_adapt")},
-    "drm": {("methods/drm.py", "_adapt"), ("methods/base.py", "backward")},
+    "drm": {("methods/drm.py", "_adapt")},
     "eata": {("methods/eta.py", "step")},
     "eta": {("methods/eta.py", "step")},
     "foa": {("methods/foa.py", "step")},
     "gtta": {("methods/gtta.py", "step")},
     "lame": {("methods/lame_optimization.py", "laplacian_optimization")},
-    "note": {("ops/memory.py", "occupied_slots")},
-    "petta": {("ops/memory.py", "occupied_slots")},
+    "note": {("ops/memory.py", "_read")},
+    "petta": {("ops/memory.py", "_read")},
     "pl": {("methods/pl.py", "step")},
     "rdumb": {("methods/eta.py", "step")},
     "roid": {("methods/roid.py", "adapt")},
-    "rotta": {("ops/memory.py", "occupied_slots")},
+    "rotta": {("ops/memory.py", "_read")},
     "sar": {("methods/sar.py", "_descend")},
     "spa": {("methods/spa.py", "step")},
 }

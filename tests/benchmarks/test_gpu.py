@@ -2,46 +2,154 @@
 
 from __future__ import annotations
 
-import re
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.timing import gpu
+from benchmarks.timing import gpu, gpu_checks
+from benchmarks.timing.gpu_report import Part, Report
+from benchmarks.timing.host_draws import host_draws
 from benchmarks.timing.subjects import subject
+from tta.foundation.errors import UserError
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+ROOT = Path(__file__).parents[2]
+BROKEN = '''
+from tta.methods import Method
+
+class Broken(Method):
+    """Fails in its first step."""
+    name = "broken"
+
+    def step(self, images):
+        raise RuntimeError("it broke\\nand this is more")
+'''
+needs_gpu = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def marked(test):
+    for mark in needs_gpu:
+        test = mark(test)
+    return test
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_it_says_so(capsys):
-    assert gpu.main() == 2
+    assert gpu.main([]) == 2
     assert "needs a CUDA device and there is none here" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:cema with statistics")
-def test_the_report_without_a_gpu(monkeypatch):
-    monkeypatch.setattr(gpu, "METHODS", ["source", "bn_alpha", "tent"])
-    monkeypatch.setattr(
-        gpu, "interleave", lambda calls, **_: {n: [(c(), 1.0)[1]] for n, c in calls.items()}
-    )
-    text = gpu.report(torch.device("cpu"), (("test_resnet", 3),))
-    assert re.search(r"\| tent +\| 0\.0e\+00 +\| 0\.0e\+00 +\|", text)
-    assert "## Steps: test_resnet" in text
+@pytest.fixture
+def broken(tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    return f"{tmp_path / 'broken.py'}:Broken"
 
 
-@needs_gpu
+def rows_of(text, name):
+    return [line for line in text.splitlines() if line.startswith(f"| {name} ")]
+
+
+def test_a_rehearsal_has_every_part_and_a_row_for_what_failed(broken, tmp_path, capsys):
+    methods = ["source", broken, "tent"]
+    given = ["--device", "cpu", "--rehearse", "--output", str(tmp_path), "--methods", *methods]
+    assert gpu.main(given) == 0
+    text = (tmp_path / "cuda.md").read_text()
+    plan = gpu.rehearsal(torch.device("cpu"), methods)
+    titles = [part.title for part in gpu.parts(plan)]
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == titles
+    assert "and this is more" not in text
+    for name, expected in ((broken, 5), ("tent", 5)):
+        assert len(rows_of(text, name)) == expected
+    assert all("failed: RuntimeError: it broke" in row for row in rows_of(text, broken))
+    assert "0.0e+00" in rows_of(text, "tent")[0]
+    assert text in capsys.readouterr().out
+
+
+def test_a_kill_leaves_what_was_written(tmp_path):
+    command = [sys.executable, "benchmarks/cuda.py", "--device", "cpu", "--rehearse"]
+    command += ["--output", str(tmp_path), "--methods", "source"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(command, cwd=ROOT, env=environment)
+    report = tmp_path / "cuda.md"
+    while not report.exists():
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert "## Difference from the CPU" in report.read_text()
+    assert rows_of(report.read_text(), "source")
+
+
+def test_a_part_whose_time_is_over_is_cut_with_a_line_that_says_so(tmp_path):
+    def slow():
+        time.sleep(0.05)
+        return [["a", "done"]]
+
+    units = [("a", slow), ("b", slow), ("c", slow)]
+    part, later = (Part(title, ["what", "?"], 0.5, lambda: units) for title in ("P", "Q"))
+    report = Report(tmp_path / "some.md", "# T\n", seconds=0.06)
+    report.run([part, later])
+    text = (tmp_path / "some.md").read_text()
+    assert "Cut: the time for this part was over before b, c." in text
+    assert len(part.rows) + len(later.rows) < 4
+    assert not list(tmp_path.glob("*.part"))
+
+
+class Failing:
+    """A method whose steps fail with a message."""
+
+    def __init__(self, message):
+        self.message = message
+
+    def step(self, images):
+        raise RuntimeError(self.message)
+
+
+def test_a_wait_is_told_from_a_crash():
+    images = torch.zeros(1)
+    waiting = "something called a synchronizing CUDA operation"
+    assert gpu_checks.first_wait(Failing(waiting), images) == ("outside", "the package")
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        gpu_checks.first_wait(Failing("CUDA error: an illegal memory access"), images)
+
+
+def test_the_place_of_a_wait_is_in_the_package():
+    with pytest.raises(UserError) as caught:
+        subject("test_resnet", 1).method("nonesuch")
+    assert gpu_checks._place(caught.value)[0] == "foundation/registry.py"
+
+
+def test_draws_of_a_device_are_those_of_the_host():
+    def draws():
+        generator = torch.Generator().manual_seed(1)
+        mask = torch.empty(4).bernoulli_(0.5, generator=generator)
+        return mask, torch.rand(3, generator=generator, device="cpu")
+
+    with host_draws():
+        found = draws()
+    assert all(torch.equal(*pair) for pair in zip(draws(), found, strict=True))
+
+
+@marked
 def test_the_alpha_bn_forward_is_captured_in_a_cuda_graph():
     case = subject("test_resnet", 4, device="cuda")
     method = case.method("bn_alpha", target_weight=0.3)
-    replay = gpu.captured(method, case.images)
+    replay = gpu_checks.captured(method, case.images)
     batch = case.images.flip(0)
     torch.testing.assert_close(replay(batch), method.predict(batch))
 
 
-@needs_gpu
-def test_steps_do_not_wait_for_the_gpu():
+@marked
+@pytest.mark.parametrize("name", ["tent", "rotta", "note", "petta", "rmt", "drm"])
+def test_steps_wait_only_where_it_is_documented(name):
     case = subject("test_resnet", 4, device="cuda")
-    for name, found, documented in gpu.waits(case):
-        assert found == "none" or documented != "-", name
+    ((_, found, documented),) = gpu_checks.waits(name, case)
+    assert found == "none" or documented == "yes"

@@ -10,6 +10,7 @@ from tests.methods.selective import IMAGES, make, parameters
 from tta.foundation.cache import PreparationCache
 from tta.methods import METHODS
 from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
+from tta.ops.parameters import norm_affine_parameters
 
 SGD = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.0}
 
@@ -57,7 +58,7 @@ def test_one_step(symmetric, diverged):
         losses = 0.5 * pair[0] + 0.5 * pair[1]
     cosines = [
         torch.dot(a, b) / (a.norm() * b.norm()).clamp_min(1e-8)
-        for a, b in zip(naive.parameters, naive.source_parameters, strict=True)
+        for a, b in zip(naive.parameters, norm_affine_parameters(naive.anchor), strict=True)
     ]
     pull = -10 * diverged * sum(cosines) / len(cosines)
     loss = losses.mean() + soft_cross_entropy(view, anchor).mean() + pull

@@ -5,6 +5,9 @@ import math
 import pytest
 import torch
 
+from benchmarks.timing.dispatches import OperatorCounter
+from tests.other_device import DEVICE, OtherDevice
+from tta.ops.losses import entropy
 from tta.ops.memory import BalancedReservoir, TimelyBank, arrivals_until_due
 
 
@@ -190,3 +193,77 @@ def test_batches_are_cut_where_an_update_is_due():
         assert all((seen + part.stop) % 64 == 0 for part in parts[:-1])
         seen += count
     assert due == list(range(64, seen + 1, 64))
+
+
+class MaskedTimelyBank:
+    """Places by masks over all slots, every score anew from tensors of one length."""
+
+    def __init__(self, capacity, num_classes, *weights):
+        self.capacity, self.num_classes, self.weights = capacity, num_classes, weights
+        self.labels = torch.full((capacity,), num_classes)
+        self.age, self.uncertainty = torch.zeros(capacity), torch.zeros(capacity)
+
+    def score(self, age, uncertainty):
+        timeliness = self.weights[0] * torch.sigmoid(age / self.capacity)
+        return timeliness + self.weights[1] * uncertainty / math.log(self.num_classes)
+
+    def insert(self, logits):
+        facts = logits.argmax(1), entropy(logits), logits.isfinite().all(1)
+        for label, uncertainty, finite in zip(*facts, strict=True):
+            occupied, own = self.labels < self.num_classes, self.labels == label
+            counts = (self.labels[:, None] == self.labels).sum(1) * occupied
+            largest = counts == counts.max() if occupied.all() else ~occupied
+            open_to_it = own if own.sum() >= self.capacity / self.num_classes else largest
+            scores = torch.where(occupied, self.score(self.age, self.uncertainty), torch.inf)
+            highest, slot = torch.where(open_to_it, scores, -torch.inf).max(0)
+            if finite and highest > self.score(torch.zeros(()), uncertainty):
+                self.labels[slot], self.uncertainty[slot], self.age[slot] = label, uncertainty, 0
+            self.age += 1
+
+
+@pytest.mark.parametrize("capacity", [1, 5, 64, 100])
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_timely_bank_has_the_bits_of_scores_over_all_slots(capacity, spoilt):
+    bank, masked = TimelyBank(capacity, 7, "cpu", 0.7, 1.3), MaskedTimelyBank(capacity, 7, 0.7, 1.3)
+    images, logits = stream(300, 7, seed=capacity)
+    if spoilt:
+        logits = logits.round()  # ties
+        logits[::11, 2], logits[5::13, 0], logits[7::17, 1] = torch.nan, torch.inf, -torch.inf
+        logits[3::19, 0], logits[3::19, 1] = 3e38, -3e38  # finite, but their entropy is not
+    for start, stop in ((0, 1), (1, 64), (64, 65), (65, 200), (200, 300)):
+        bank.insert(images[start:stop], logits[start:stop])
+        masked.insert(logits[start:stop])
+        for name in ("labels", "age", "uncertainty"):
+            assert torch.equal(getattr(bank, name), getattr(masked, name))
+
+
+@pytest.mark.parametrize("kind", ["timely", "reservoir"])
+def test_operators_do_not_multiply_with_images(kind):
+    counts = []
+    for batch in (16, 256):
+        bank = TimelyBank(64, 10) if kind == "timely" else BalancedReservoir(64, 10)
+        images, logits = stream(batch, 10, seed=1)
+        insert(bank, images, logits)
+        with OperatorCounter() as counter:
+            insert(bank, images, logits)
+            bank.images_in(bank.occupied_slots())
+        counts.append(counter.total)
+    assert counts[0] == counts[1] < 40
+
+
+@pytest.mark.parametrize("kind", ["timely", "reservoir"])
+def test_images_elsewhere_are_placed_as_here(kind):
+    images, logits = stream(60, 3, seed=2)
+    with OtherDevice():
+        here = make_bank(kind)
+        there = type(here)(5, 3, DEVICE)
+        for part in (slice(0, 20), slice(20, 60)):
+            insert(here, images[part], logits[part])
+            insert(there, images[part].to(DEVICE), logits[part].to(DEVICE))
+        state = there.state_dict()
+        assert torch.equal(state.pop("images").cpu(), here.images)
+        assert all(torch.equal(here.state_dict()[name], value) for name, value in state.items())
+        slots = there.occupied_slots()
+        assert torch.equal(there.images_in(slots).cpu(), here.images_in(slots))
+        there.load_state_dict(here.state_dict())
+        assert there.images.device == DEVICE

@@ -123,15 +123,9 @@ class DomainSpecificRiskMinimization(Method):
         combined = self._combine(features.detach(), logits.detach())
         confidence, labels = self._pseudo_labels(logits.detach(), combined)
         confident = confidence >= self.params.confidence
-        losses = [
-            F.cross_entropy(logits[i, chosen], labels[i, chosen])
-            for i, (chosen, any_chosen) in enumerate(
-                zip(confident, confident.any(1).tolist(), strict=True)
-            )
-            if any_chosen
-        ]
-        if losses:
-            descend(self.optimizer, torch.stack(losses).sum())
+        # Waits for the device: without a pseudo-label there is no step.
+        if confident.any().item():
+            descend(self.optimizer, _summed_means(logits, labels, confident))
         return combined
 
     def _combine(self, features: Tensor, logits: Tensor) -> Tensor:
@@ -177,6 +171,21 @@ class DomainSpecificRiskMinimization(Method):
             probabilities = probabilities[None]
         confidence, labels = probabilities.max(2)
         return confidence.expand(logits.shape[:2]), labels.expand(logits.shape[:2])
+
+
+def _summed_means(logits: Tensor, labels: Tensor, chosen: Tensor) -> Tensor:
+    """Return each head's mean cross-entropy over its chosen samples, summed over heads.
+
+    Args:
+        logits: ``[K + 1, B, C]``; those of samples that are not chosen may be anything.
+        labels: ``[K + 1, B]``.
+        chosen: mask ``[K + 1, B]``; a head without any counts as 0.
+    """
+    # A place that is not chosen gets a gradient of 0, also where its logits are not finite.
+    selected = torch.where(chosen[..., None], logits, 0.0).flatten(0, 1)
+    losses = F.cross_entropy(selected, labels.flatten(), reduction="none")
+    weights = chosen / chosen.sum(1, keepdim=True).clamp_min(1)
+    return (losses * weights.flatten()).sum()
 
 
 def _normalised(weighted: Tensor) -> Tensor:

@@ -25,8 +25,7 @@ class Note(Method):
     running statistics, each image by itself; after every ``update_interval``-th image, also amid
     a batch, the affine parameters take one step on the reservoir and the running statistics
     follow it. What is predicted therefore does not depend on the size of batches (Gong et al.,
-    NeurIPS 2022): exactly on a CPU; on another device the reservoir draws anew for every batch,
-    from the same distribution.
+    NeurIPS 2022).
 
     The loss is the mean entropy of images. The published code divides it by the number of classes
     C too, which Adam does not mind, but a weight decay does: its 5e-4, which the source training
@@ -89,9 +88,8 @@ class Note(Method):
         return torch.cat(outputs)
 
     def _update(self) -> None:
-        # Waits for the device: statistics are of the slots that hold an image.
         slots = self.bank.occupied_slots()
         if len(slots) == 0:
             return
         with following(self.layers):
-            descend(self.optimizer, entropy(self.backbone(self.bank.images[slots])).mean())
+            descend(self.optimizer, entropy(self.backbone(self.bank.images_in(slots))).mean())

@@ -16,7 +16,8 @@ from tta.methods.rotta import MemoryParams, Rotta, robust_layers
 from tta.ops.ema import ema_update
 from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
 from tta.ops.norm.batch_norm import following
-from tta.ops.parameters import mean_cosine, norm_affine_parameters
+from tta.ops.parameters import MeanCosine, norm_affine_parameters
+from tta.source.prototypes import class_moments
 from tta.source.source_data import SourceData
 from tta.source.source_data.prototypes import class_moments
 
@@ -78,7 +79,7 @@ class Petta(Rotta):
         self.anchor = self.teacher.clone()
         self.layers += robust_layers(self.anchor)
         self.statistics = [tensor for layer in self.layers for tensor in layer.source_moments]
-        self.source_parameters = norm_affine_parameters(self.anchor)
+        self.cosine = MeanCosine(norm_affine_parameters(self.anchor))
         shape = self.backbone.num_classes, self.backbone.feature_dim
         self.class_means = self.backbone.mean.new_zeros(shape)
 
@@ -114,13 +115,12 @@ class Petta(Rotta):
         return divergence
 
     def _adapt(self, divergence: Tensor) -> None:
-        # Waits for the device: statistics are of the slots that hold an image.
         slots = self.bank.occupied_slots()
         if len(slots) == 0:
             return
         with following(self.layers):
-            loss = self._loss(self.bank.images[slots])
-        pull = -mean_cosine(self.parameters, self.source_parameters)
+            loss = self._loss(self.bank.images_in(slots))
+        pull = -self.cosine(self.parameters)
         descend(self.optimizer, loss + self.params.source_pull * divergence * pull)
         decay = 1 - self.params.teacher_rate * (1 - divergence)
         ema_update(self.teacher_parameters, self.parameters, decay)

@@ -99,16 +99,16 @@ class Rotta(Method):
         return logits
 
     def _update(self) -> None:
-        # Waits for the device: statistics are of the slots that hold an image.
         slots = self.bank.occupied_slots()
         if len(slots) == 0:
             return
-        images = self.bank.images[slots]
+        images = self.bank.images_in(slots)
         weights = torch.sigmoid(-self.bank.age[slots] / self.params.memory_size)
         with following(self.layers):
             targets = self.predict(images)
             logits = self.backbone(self.augment(images, self.generator))
-            descend(self.optimizer, (weights * soft_cross_entropy(logits, targets)).mean())
+            losses = self.bank.to_device(weights) * soft_cross_entropy(logits, targets)
+            descend(self.optimizer, losses.mean())
         ema_update(self.teacher_parameters, self.parameters, self.params.teacher_decay)
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ def ema_update(average: Sequence[Tensor], current: Sequence[Tensor], decay: floa
     Make both lists once, outside the loop: collecting parameters costs more than the update. A
     ``decay`` that the device has computed is a 0-dimensional tensor; the host does not wait.
     """
-    average, current = list(average), [tensor.detach() for tensor in current]
+    average, current = list(average), list(current)
     if isinstance(decay, float):
         torch._foreach_lerp_(average, current, 1.0 - decay)
         return

@@ -1,8 +1,7 @@
 """Small stores of test images, balanced over the classes that are predicted for them.
 
-Arrivals are placed one after the other, as each depends on what those before it have displaced;
-every decision is a mask over the slots on the device, and the host waits only in
-:meth:`MemoryBank.occupied_slots`.
+Arrivals are placed one after the other, as each depends on what those before it have displaced.
+That is decided on the host, from numbers that are read from the device once; images stay there.
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tta.ops.generators import generator_on
 from tta.ops.losses import entropy
+from tta.ops.views.layout import memory_format_of
 
 
 def arrivals_until_due(seen: int, count: int, interval: int) -> list[slice]:
@@ -29,6 +29,48 @@ def arrivals_until_due(seen: int, count: int, interval: int) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
+def _array(values: Tensor) -> np.ndarray:
+    """Return a view of a tensor on the host."""
+    return values.numpy()
+
+
+class _Census:
+    """Which class each slot holds, and how many slots hold each.
+
+    Args:
+        labels: of the slots ``[N]``, C in a free one; :meth:`occupy` changes them.
+        num_classes: C.
+    """
+
+    def __init__(self, labels: Tensor, num_classes: int) -> None:
+        self.labels = _array(labels)
+        self.held = np.bincount(self.labels, minlength=num_classes + 1)
+
+    @property
+    def full(self) -> bool:
+        """Whether no slot is free."""
+        return not self.held[-1]
+
+    @property
+    def largest(self) -> int:
+        """Images of a largest class."""
+        return self.held[:-1].max()
+
+    def slots(self, label: int) -> np.ndarray:
+        """Return the slots of a class; of C, those that are free."""
+        return np.flatnonzero(self.labels == label)
+
+    def slots_of_largest(self) -> np.ndarray:
+        """Return the slots of the largest classes, where none is free."""
+        return np.flatnonzero(self.held[self.labels] == self.largest)
+
+    def occupy(self, slot: int, label: int) -> None:
+        """Give a slot to an image of a class."""
+        self.held[self.labels[slot]] -= 1
+        self.held[label] += 1
+        self.labels[slot] = label
+
+
 class MemoryBank:
     """At most ``capacity`` images, each in a slot of its own with the class predicted for it.
 
@@ -37,7 +79,7 @@ class MemoryBank:
     Args:
         capacity: number of slots, N.
         num_classes: C.
-        device: where decisions are made and images kept.
+        device: where images are kept; all else is on the host.
 
     Attributes:
         images: ``[N, 3, H, W]``; None until the first arrival.
@@ -50,18 +92,22 @@ class MemoryBank:
     def __init__(self, capacity: int, num_classes: int, device: torch.device | str = "cpu") -> None:
         self.capacity = capacity
         self.num_classes = num_classes
+        self.device = torch.device(device)
         self.images: Tensor | None = None
-        self.labels = torch.full((capacity,), num_classes, device=device)
-        self._slots = torch.arange(capacity, device=device)
-
-    @property
-    def occupied(self) -> Tensor:
-        """Mask of the slots that hold an image, ``[N]``."""
-        return self.labels < self.num_classes
+        self.labels = torch.full((capacity,), num_classes)
 
     def occupied_slots(self) -> Tensor:
-        """Return the indices ``[n]`` of the slots that hold an image; waits for the device."""
-        return self.occupied.nonzero().squeeze(1)
+        """Return the indices ``[n]`` of the slots that hold an image, on the host."""
+        return torch.from_numpy(np.flatnonzero(_array(self.labels) < self.num_classes))
+
+    def images_in(self, slots: Tensor) -> Tensor:
+        """Return the images ``[n, 3, H, W]`` of slots that are named on the host."""
+        return self.images[self.to_device(slots)]
+
+    def to_device(self, values: Tensor) -> Tensor:
+        """Return host values on the images' device; nothing waits for that."""
+        # From memory that is not pinned: the driver has its own copy before the call returns.
+        return values.to(self.device, non_blocking=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes."""
@@ -71,27 +117,28 @@ class MemoryBank:
         """Continue from a :meth:`state_dict`."""
         for name in self.tensors:
             value = state[name]
-            setattr(self, name, None if value is None else value.to(self.labels.device))
+            device = self.device if name == "images" else "cpu"
+            setattr(self, name, None if value is None else value.to(device))
 
-    def _class_counts(self) -> Tensor:
-        """Images of the class that each slot holds, ``[N]``; 0 in a free slot."""
-        return (self.labels[:, None] == self.labels).sum(1) * self.occupied
+    def _read(self, logits: Tensor, *facts: Tensor) -> tuple[list[int], Tensor]:
+        """Return the classes that logits ``[B, C]`` predict, and facts ``[B]``, on the host.
 
-    def _occupy(self, slot: Tensor, label: Tensor) -> Tensor:
-        """Give a slot (N for none) to an arrival and return a mask of it ``[N]``."""
-        taken = self._slots == slot
-        self.labels = torch.where(taken, label, self.labels)
-        return taken
+        The class is C where logits are not finite. Waits for the device: where an image goes
+        depends on all of them.
+        """
+        labels = torch.where(logits.isfinite().all(1), logits.argmax(1), self.num_classes)
+        read = torch.stack([labels.float(), *facts]).cpu()  # float32 holds integers up to 2**24
+        return _array(read[0]).astype(int).tolist(), read[1:]
 
-    def _store(self, images: Tensor, slots: list[Tensor]) -> None:
-        """Put each image into its slot; the last of those given the same one stays."""
-        last = self.labels.new_full((self.capacity + 1,), -1)
-        arrivals = torch.arange(len(images), device=self.labels.device)
-        last = last.scatter_reduce(0, torch.stack(slots), arrivals, "amax")[:-1]
+    def _store(self, images: Tensor, arrivals: dict[int, int]) -> None:
+        """Put images into slots: ``{slot: number of the image}``."""
         if self.images is None:
-            self.images = images[:1].expand(self.capacity, -1, -1, -1)
-        renewed = (last >= 0).view(-1, 1, 1, 1)
-        self.images = torch.where(renewed, images[last.clamp_min(0)], self.images)
+            empty = images[:1].expand(self.capacity, -1, -1, -1)
+            self.images = empty.clone(memory_format=memory_format_of(images))
+        if arrivals:
+            pairs = torch.tensor([[*arrivals], [*arrivals.values()]])
+            slots, chosen = self.to_device(pairs)
+            self.images.index_copy_(0, slots, images[chosen])
 
 
 class TimelyBank(MemoryBank):
@@ -124,31 +171,53 @@ class TimelyBank(MemoryBank):
         super().__init__(capacity, num_classes, device)
         self.age_weight = age_weight
         self.uncertainty_weight = uncertainty_weight
-        self.age = torch.zeros(capacity, device=device)
-        self.uncertainty = torch.zeros(capacity, device=device)
+        self.age = torch.zeros(capacity)
+        self.uncertainty = torch.zeros(capacity)
 
     def insert(self, images: Tensor, logits: Tensor) -> None:
         """Offer images ``[B, 3, H, W]`` in their order, with the logits ``[B, C]`` of each."""
-        facts = logits.argmax(1), entropy(logits), logits.isfinite().all(1)
-        slots = [self._place(*arrival) for arrival in zip(*map(Tensor.unbind, facts), strict=True)]
-        self._store(images, slots)
+        labels, (uncertainty,) = self._read(logits, entropy(logits))
+        arrivals = self._place(labels, uncertainty)
+        self._store(images, arrivals)
+        self.age += len(labels)
+        slots, stored = [*arrivals], [*arrivals.values()]
+        _array(self.age)[slots] = len(labels) - np.array(stored, np.float32)
+        _array(self.uncertainty)[slots] = _array(uncertainty)[stored]
 
-    def _place(self, label: Tensor, uncertainty: Tensor, finite: Tensor) -> Tensor:
-        occupied, own, counts = self.occupied, self.labels == label, self._class_counts()
-        largest = torch.where(occupied.all(), counts == counts.max(), ~occupied)
-        open_to_it = torch.where(own.sum() < self.capacity / self.num_classes, largest, own)
-        scores = torch.where(occupied, self._score(self.age, self.uncertainty), torch.inf)
-        highest, slot = torch.where(open_to_it, scores, -torch.inf).max(0)
-        accepted = finite & (highest > self._score(torch.zeros_like(uncertainty), uncertainty))
-        slot = torch.where(accepted, slot, self.capacity)
-        taken = self._occupy(slot, label)
-        self.uncertainty = torch.where(taken, uncertainty, self.uncertainty)
-        self.age = torch.where(taken, 0, self.age) + 1
-        return slot
+    def _place(self, labels: list[int], uncertainty: Tensor) -> dict[int, int]:
+        """Return which arrival each slot holds in the end, where it is a new one."""
+        count, census = len(labels), _Census(self.labels, self.num_classes)
+        young = self._timeliness(np.zeros(self.capacity, np.float32), count)
+        doubt = self._doubt(uncertainty)
+        scores = self._timeliness(_array(self.age), count) + self._doubt(self.uncertainty)
+        scores[:, census.slots(self.num_classes)] = np.inf
+        arrivals = {}
+        for number, label in enumerate(labels):
+            if label == self.num_classes:
+                continue
+            slots = self._open_to(label, census)
+            slot = int(slots[scores[number, slots].argmax()])
+            if scores[number, slot] > young[0, slot] + doubt[number]:
+                census.occupy(slot, label)
+                scores[number + 1 :, slot] = young[1 : count - number, slot] + doubt[number]
+                arrivals[slot] = number
+        return arrivals
 
-    def _score(self, age: Tensor, uncertainty: Tensor) -> Tensor:
-        timeliness = self.age_weight * torch.sigmoid(age / self.capacity)
-        return timeliness + self.uncertainty_weight * uncertainty / math.log(self.num_classes)
+    def _open_to(self, label: int, census: _Census) -> np.ndarray:
+        if census.held[label] >= self.capacity / self.num_classes:
+            return census.slots(label)
+        return census.slots_of_largest() if census.full else census.slots(self.num_classes)
+
+    def _timeliness(self, age: np.ndarray, count: int) -> np.ndarray:
+        """Return a score's part by age, ``[count, N]``: now and after each further arrival."""
+        # Rows that do not adjoin in memory: torch's sigmoid then has the bits of one row alone.
+        ages = np.empty((count, len(age) + 1), np.float32)[:, :-1]
+        ages[:] = (age + np.arange(count, dtype=np.float32)[:, None]) / np.float32(self.capacity)
+        return np.float32(self.age_weight) * _array(torch.sigmoid(torch.from_numpy(ages)))
+
+    def _doubt(self, uncertainty: Tensor) -> np.ndarray:
+        """Return a score's part by uncertainty, of the same shape."""
+        return _array(self.uncertainty_weight * uncertainty / math.log(self.num_classes))
 
 
 class BalancedReservoir(MemoryBank):
@@ -167,7 +236,7 @@ class BalancedReservoir(MemoryBank):
 
     def __init__(self, capacity: int, num_classes: int, device: torch.device | str = "cpu") -> None:
         super().__init__(capacity, num_classes, device)
-        self.seen = torch.zeros(num_classes, dtype=torch.long, device=device)
+        self.seen = torch.zeros(num_classes, dtype=torch.long)
 
     def insert(self, images: Tensor, logits: Tensor, generator: torch.Generator) -> None:
         """Offer images ``[B, 3, H, W]`` in their order, with the logits ``[B, C]`` of each.
@@ -177,29 +246,35 @@ class BalancedReservoir(MemoryBank):
             logits: of these images.
             generator: CPU generator that decides what is displaced.
         """
-        device = self.labels.device
-        drawn = torch.rand(
-            len(images),
-            self.capacity + 1,
-            generator=generator_on(device, generator),
-            device=device,
-        )
-        facts = logits.argmax(1), logits.isfinite().all(1), drawn
-        slots = [self._place(*arrival) for arrival in zip(*map(Tensor.unbind, facts), strict=True)]
-        self._store(images, slots)
+        drawn = torch.rand(len(images), self.capacity + 1, generator=generator)
+        labels, _ = self._read(logits)
+        self._store(images, self._place(labels, _array(drawn)))
 
-    def _place(self, label: Tensor, finite: Tensor, drawn: Tensor) -> Tensor:
-        """Place one arrival, given numbers ``[N + 1]`` drawn uniformly from [0, 1)."""
-        self.seen.index_add_(0, label[None], finite.long()[None])
-        occupied, own, counts = self.occupied, self.labels == label, self._class_counts()
-        largest = counts == counts.max()
-        among_largest = (own & largest).any()
-        full = occupied.all()
-        open_to_it = torch.where(full, torch.where(among_largest, own, largest), ~occupied)
-        slot = torch.where(open_to_it, drawn[1:], -1.0).argmax()
-        # Not seen[label]: that reads the label on the host.
-        share = own.sum() / self.seen.index_select(0, label[None])[0].clamp_min(1)
-        accepted = finite & (~(full & among_largest) | (drawn[0] <= share))
-        slot = torch.where(accepted, slot, self.capacity)
-        self._occupy(slot, label)
-        return slot
+    def _place(self, labels: list[int], drawn: np.ndarray) -> dict[int, int]:
+        """Return which arrival each slot holds in the end, where it is a new one.
+
+        Args:
+            labels: of the arrivals.
+            drawn: numbers ``[B, N + 1]`` from [0, 1).
+        """
+        census, seen = _Census(self.labels, self.num_classes), _array(self.seen)
+        arrivals = {}
+        for number, label in enumerate(labels):
+            if label == self.num_classes:
+                continue
+            seen[label] += 1
+            slots = self._open_to(label, census, drawn[number, 0])
+            if len(slots):
+                slot = int(slots[drawn[number, 1 + slots].argmax()])
+                census.occupy(slot, label)
+                arrivals[slot] = number
+        return arrivals
+
+    def _open_to(self, label: int, census: _Census, drawn: np.float32) -> np.ndarray:
+        """Return the slots of which an arrival takes one; none where it is turned away."""
+        if not census.full:
+            return census.slots(self.num_classes)
+        if census.held[label] < census.largest:
+            return census.slots_of_largest()
+        share = np.float32(census.held[label]) / np.float32(self.seen[label])
+        return census.slots(label)[: None if drawn <= share else 0]

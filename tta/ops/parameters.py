@@ -65,7 +65,35 @@ def weights_and_biases(model: nn.Module) -> list[nn.Parameter]:
     ]
 
 
-def mean_cosine(parameters: Sequence[Tensor], references: Sequence[Tensor]) -> Tensor:
-    """Return the cosine between each tensor and its reference, as vectors, averaged; a scalar."""
-    pairs = zip(parameters, references, strict=True)
-    return torch.stack([F.cosine_similarity(a.flatten(), b.flatten(), 0) for a, b in pairs]).mean()
+class MeanCosine:
+    """The cosine between each tensor and its reference, as vectors, averaged.
+
+    Tensors of one size are compared at once: a network has hundreds, of few sizes.
+
+    Args:
+        references: what later tensors, of the same sizes and in the same order, are compared with;
+            copied.
+    """
+
+    def __init__(self, references: Sequence[Tensor]) -> None:
+        groups: dict[int, list[int]] = {}
+        for number, tensor in enumerate(references):
+            groups.setdefault(tensor.numel(), []).append(number)
+        self._groups = list(groups.values())
+        self._references = [_vectors(references, group).detach() for group in self._groups]
+        # Averaged in the order of the references: the last bits of a sum depend on it.
+        order = torch.tensor([number for group in self._groups for number in group]).argsort()
+        self._order = order.to(references[0].device)
+
+    def __call__(self, parameters: Sequence[Tensor]) -> Tensor:
+        """Return the average, a scalar."""
+        cosines = [
+            F.cosine_similarity(_vectors(parameters, group), reference, dim=1)
+            for group, reference in zip(self._groups, self._references, strict=True)
+        ]
+        return torch.cat(cosines).index_select(0, self._order).mean()
+
+
+def _vectors(tensors: Sequence[Tensor], numbers: Sequence[int]) -> Tensor:
+    """Return the numbered tensors, which have one size, as the rows of a matrix."""
+    return torch.stack([tensors[number].flatten() for number in numbers])
