@@ -8,13 +8,10 @@ from typing import Any
 from tta.backbones.backbone import Backbone
 from tta.backbones.vision_transformer import is_class_token_transformer
 from tta.foundation.errors import UserError
-from tta.methods.base import Method, Need
+from tta.methods.base import SOURCE_NEEDS, Method, Need
 from tta.ops.batch_norm import batch_norm_layers
 from tta.ops.instance_aware import instance_aware_layers
 from tta.ops.parameters import norm_affine_parameters, norm_kinds
-
-SOURCE_NEEDS = {Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS}
-
 
 _OF_BACKBONE: dict[Need, tuple[Callable[[Backbone], bool], str]] = {
     Need.BATCH_NORM: (
