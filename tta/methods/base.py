@@ -230,7 +230,7 @@ def _check_backbone(backbone: Any, method: str) -> None:
         raise UserError(
             f"method {method!r} adapts a tta.backbones.Backbone, and was given a "
             f"{type(backbone).__name__}: call tta.adapt(model, {method!r}), which takes any "
-            "nn.Module, or tta.backbones.take_model(model)"
+            "nn.Module, or tta.backbones.wrap_model(model)"
         )
 
 
