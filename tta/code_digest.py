@@ -18,6 +18,7 @@ from tta.imported_code import with_imports
 
 PACKAGE = Path(__file__).parent
 COMMANDS = (
+    "__init__",
     "cli",
     "compare",
     "experiment/preflight",
@@ -31,10 +32,17 @@ COMMANDS = (
     "sweep",
     "train_source",
 )
-"""Modules that say what is done, refuse it, or show it."""
+"""Modules that say what is done, refuse it, or show it; the public face, which hands it on."""
 WORDS = tuple(f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "text"))
 """Messages and signals: whoever decides figures uses them, and gets none back."""
-APART = ("sweeps", "publications", "datasets/getting", "reporting/page", "reporting/pictures")
+APART = (
+    "library",
+    "sweeps",
+    "publications",
+    "datasets/getting",
+    "reporting/page",
+    "reporting/pictures",
+)
 """Packages that no figure passes through."""
 READING = (
     "comparison",

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-import tta
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import INSTANCE_AWARE
 from tta.backbones.domain_heads import PREFIX
@@ -23,6 +22,7 @@ from tta.datasets.subset import split_validation
 from tta.foundation.errors import UserError
 from tta.foundation.files import write_atomically, written_aside
 from tta.foundation.lock import FolderLock
+from tta.foundation.version import __version__
 from tta.ops.instance_aware import THRESHOLD, instance_aware_layers
 from tta.training import Recipe, initial_backbone, train
 
@@ -48,7 +48,7 @@ def save_source_model(
         "num_classes": str(backbone.num_classes),
         "domains": json.dumps(domains),
         "recipe": json.dumps(dataclasses.asdict(recipe)),
-        "tta": tta.__version__,
+        "tta": __version__,
     }
     with written_aside(path, shared=True) as aside:
         save_file({key: value.contiguous() for key, value in state.items()}, aside, metadata)

@@ -49,6 +49,8 @@ def take_model(
     split: str | None = None,
 ) -> Backbone:
     """See :func:`tta.backbones.wrap_model`."""
+    if isinstance(model, Backbone):
+        return _copied(model, mean, std, input_size, split)
     network = bare_network(model)
     name = name or _own_name(network)
     _check_weights(network, name)
@@ -73,6 +75,15 @@ def take_model(
     backbone.label_names = (getattr(network, "pretrained_cfg", None) or {}).get("label_names")
     backbone.understood.update(_understood(backbone, facts, model))
     return backbone
+
+
+def _copied(backbone: Backbone, *given: Any) -> Backbone:
+    if any(value is not None for value in given):
+        raise UserError(
+            f"{backbone.name!r} is a Backbone, which has its mean, std, input_size and split: "
+            "leave them out"
+        )
+    return backbone.clone()
 
 
 def bare_network(model: Any) -> nn.Module:

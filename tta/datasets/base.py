@@ -205,8 +205,12 @@ class Dataset(ABC):
         return {}
 
     def digest(self) -> str:
-        """Return a SHA-256 that differs where the data differs."""
-        return hashlib.sha256(self.name.encode()).hexdigest()
+        """Return a SHA-256 that differs where the data differs.
+
+        By default it is over the labels and images of :meth:`places_in_use`, all of which are
+        read; data that is known by other means had better say so itself.
+        """
+        return content_digest(self)
 
     def portable_digest(self) -> str:
         """Return one that is the same on every machine, by which records tell data apart.
@@ -214,3 +218,22 @@ class Dataset(ABC):
         It is weaker than :meth:`digest` where that follows the times of files too large to read.
         """
         return self.digest()
+
+
+def name_digest(dataset: Dataset) -> str:
+    """Return a digest for data that its name and this package's code determine."""
+    return hashlib.sha256(dataset.name.encode()).hexdigest()
+
+
+def content_digest(dataset: Dataset) -> str:
+    """Return a digest of the name, labels and images of the places in use."""
+    sha = hashlib.sha256(dataset.name.encode())
+    for domain, severity in dataset.places_in_use():
+        labels = dataset.labels(domain, severity)
+        sha.update(f"\n{domain} {severity} {len(labels)}\n".encode())
+        sha.update(np.ascontiguousarray(labels).tobytes())
+        for part in np.array_split(np.arange(len(labels)), -(-len(labels) // _LEVELS)):
+            images = dataset.images(domain, severity, part).contiguous()
+            sha.update(f"{images.dtype} {tuple(images.shape)}\n".encode())
+            sha.update(images.numpy().tobytes())
+    return sha.hexdigest()

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from tta.corruptions import CORRUPTIONS, corrupt, frost_source
-from tta.datasets.base import NATURAL, Dataset
+from tta.datasets.base import NATURAL, Dataset, name_digest
 
 SIZE = 32
 ASSETS = Path(__file__).parent / "assets"
@@ -84,6 +84,9 @@ class _Digits(Dataset):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self._images[torch.from_numpy(indices)]
+
+    def digest(self) -> str:
+        return name_digest(self)
 
 
 class SourceDigits(_Digits):

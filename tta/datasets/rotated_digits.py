@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.datasets.base import NATURAL, Dataset
+from tta.datasets.base import NATURAL, Dataset, name_digest
 from tta.datasets.digits import load_digits_rgb, split_rows
 from tta.foundation.errors import UserError, did_you_mean
 
@@ -55,6 +55,9 @@ class _RotatedDigits(Dataset):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         chosen = _turned(domain, self._source_split)[torch.from_numpy(indices)]
         return chosen.expand(-1, 3, -1, -1)
+
+    def digest(self) -> str:
+        return name_digest(self)
 
 
 class RotatedSourceDigits(_RotatedDigits):

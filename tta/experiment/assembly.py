@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import Any
 import torch
 
 from tta.backbones.backbone import Backbone
+from tta.backbones.identity import model_identity
+from tta.backbones.taking import bare_network
 from tta.calibration import calibrate
-from tta.code_digest import code_digest
+from tta.code_digest import PACKAGE, code_digest
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.named_classes import NamedClasses
 from tta.experiment.class_numbers import OutputClasses, number_classes, number_cloud_classes
+from tta.experiment.given import NOTHING, Given
 from tta.experiment.parts import (
     batch_size_of,
     choose_device,
@@ -85,6 +89,8 @@ class Experiment:
         preset: where they come from, in words.
         source: source images, or None where the method needs none.
         precision_reason: why ``--precision auto`` picked what it did; None where it was given.
+        given: the parts that a program handed over.
+        model_digest: of the source model's weights, settings and code, where it was handed over.
     """
 
     config: RunConfig
@@ -99,6 +105,8 @@ class Experiment:
     preset: str
     source: SourceData | None
     precision_reason: str | None
+    given: Given = NOTHING
+    model_digest: str | None = None
 
     @property
     def understood(self) -> dict[str, str]:
@@ -115,7 +123,8 @@ class Experiment:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Why figures may not be what they seem; known once some images have been classified."""
-        own_model = self.config.backbone is not None or self.config.weights is not None
+        named = (self.config.backbone, self.config.weights)
+        own_model = any(part is not None for part in (*named, self.given.model, self.given.dataset))
         if not own_model and self.dataset.argument != "path":  # all of it is known to fit
             return ()
         return source_warnings(self.stream, self.backbone)
@@ -138,9 +147,15 @@ class Experiment:
 
     @cached_property
     def code(self) -> str:
-        """Digest of this package's code and the method's, as it was when first asked for."""
+        """Digest of this package's code, the method's and that of data sets of one's own."""
         kinds = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
-        return code_digest(*{inspect.getfile(kind) for kind in kinds})
+        return code_digest(*{inspect.getfile(kind) for kind in kinds}, *self._code_of_data())
+
+    def _code_of_data(self) -> set[str]:
+        data = (self.given.dataset, self.given.source)
+        kinds = {kind for part in data for kind in type(part).__mro__ if issubclass(kind, Dataset)}
+        files = (getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in kinds)
+        return {file for file in files if file and not Path(file).is_relative_to(PACKAGE)}
 
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is.
@@ -181,6 +196,8 @@ class Experiment:
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
         facts["cloud"] = self.cloud and self.cloud.preprocessing
         facts["code"] = self.code
+        if self.model_digest is not None:
+            facts["model"] = self.model_digest
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -190,34 +207,36 @@ class Experiment:
         return run_path(self.config.output, parts, self.fingerprint())
 
 
-def build(config: RunConfig, calibrated: bool = True) -> Experiment:
+def build(config: RunConfig, calibrated: bool = True, given: Given = NOTHING) -> Experiment:
     """Make every part of a run and check that they fit, before anything is written.
 
     Args:
         config: of the run.
         calibrated: lay out a stream that depends on the model; else the parts can be checked, but
             not run.
+        given: parts in place of those that the options name.
 
     Raises:
         UserError: bad input of any kind.
     """
-    preflight(config)
+    preflight(config, given)
     require_tracker(config.track)
-    method_class = find_method(config.method)
-    dataset = open_test_data(config)
+    method_class = given.method or find_method(config.method)
+    dataset = open_test_data(config, given)
     params, preset = resolve_params(method_class, config, dataset)
     plan = plan_stream(config.scenario, dataset, scenario_options(config))
-    backbone = make_backbone(config, dataset)
+    backbone = make_backbone(config, dataset, given)
     classes = number_classes(config, dataset, backbone)
     if isinstance(dataset, NamedClasses):  # labels may have got other numbers
         plan = plan_stream(config.scenario, dataset, scenario_options(config))
     stream, geometry = _stream(config, dataset, plan, backbone)
     config, precision_reason = _with_precision(config, stream, backbone)
     needs = method_class.needs(params)
-    source, cloud = _source_and_cloud(config, needs, stream, backbone, classes)
+    source, cloud = _source_and_cloud(config, needs, stream, backbone, classes, given)
     check_needs(method_class, params, backbone, source is not None, cloud)
     if calibrated and isinstance(dataset, ContinuallyChanging):
-        calibrate(dataset, backbone, stream.device, cache=not config.no_cache)
+        kept = not config.no_cache and given.model is None  # its key knows models by name
+        calibrate(dataset, backbone, stream.device, cache=kept)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -233,7 +252,16 @@ def build(config: RunConfig, calibrated: bool = True) -> Experiment:
         preset=preset,
         source=source,
         precision_reason=precision_reason,
+        given=given,
+        model_digest=_model_digest(given),
     )
+
+
+def _model_digest(given: Given) -> str | None:
+    if given.model is None:
+        return None
+    digest, files = model_identity(bare_network(given.model))
+    return hashlib.sha256(f"{digest} {given.split} {code_digest(*files)}".encode()).hexdigest()
 
 
 def _stream(
@@ -280,11 +308,12 @@ def _source_and_cloud(
     stream: Stream,
     backbone: Backbone,
     classes: OutputClasses,
+    given: Given,
 ) -> tuple[SourceData | None, Backbone | None]:
     """Return the source images and the cloud's model, where the method needs them."""
     source = None
     if needs & SOURCE_NEEDS:  # opened for no other method: it may be large, or not on this machine
-        source = make_source(config, stream, backbone, classes)
+        source = make_source(config, stream, backbone, classes, given)
     cloud = make_cloud(config, stream.dataset) if Need.CLOUD_MODEL in needs else None
     if cloud is not None:
         number_cloud_classes(cloud, stream.dataset, backbone, classes)

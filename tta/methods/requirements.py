@@ -32,8 +32,8 @@ _OF_BACKBONE: dict[Need, tuple[Callable[[Backbone], bool], str]] = {
     ),
     Need.VISION_TRANSFORMER: (
         is_class_token_transformer,
-        "needs a vision transformer with a class token and backbone {backbone!r} is none; choose "
-        "one (vit_base_patch16_224) or another method (sar)",
+        "needs a vision transformer with a class token, one of timm's, and backbone {backbone!r} "
+        "is none; choose one (vit_base_patch16_224) or another method (sar)",
     ),
     Need.DOMAIN_HEADS: (
         lambda backbone: getattr(backbone, "domain_heads", None) is not None,

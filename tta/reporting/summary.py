@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-import tta
+from tta.foundation.version import __version__
 from tta.reporting.recorder import PASS_COUNTERS
 
 DERIVED_COUNTERS = ("uplink_encoded_bytes",)
@@ -78,7 +78,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Return what the figures were made with."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
-        "tta": tta.__version__,
+        "tta": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "device": device.type,
