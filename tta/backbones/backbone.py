@@ -47,6 +47,9 @@ class Backbone(nn.Module):
             together do not give what the model itself gives.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         model: nn.Module,

@@ -97,7 +97,7 @@ class _Description:
     def _tensor(self, value: Tensor) -> None:
         content = value.detach().cpu().contiguous().reshape(-1)
         self._note(type(value).__qualname__, value.dtype, tuple(value.shape))
-        self.sha.update(content.view(torch.uint8).numpy())
+        self.sha.update(content.view(torch.uint8).numpy().data)
 
     def _type(self, kind: type) -> None:
         self._note("type", kind.__module__, kind.__qualname__)

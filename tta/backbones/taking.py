@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """How a network wants its images; None where that is not known.
+    """How a network wants its images.
 
     Attributes:
         mean: per channel, for images in [0, 1].
@@ -31,10 +32,10 @@ class ImageFacts:
         origin: who says so, in words.
     """
 
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    input_size: tuple[int, ...] | None = None
-    origin: str = ""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    input_size: tuple[int, ...]
+    origin: str
 
 
 def take_model(
@@ -109,21 +110,21 @@ def _inside(model: nn.Module) -> nn.Module | None:
     return getattr(model, "_orig_mod", None)
 
 
-def image_facts(network: nn.Module, name: str) -> ImageFacts:
-    """Return what timm or torchvision says of a network of theirs; nothing of any other."""
+def image_facts(network: nn.Module, name: str) -> ImageFacts | None:
+    """Return what timm or torchvision says of a network of theirs; None for any other."""
     if _is_timms(network):
         from timm.data import resolve_data_config
 
         config = resolve_data_config({}, model=network)
         channels, *size = config["input_size"]
         size = getattr(getattr(network, "patch_embed", None), "img_size", None) or size
-        facts = (tuple(config["mean"]), tuple(config["std"]), (channels, *size))
-        return ImageFacts(*facts, f"timm's configuration of {name}")
+        mean, std = tuple(config["mean"]), tuple(config["std"])
+        return ImageFacts(mean, std, (channels, *size), f"timm's configuration of {name}")
     if type(network).__module__.startswith("torchvision.models."):
         side = getattr(network, "image_size", 224)
         words = "ImageNet's, as torchvision's weights"
         return ImageFacts(IMAGENET_MEAN, IMAGENET_STD, (CHANNELS, side, side), words)
-    return ImageFacts()
+    return None
 
 
 def _is_timms(network: nn.Module) -> bool:
@@ -139,33 +140,33 @@ def _own_name(network: nn.Module) -> str:
 
 
 def _with_given(
-    facts: ImageFacts,
+    facts: ImageFacts | None,
     name: str,
     mean: float | Sequence[float] | None,
     std: float | Sequence[float] | None,
     input_size: Sequence[int] | None,
 ) -> ImageFacts:
     """Return the facts with what the user says over them, and nothing left open."""
-    size = facts.input_size if input_size is None else _checked_size(input_size)
-    if size is None:
+    if input_size is None and facts is None:
         raise UserError(
             f"model {name!r} does not say which images it takes; pass input_size=(C, H, W)"
         )
+    size = facts.input_size if input_size is None and facts else _checked_size(input_size)
     if (mean is None) != (std is None):
         raise UserError("mean and std belong together: pass both")
     if mean is not None and std is not None:
         chosen = spread(mean, size[0]), spread(std, size[0])
         check_normalisation(*chosen, "mean and std", size[0])
         return ImageFacts(*chosen, size, "as given")
-    if facts.mean is not None and len(facts.mean) == size[0]:
-        return ImageFacts(facts.mean, facts.std, size, facts.origin)
-    if facts.mean is not None:
+    if facts is None:
+        words = "none was given, so that the model gets images in [0, 1] as they are"
+        return ImageFacts((0.0,) * size[0], (1.0,) * size[0], size, words)
+    if len(facts.mean) != size[0]:
         raise UserError(f"model {name!r} takes {size[0]} channels: pass a mean and a std for each")
-    words = "none was given, so that the model gets images in [0, 1] as they are"
-    return ImageFacts((0.0,) * size[0], (1.0,) * size[0], size, words)
+    return dataclasses.replace(facts, input_size=size)
 
 
-def _checked_size(input_size: Sequence[int]) -> tuple[int, ...]:
+def _checked_size(input_size: Any) -> tuple[int, ...]:
     size = tuple(input_size) if isinstance(input_size, Sequence) else (input_size,)
     size = (CHANNELS, *size) if len(size) == 2 else size
     if len(size) != 3 or not all(type(side) is int and side > 0 for side in size):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from tta.foundation.errors import UserError
 
 MOST_BYTES = 16 << 30
 """Of the images of an iterable, which are kept in memory."""
-Pairs = Union[Iterable[Any], "TorchDataset[Any]"]
+Pairs = Iterable[Any] | TorchDataset[Any]
 """A map-style Dataset of (image, label), or an iterable of (images, labels)."""
 
 

@@ -111,6 +111,7 @@ class Adapted:
         before = self.method.state_dict()
         with _own_context(self.device):
             try:
+                _check_shapes(self.method, state["state"])
                 self.method.load_state_dict(state["state"])
             except WRONG_VALUES as error:
                 self.method.load_state_dict(before)
@@ -139,6 +140,15 @@ class Adapted:
             self._range_unseen = False
 
 
+def _check_shapes(method: Method, state: Mapping[str, Any]) -> None:
+    """Refuse a list of parameters that an optimiser would not go on with."""
+    for name in method.state:
+        own, given = getattr(method, name), state[name]
+        parameters = isinstance(own, list) and own and isinstance(own[0], nn.Parameter)
+        if parameters and [value.shape for value in own] != [value.shape for value in given]:
+            raise ValueError(f"its {name} have other shapes")
+
+
 def _tracked(images: Tensor) -> Tensor:
     """Return images that autograd can keep: those of inference mode it cannot."""
     return images.clone() if images.is_inference() else images
@@ -147,11 +157,10 @@ def _tracked(images: Tensor) -> Tensor:
 @contextlib.contextmanager
 def _own_context(device: torch.device) -> Iterator[None]:
     # Autocast would keep the weights it has cast until the caller leaves it, updates or not.
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-    ):
+    narrowing: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if torch.amp.is_autocast_available(device.type):
+        narrowing = torch.autocast(device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), narrowing:
         yield
 
 

@@ -42,7 +42,7 @@ class Need(str, Enum):
 
 
 SOURCE_NEEDS = frozenset({Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS})
-_AFTER_START = ("step", "predict", "reset", "load_state_dict")
+_AFTER_START = ("step", "predict", "reset", "state_dict", "load_state_dict")
 
 
 class Method:
@@ -170,12 +170,13 @@ class Method:
 
     def _start_and(self, name: str, *arguments: Any) -> Any:
         """Start a method that needs no source images, and do what was called."""
-        if type(self).needs(self.params) & SOURCE_NEEDS:
+        if self._awaits_start and type(self).needs(self.params) & SOURCE_NEEDS:
             raise UserError(
                 f"method {self.name!r} prepares from source images: call start(source) before "
                 f"{name}()"
             )
-        self.start()
+        if self._awaits_start:
+            self.start()
         return getattr(self, name)(*arguments)
 
     def _scale_losses(self) -> None:
