@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import functools
 import hashlib
-import marshal
 import sys
 import types
 import uuid
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, np.generic, Path)
 _OF_TORCH = (torch.dtype, torch.device, torch.layout, torch.memory_format)
-_KNOWN = ("torch", "torchvision", "timm", "numpy", "builtins", "collections", "functools", "tta")
+_KNOWN = {"torch", "torchvision", "timm", "numpy", "tta", *sys.stdlib_module_names}
 """Packages whose code counts as it does for networks that are called by name."""
 
 
@@ -47,10 +46,11 @@ class _Description:
     def visit(self, value: Any) -> None:
         if isinstance(value, (*_PLAIN, *_OF_TORCH)):
             return self._note(type(value).__qualname__, repr(value))
-        if id(value) in self._numbers:
-            return self._note("again", self._numbers[id(value)])
-        self._numbers[id(value)] = len(self._numbers)
-        self._kept.append(value)
+        if type(value) is not tuple:  # of which equal ones may be one object or several
+            if id(value) in self._numbers:
+                return self._note("again", self._numbers[id(value)])
+            self._numbers[id(value)] = len(self._numbers)
+            self._kept.append(value)
         self._visit_whole(value)
 
     def _visit_whole(self, value: Any) -> None:
@@ -101,7 +101,7 @@ class _Description:
 
     def _type(self, kind: type) -> None:
         self._note("type", kind.__module__, kind.__qualname__)
-        if kind.__module__.partition(".")[0] in _KNOWN:
+        if _is_known(kind.__module__):
             return
         self._file(kind.__module__)
         for name, attribute in sorted(vars(kind).items()):
@@ -113,12 +113,19 @@ class _Description:
 
     def _function(self, function: types.FunctionType) -> None:
         self._note("function", function.__module__, function.__qualname__)
-        if (function.__module__ or "").partition(".")[0] not in _KNOWN:
+        if not _is_known(function.__module__):
             self._file(function.__module__)
-        code = function.__code__.replace(co_filename="")
-        self.sha.update(marshal.dumps(code))
+        self._code(function.__code__)
         cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
         self._items("closure", [function.__defaults__, function.__kwdefaults__, *cells])
+
+    def _code(self, code: types.CodeType) -> None:
+        self._note(code.co_code, code.co_names, code.co_varnames, code.co_freevars)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self._code(constant)
+            else:
+                self.visit(constant)
 
     def _file(self, module: str | None) -> None:
         file = getattr(sys.modules.get(module or ""), "__file__", None)
@@ -134,6 +141,10 @@ class _Description:
 
     def _note(self, *words: Any) -> None:
         self.sha.update(f"{words!r}\n".encode(errors="surrogatepass"))
+
+
+def _is_known(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in _KNOWN
 
 
 def _is_filled(cell: types.CellType) -> bool:

@@ -69,10 +69,10 @@ def find_split(network: nn.Module, images: Tensor, name: str, split: str | None 
     if split is not None and split not in layers:
         raise _no_such_layer(network, name, split, layers)
     calls, output = _run(network, images, layers, name)
-    wanted = [split] if split is not None else list(reversed(calls))
-    for key in wanted:
-        if key in calls and _is_last(network, images, layers[key], output):
-            _check_input(calls[key], name, key)
+    for key, (given, numbers) in reversed(calls.items()):
+        possible = split in (None, key) and numbers == output.numel()
+        if possible and _is_last(network, images, layers[key], output):
+            _check_input(given, name, key)
             return key
     raise _not_found(name, split, output, layers)
 
@@ -94,16 +94,16 @@ def _hook(*handles: Any) -> Iterator[None]:
 
 def _run(
     network: nn.Module, images: Tensor, layers: dict[str, nn.Module], name: str
-) -> tuple[dict[str, Any], Tensor]:
-    """Return the input of each layer at its last call, in the order of these, and the output."""
-    calls: dict[str, Any] = {}
+) -> tuple[dict[str, tuple[Any, int]], Tensor]:
+    """Return input and size of output of each layer, by its last call; the network's output."""
+    calls: dict[str, tuple[Any, int]] = {}
 
-    def note(key: str, given: tuple[Any, ...]) -> None:
+    def note(key: str, given: tuple[Any, ...], result: Tensor) -> None:
         calls.pop(key, None)
-        calls[key] = given[0] if given else None
+        calls[key] = (given[0] if given else None), result.numel()
 
     handles = [
-        layer.register_forward_pre_hook(lambda _, given, key=key: note(key, given))
+        layer.register_forward_hook(lambda _, given, out, key=key: note(key, given, out))
         for key, layer in layers.items()
     ]
     with _hook(*handles):
