@@ -23,7 +23,6 @@ from tta.commands.run import main
 from tta.datasets.images import to_device
 from tta.experiment import run
 from tta.methods import METHODS, Need
-from tta.methods.cloud import CloudOptions
 from tta.source.source_data import SourceData
 
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 4))]
@@ -60,7 +59,7 @@ def started(name, device):
         attach_domain_heads(backbone)
     made = method(backbone.to(device), params, seed=7)
     if Need.CLOUD_MODEL in method.needs(params):
-        made.attach_cloud(cloud.to(device), CloudOptions(latency=1.0))
+        made.attach_model(cloud.to(device))
     made.start(SourceData(RandomImages(12, ("source",)), 6, seed=3, device=torch.device(device)))
     return made
 

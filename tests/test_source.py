@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tta.source.source_data.prototypes import class_prototypes
 
 from tests.fakes import RandomImages, make_source
 from tta.config import RunConfig
 from tta.experiment import run
 from tta.experiment.parts import choose_workers
+from tta.source.prototypes import class_prototypes
 from tta.source.source_data import SourceBatches, SourceData
 
 

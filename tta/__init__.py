@@ -1,3 +1,49 @@
-"""Online test-time adaptation: corrupted image streams through any timm backbone."""
+"""Online test-time adaptation of trained networks, and its evaluation with figures to trust.
 
-__version__ = "0.1.0"
+Names are imported when they are asked for, so that ``import tta`` takes no time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tta.foundation.registry import lazy_attributes
+from tta.foundation.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from tta.config import RunConfig
+    from tta.foundation.errors import UserError
+    from tta.library.adapting import Adapted, adapt
+    from tta.library.evaluating import Result, evaluate
+    from tta.library.runs import load_runs
+    from tta.methods import METHODS, Method
+
+_HOMES = {
+    "Adapted": "tta.library.adapting",
+    "METHODS": "tta.methods",
+    "Method": "tta.methods",
+    "Result": "tta.library.evaluating",
+    "RunConfig": "tta.config",
+    "UserError": "tta.foundation.errors",
+    "adapt": "tta.library.adapting",
+    "evaluate": "tta.library.evaluating",
+    "load_runs": "tta.library.runs",
+}
+
+__all__ = [
+    "METHODS",
+    "Adapted",
+    "Method",
+    "Result",
+    "RunConfig",
+    "UserError",
+    "adapt",
+    "evaluate",
+    "load_runs",
+]
+
+__getattr__ = lazy_attributes(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

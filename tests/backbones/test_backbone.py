@@ -182,10 +182,6 @@ def test_a_model_that_cannot_be_split_is_refused_by_name(change, reason):
         wrap_model(model, "mine")
 
 
-def test_a_model_without_timms_interface_is_refused():
-    model = nn.Linear(2, 2)
-    with pytest.raises(UserError, match="no pretrained_cfg"):
-        wrap_model(model)
-    model.pretrained_cfg = {"input_size": (3, 8, 8)}
-    with pytest.raises(UserError, match="'Linear' is refused: it has no forward_features"):
-        wrap_model(model)
+def test_a_model_that_does_not_say_which_images_it_takes_is_refused():
+    with pytest.raises(UserError, match=r"'Linear' does not say which images.*input_size="):
+        wrap_model(nn.Linear(2, 2))

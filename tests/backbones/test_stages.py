@@ -1,6 +1,9 @@
 """Which norm layers a quarter of the depth leaves out."""
 
 import pytest
+import timm
+import torch
+import torchvision
 
 from tta.backbones import create_backbone
 from tta.backbones.stages import early_norm_parameters
@@ -39,3 +42,25 @@ def test_nets_of_three_stages_keep_all(name):
 
 def test_nothing_is_frozen_for_a_share_of_zero():
     assert frozen_layers("resnet18", share=0.0) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "twin"),
+    [
+        ("resnet18", "resnet18"),
+        ("regnet_y_400mf", "regnety_004"),
+        ("densenet121", "densenet121"),
+        ("efficientnet_b0", "efficientnet_b0"),
+        ("efficientnet_v2_s", "tf_efficientnetv2_s"),
+        ("convnext_tiny", "convnext_tiny"),
+        ("swin_t", "swin_tiny_patch4_window7_224"),
+        ("vit_b_16", "vit_base_patch16_224"),
+    ],
+)
+def test_networks_of_torchvision_keep_what_their_twins_of_timm_keep(name, twin):
+    # Only names and numbers of weights count; timm's RegNets compute with them.
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        models = torchvision.models.get_model(name), timm.create_model(twin)
+    for share in (0.25, 0.5):
+        counts = [len(early_norm_parameters(model, share)) for model in models]
+        assert counts[0] == counts[1] < len(norm_affine_parameters(models[0]))

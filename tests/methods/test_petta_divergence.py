@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from tta.source.source_data.prototypes import class_moments
 
 from tests.fakes import RandomImages
 from tta.methods.petta_divergence import class_divergence, class_mean_update
+from tta.source.prototypes import class_moments
 from tta.source.source_data import SourceData
 
 MEANS = torch.tensor([[1.0, 2.0], [0.0, 0.0], [5.0, 5.0], [1.0, 1.0]])

@@ -1,4 +1,4 @@
-"""Source models: any timm network behind ``features()`` and ``head()``.
+"""Source models: any network that ends in a linear layer, behind ``features()`` and ``head()``.
 
 timm is imported when the first backbone is made, so that the commands start fast. Importing
 ``tta.backbones.nets`` registers the nets of this package in timm's own registry.
@@ -70,13 +70,45 @@ def is_same_backbone(name: str, other: str | None) -> bool:
 
 
 def wrap_model(
-    model: nn.Module, name: str | None = None, class_subset: Sequence[int] | None = None
+    model: nn.Module,
+    name: str | None = None,
+    class_subset: Sequence[int] | None = None,
+    *,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    input_size: Sequence[int] | None = None,
+    num_classes: int | None = None,
+    split: str | None = None,
 ) -> Backbone:
-    """Make a backbone of a copy of ``model``, a timm model, which itself stays as it is.
+    """Make a backbone of a copy of ``model``, which itself stays as it is.
+
+    Args:
+        model: any network that returns logits ``[B, C]`` of a last linear layer (a Linear or a
+            1x1 convolution) on one feature vector per image.
+        name: what messages and records call it; by default timm's name, else its class.
+        class_subset: ids of the classes to keep; the logits then have these columns.
+        mean: per channel, for images in [0, 1], or one number for all. By default timm's
+            configuration says it for timm's models, ImageNet's is taken for torchvision's, and
+            for any other network images stay in [0, 1]: it normalises them itself.
+        std: likewise.
+        input_size: (C, H, W) of one image, or (H, W) of three channels; timm's and torchvision's
+            models need none.
+        num_classes: outputs that the model is meant to have, as a check.
+        split: name of the last linear layer, such as ``fc``; found by trial where None. timm's
+            models say it themselves.
 
     Raises:
-        UserError: the model cannot be split into features and a linear head.
+        UserError: the model cannot be copied, run or split; a number does not fit.
     """
-    from tta.backbones import factory
+    from tta.backbones.taking import take_model
 
-    return factory.wrap_model(model, name, class_subset)
+    return take_model(
+        model,
+        name,
+        class_subset,
+        mean=mean,
+        std=std,
+        input_size=input_size,
+        num_classes=num_classes,
+        split=split,
+    )

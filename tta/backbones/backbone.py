@@ -47,6 +47,9 @@ class Backbone(nn.Module):
             together do not give what the model itself gives.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         model: nn.Module,
@@ -63,7 +66,7 @@ class Backbone(nn.Module):
         self.precision = torch.float32
         self.input_size = tuple(input_size)
         self.normalisation = (tuple(mean), tuple(std))
-        self.model = _copy_module(model).requires_grad_(False)
+        self.model = copy_module(model).requires_grad_(False)
         self.eval()
         _check_protocol(self.model, name)
         device = next(self.model.parameters()).device
@@ -164,7 +167,7 @@ class Backbone(nn.Module):
         return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
-        return _copy_module(self, memo)
+        return copy_module(self, memo)
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         # Entered for each pass alone: autocast keeps the weights that it has cast until it is
@@ -198,7 +201,7 @@ class Backbone(nn.Module):
         return features.shape[1]
 
 
-def _copy_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+def copy_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     """Deep-copy a module, detaching what a forward left in it.
 
     The old ``torch.nn.utils.weight_norm`` keeps the weight it computed as a plain attribute, a

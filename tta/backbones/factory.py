@@ -68,13 +68,6 @@ def _input_size(name: str, card: ModelCard) -> dict[str, Any]:
     return {} if card.input_size == tuple(config.input_size) else {"img_size": card.input_size[1:]}
 
 
-def wrap_model(
-    model: nn.Module, name: str | None = None, class_subset: Sequence[int] | None = None
-) -> Backbone:
-    """See ``tta.backbones.wrap_model``."""
-    return _wrap(model, name or type(model).__name__, class_subset, None, ModelCard())
-
-
 def _wrap(
     model: nn.Module,
     name: str,
@@ -84,11 +77,6 @@ def _wrap(
     normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
     own_weights: bool = False,
 ) -> Backbone:
-    if not getattr(model, "pretrained_cfg", None):
-        raise UserError(
-            f"backbone {name!r} is refused: it has no pretrained_cfg, which tells its "
-            "normalisation and image size; create it with timm.create_model"
-        )
     config = resolve_data_config({}, model=model)
     channels, height, width = card.input_size or config["input_size"]
     if img_size is not None:

@@ -1,10 +1,33 @@
-"""The depth at which a model's parameters lie, as timm tells it."""
+"""The depth at which a model's parameters lie, as timm tells it; likewise for torchvision's."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
 from tta.ops.parameters import norm_affine_parameters
+
+# As timm's group_matcher of the same architecture: by class, patterns of parameter names.
+_PAIRS = [(r"^features\.1\.", (0,)), *((rf"^features\.[{n}{n + 1}]\.", (n,)) for n in (2, 4, 6))]
+_TORCHVISION = {
+    "resnet.ResNet": {"stem": r"^(?:conv1|bn1)\.", "blocks": r"^layer(\d+)"},
+    "regnet.RegNet": {"stem": r"^stem\.", "blocks": r"^trunk_output\.block(\d+)"},
+    "densenet.DenseNet": {
+        "stem": r"^features\.(?:conv|norm)0\.",
+        "blocks": r"^features\.(?:denseblock|transition)(\d+)",
+    },
+    "efficientnet.EfficientNet": {
+        "stem": r"^features\.0\.",
+        "blocks": [(r"^features\.{last}\.", (99999,)), (r"^features\.(\d+)\.", None)],
+    },
+    "convnext.ConvNeXt": {"stem": r"^features\.0\.", "blocks": _PAIRS},
+    "swin_transformer.SwinTransformer": {"stem": r"^features\.0\.", "blocks": _PAIRS},
+    "vision_transformer.VisionTransformer": {
+        "stem": r"^(?:class_token|conv_proj|encoder\.pos_embedding)",
+        "blocks": [(r"^encoder\.layers\.encoder_layer_(\d+)\.", None), (r"^encoder\.ln", (99999,))],
+    },
+}
 
 
 def early_norm_parameters(model: nn.Module, frozen_share: float) -> list[nn.Parameter]:
@@ -20,12 +43,13 @@ def early_norm_parameters(model: nn.Module, frozen_share: float) -> list[nn.Para
 
 
 def _last_stages(model: nn.Module, share: float) -> set[nn.Parameter]:
-    grouped = next((part for part in model.modules() if hasattr(part, "group_matcher")), None)
-    if grouped is None:
+    found = ((part, _matcher(part)) for part in model.modules())
+    grouped, matcher = next((pair for pair in found if pair[1] is not None), (model, None))
+    if matcher is None:
         return set()
     from timm.models import group_parameters  # here: `--list` imports every method without timm
 
-    groups = group_parameters(grouped, grouped.group_matcher(coarse=True))
+    groups = group_parameters(grouped, matcher)
     stages = len(groups) - 2  # the first group is the stem, the last is the head
     frozen = int(share * stages)
     if frozen == 0:
@@ -33,3 +57,15 @@ def _last_stages(model: nn.Module, share: float) -> set[nn.Parameter]:
     depths = range(len(groups) - 1 - frozen, len(groups))
     names = {name for depth in depths for name in groups[depth]}
     return {parameter for name, parameter in grouped.named_parameters() if name in names}
+
+
+def _matcher(part: nn.Module) -> dict[str, Any] | None:
+    if hasattr(part, "group_matcher"):
+        return part.group_matcher(coarse=True)
+    kind = type(part)
+    name = f"{kind.__module__}.{kind.__name__}".removeprefix("torchvision.models.")
+    if name != "efficientnet.EfficientNet":
+        return _TORCHVISION.get(name)
+    (head, depth), blocks = _TORCHVISION[name]["blocks"]
+    head = head.replace("{last}", str(len(part.features) - 1))  # 8 in the first version
+    return {**_TORCHVISION[name], "blocks": [(head, depth), blocks]}

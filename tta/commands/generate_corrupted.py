@@ -25,7 +25,6 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-import tta
 from tta.commands.cli import EXIT_INTERRUPTED, Parser, guarded
 from tta.corruptions import CORRUPTIONS
 from tta.datasets import Dataset, open_dataset
@@ -34,6 +33,7 @@ from tta.datasets.generated import MARKER
 from tta.datasets.loading import load_ahead
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.files import write_atomically, written_aside
+from tta.foundation.version import __version__
 
 CIFAR = {"cifar10-c": Cifar10C.folder, "cifar100-c": Cifar100C.folder}
 IMAGENET = {"imagenet-c": "ImageNet-C", "imagenet-c-full": "ImageNet-C"}
@@ -84,7 +84,7 @@ def _mark(folder: Path, data: Dataset) -> None:
     Raises:
         UserError: it holds published files, or files made with other things.
     """
-    facts = {"tta": tta.__version__, "data": data.name, **data.provenance}
+    facts = {"tta": __version__, "data": data.name, **data.provenance}
     file = folder / MARKER
     if file.exists():
         if _marked(file) != facts:

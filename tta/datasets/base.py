@@ -43,18 +43,6 @@ def by_place(
         yield int(value // _LEVELS), int(value % _LEVELS), np.flatnonzero(key == value)
 
 
-def _content_digest(dataset: Dataset, places: Sequence[tuple[str, int]]) -> str:
-    sha = hashlib.sha256(dataset.name.encode())
-    for domain, severity in places:
-        labels = np.ascontiguousarray(dataset.labels(domain, severity), "<i8")
-        sha.update(f"{domain} {severity} {len(labels)}".encode())
-        sha.update(labels.data)
-        for start in range(0, len(labels), 64):
-            rows = np.arange(start, min(start + 64, len(labels)))
-            sha.update(dataset.images(domain, severity, rows).contiguous().numpy().data)
-    return sha.hexdigest()
-
-
 class Dataset(ABC):
     """Images of several domains.
 
@@ -128,7 +116,6 @@ class Dataset(ABC):
     costly: bool = False
     decoded_cache: Path | None = None
     in_use: tuple[tuple[str, int], ...] | None = None
-    _contents: Mapping[tuple[tuple[str, int], ...], str] = MappingProxyType({})
 
     @classmethod
     def open(cls, argument: str, data_dir: str | Path | None) -> Dataset:
@@ -232,14 +219,12 @@ class Dataset(ABC):
         return {}
 
     def digest(self) -> str:
-        """Return a SHA-256 that differs where the data in use differs, from every image of it.
+        """Return a SHA-256 that differs where the data differs.
 
-        Override it where something cheaper says the same, such as a published version.
+        By default it is over the labels and images of :meth:`places_in_use`, all of which are
+        read; data that is known by other means had better say so itself.
         """
-        places = tuple(self.places_in_use())
-        if self._contents.get(places) is None:
-            self._contents = {places: _content_digest(self, places)}
-        return self._contents[places]
+        return content_digest(self)
 
     def portable_digest(self) -> str:
         """Return one that is the same on every machine, by which records tell data apart.
@@ -247,3 +232,22 @@ class Dataset(ABC):
         It is weaker than :meth:`digest` where that follows the times of files too large to read.
         """
         return self.digest()
+
+
+def name_digest(dataset: Dataset) -> str:
+    """Return a digest for data that its name and this package's code determine."""
+    return hashlib.sha256(dataset.name.encode()).hexdigest()
+
+
+def content_digest(dataset: Dataset) -> str:
+    """Return a digest of the name, labels and images of the places in use."""
+    sha = hashlib.sha256(dataset.name.encode())
+    for domain, severity in dataset.places_in_use():
+        labels = dataset.labels(domain, severity)
+        sha.update(f"\n{domain} {severity} {len(labels)}\n".encode())
+        sha.update(np.ascontiguousarray(labels).tobytes())
+        for part in np.array_split(np.arange(len(labels)), -(-len(labels) // _LEVELS)):
+            images = dataset.images(domain, severity, part).contiguous()
+            sha.update(f"{images.dtype} {tuple(images.shape)}\n".encode())
+            sha.update(images.numpy().tobytes())
+    return sha.hexdigest()

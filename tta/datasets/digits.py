@@ -6,7 +6,6 @@ Every second block of ten scans is source data, the others are the test images.
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from tta.corruptions import CORRUPTIONS, corrupt, frost_source
-from tta.datasets.base import NATURAL, Dataset
+from tta.datasets.base import NATURAL, Dataset, name_digest
 
 SIZE = 32
 ASSETS = Path(__file__).parent / "assets"
@@ -87,7 +86,7 @@ class _Digits(Dataset):
         return self._images[torch.from_numpy(indices)]
 
     def digest(self) -> str:
-        return hashlib.sha256(self.name.encode()).hexdigest()  # made by this package's own code
+        return name_digest(self)
 
 
 class SourceDigits(_Digits):

@@ -170,8 +170,13 @@ def to_unit_range(
     device: torch.device | str = "cpu",
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Return uint8 images as float32 in [0, 1] on ``device``; bytes are what travels there."""
-    images = to_device(images, torch.device(device)).float().div_(255.0)
+    """Return uint8 images as float32 in [0, 1] on ``device``; bytes are what travels there.
+
+    Float images, which a user's program gives, are in that range already.
+    """
+    images = to_device(images, torch.device(device))
+    if not images.is_floating_point():
+        images = images.float().div_(255.0)
     return images.contiguous(memory_format=memory_format)
 
 

@@ -8,7 +8,6 @@ and a scan of the test split is in no training domain at any angle.
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.datasets.base import NATURAL, Dataset
+from tta.datasets.base import NATURAL, Dataset, name_digest
 from tta.datasets.digits import load_digits_rgb, split_rows
 from tta.foundation.errors import UserError, did_you_mean
 
@@ -58,7 +57,7 @@ class _RotatedDigits(Dataset):
         return chosen.expand(-1, 3, -1, -1)
 
     def digest(self) -> str:
-        return hashlib.sha256(self.name.encode()).hexdigest()  # made by this package's own code
+        return name_digest(self)
 
 
 class RotatedSourceDigits(_RotatedDigits):

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +16,15 @@ from typing import Any
 import torch
 
 from tta.backbones.backbone import Backbone
+from tta.backbones.identity import model_identity
 from tta.backbones.precision import PRECISIONS, choose_precision
+from tta.backbones.taking import bare_network
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.named_classes import NamedClasses
 from tta.experiment.class_numbers import OutputClasses, number_classes, number_cloud_classes
+from tta.experiment.given import NOTHING, Given
 from tta.experiment.observing.memory import held_bytes
 from tta.experiment.observing.trackers import require_tracker
 from tta.experiment.parts import (
@@ -46,7 +50,7 @@ from tta.experiment.resolving import (
 from tta.experiment.sanity import source_warnings
 from tta.experiment.showing import Geometry, described, described_source
 from tta.foundation.backends import fix_workspace, rounding
-from tta.foundation.code_digest import code_digest
+from tta.foundation.code_digest import PACKAGE, code_digest
 from tta.foundation.notes import in_order, with_those_of
 from tta.foundation.own_file import split_own
 from tta.methods import Method, Need, find_method
@@ -90,6 +94,8 @@ class Experiment:
         source: source images, or None where the method needs none.
         precision_reason: why ``--precision auto`` picked what it did; None where it was given.
         method_bytes: of memory that the method took to be made: its models, its optimiser.
+        given: the parts that a program handed over.
+        model_digest: of the source model's weights, settings and code, where it was handed over.
     """
 
     config: RunConfig
@@ -105,6 +111,8 @@ class Experiment:
     source: SourceData | None
     precision_reason: str | None
     method_bytes: int
+    given: Given = NOTHING
+    model_digest: str | None = None
 
     @property
     def understood(self) -> dict[str, str]:
@@ -121,7 +129,8 @@ class Experiment:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Why figures may not be what they seem; known once some images have been classified."""
-        own_model = self.config.backbone is not None or self.config.weights is not None
+        named = (self.config.backbone, self.config.weights)
+        own_model = any(part is not None for part in (*named, self.given.model, self.given.dataset))
         if not own_model and self.dataset.argument != "path":  # all of it is known to fit
             return ()
         return source_warnings(self.stream, self.backbone)
@@ -166,8 +175,14 @@ class Experiment:
         kinds = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
         files = {inspect.getfile(kind) for kind in kinds}
         named = (self.config.dataset, self.config.source or "", self.config.scenario)
-        owns = filter(None, map(split_own, named))
-        return code_digest(*files, *(str(file) for file, _ in owns))
+        owns = {str(own[0]) for own in map(split_own, named) if own is not None}
+        return code_digest(*files, *owns, *self._code_of_data())
+
+    def _code_of_data(self) -> set[str]:
+        data = (self.given.dataset, self.given.source)
+        kinds = {kind for part in data for kind in type(part).__mro__ if issubclass(kind, Dataset)}
+        files = (getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in kinds)
+        return {file for file in files if file and not Path(file).is_relative_to(PACKAGE)}
 
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is.
@@ -210,6 +225,8 @@ class Experiment:
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
         facts["cloud"] = self.cloud and self.cloud.preprocessing
         facts["code"] = self.code
+        if self.model_digest is not None:
+            facts["model"] = self.model_digest
         text = json.dumps(facts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -219,24 +236,25 @@ class Experiment:
         return run_path(self.config.output, parts, self.fingerprint())
 
 
-def build(config: RunConfig, calibrated: bool = True) -> Experiment:
+def build(config: RunConfig, calibrated: bool = True, given: Given = NOTHING) -> Experiment:
     """Make every part of a run and check that they fit, before anything is written.
 
     Args:
         config: of the run.
         calibrated: lay out a stream that depends on the model; else the parts can be checked, but
             not run.
+        given: parts in place of those that the options name.
 
     Raises:
         UserError: bad input of any kind.
     """
-    preflight(config)
+    preflight(config, given)
     require_tracker(config.track)
     if config.deterministic and torch.cuda.is_available():
         fix_workspace()  # before a question about a device starts CUDA
     device = choose_device(config.device, config.precision)
     with rounding_of(config, device):
-        return _build(config, device, calibrated)
+        return _build(config, device, calibrated, given)
 
 
 def rounding_of(config: RunConfig, device: torch.device) -> AbstractContextManager[None]:
@@ -244,23 +262,24 @@ def rounding_of(config: RunConfig, device: torch.device) -> AbstractContextManag
     return rounding(device, config.precision == "tf32", config.deterministic)
 
 
-def _build(config: RunConfig, device: torch.device, calibrated: bool) -> Experiment:
-    method_class = find_method(config.method)
-    dataset = open_test_data(config)
+def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Given) -> Experiment:
+    method_class = given.method or find_method(config.method)
+    dataset = open_test_data(config, given)
     params, preset = resolve_params(method_class, config, dataset)
     plan = plan_stream(config.scenario, dataset, scenario_options(config))
-    backbone = make_backbone(config, dataset)
+    backbone = make_backbone(config, dataset, given)
     classes = number_classes(config, dataset, backbone)
     if isinstance(dataset, NamedClasses):  # labels may have got other numbers
         plan = plan_stream(config.scenario, dataset, scenario_options(config))
     stream, geometry = _stream(config, dataset, plan, backbone, device)
     config, precision_reason = _with_precision(config, stream, backbone)
     needs = method_class.needs(params)
-    source, cloud = _source_and_cloud(config, needs, stream, backbone, classes)
+    source, cloud = _source_and_cloud(config, needs, stream, backbone, classes, given)
     check_needs(method_class, params, backbone, source is not None, cloud)
     choose_workers(config, stream, source, Need.SOURCE_AT_STEP in needs)
     if calibrated and isinstance(dataset, ContinuallyChanging):
-        calibrate(dataset, backbone, stream.device, cache=not config.no_cache)
+        kept = not config.no_cache and given.model is None  # its key knows models by name
+        calibrate(dataset, backbone, stream.device, cache=kept)
     held = held_bytes(device)
     batch_size = batch_size_of(config, dataset)
     method = make_method(method_class, backbone, cloud, params, config, batch_size)
@@ -278,7 +297,16 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool) -> Experim
         source=source,
         precision_reason=precision_reason,
         method_bytes=max(0, held_bytes(device) - held),
+        given=given,
+        model_digest=_model_digest(given),
     )
+
+
+def _model_digest(given: Given) -> str | None:
+    if given.model is None:
+        return None
+    digest, files = model_identity(bare_network(given.model))
+    return hashlib.sha256(f"{digest} {given.split} {code_digest(*files)}".encode()).hexdigest()
 
 
 def _stream(
@@ -327,11 +355,12 @@ def _source_and_cloud(
     stream: Stream,
     backbone: Backbone,
     classes: OutputClasses,
+    given: Given,
 ) -> tuple[SourceData | None, Backbone | None]:
     """Return the source images and the cloud's model, where the method needs them."""
     source = None
     if needs & SOURCE_NEEDS:  # opened for no other method: it may be large, or not on this machine
-        source = make_source(config, stream, backbone, classes)
+        source = make_source(config, stream, backbone, classes, given)
     cloud = make_cloud(config, stream.dataset) if Need.CLOUD_MODEL in needs else None
     if cloud is not None:
         number_cloud_classes(cloud, stream.dataset, backbone, classes)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tta.config import RunConfig
 from tta.experiment.assembly import Experiment, build, rounding_of
+from tta.experiment.given import NOTHING, Given
 from tta.experiment.observing.course import Course, make_checkpoints, make_recorder
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.recorder import Recorder
@@ -29,11 +30,16 @@ from tta.streams.loop import evaluate
 from tta.tasks.finite import make_guard
 
 
-def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
+def run(config: RunConfig, progress: bool = False, given: Given = NOTHING) -> dict[str, Any]:
     """Run one configuration to its end and return its summary.
 
     A finished record of the same run is returned as it is, unless ``config.force``. With
     ``config.resume`` an unfinished one goes on from its latest checkpoint, if it has one.
+
+    Args:
+        config: of the run.
+        progress: show it on standard error.
+        given: parts in place of those that ``config`` names.
 
     Raises:
         UserError: bad input of any kind; an unfinished run with a checkpoint and neither option;
@@ -44,7 +50,7 @@ def run(config: RunConfig, progress: bool = False) -> dict[str, Any]:
             saved.
     """
     with listening(say=progress) as stops:
-        return run_experiment(build(config), progress, stops)
+        return run_experiment(build(config, given=given), progress, stops)
 
 
 def run_experiment(
@@ -203,7 +209,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "method": [experiment.method.name, type(experiment.adapting_method).__qualname__],
         "params": dataclasses.asdict(experiment.params),
         "seed": experiment.config.seed,
-        "weights": experiment.backbone.weights_sha256,
+        "weights": [experiment.backbone.weights_sha256, experiment.model_digest],
         "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
         "preprocessing": [
             source.dataset.image_size,

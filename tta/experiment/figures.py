@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-import tta
 from tta.experiment.observing.recorder import PASS_COUNTERS
 from tta.foundation.arithmetic import versions_of_cuda
 from tta.foundation.backends import flags
+from tta.foundation.version import __version__
 
 DERIVED_COUNTERS = ("uplink_encoded_bytes",)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
@@ -81,7 +81,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Return what the figures were made with."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
-        "tta": tta.__version__,
+        "tta": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
         "device": device.type,

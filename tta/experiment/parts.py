@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from tta.backbones import create_backbone, is_same_backbone
+from tta.backbones import create_backbone, is_same_backbone, wrap_model
 from tta.backbones.backbone import Backbone
 from tta.backbones.model_card import UNSTATED
 from tta.backbones.sizes import create_for_size
@@ -17,6 +18,7 @@ from tta.datasets import Dataset, open_dataset
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
 from tta.experiment.class_numbers import OutputClasses, number_source_classes
+from tta.experiment.given import NOTHING, Given
 from tta.experiment.showing import Geometry, check_size, show, show_source
 from tta.foundation.devices import NO_TF32, no_such_device
 from tta.foundation.errors import UserError
@@ -28,9 +30,10 @@ from tta.source.source_data import SourceData
 from tta.streams.stream import Stream
 
 
-def open_test_data(config: RunConfig) -> Dataset:
+def open_test_data(config: RunConfig, given: Given = NOTHING) -> Dataset:
     """Return the test data; a stream without end gets its length from the number of samples."""
-    dataset = open_dataset(config.dataset, config.data_dir)
+    # A copy of what is given: sizes and such are set on it.
+    dataset = copy.copy(given.dataset) or open_dataset(config.dataset, config.data_dir)
     if dataset.length is not None and config.num_samples is not None:
         dataset.length = config.num_samples
     return dataset
@@ -69,12 +72,22 @@ def _multiplies_in_tf32(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def make_backbone(config: RunConfig, dataset: Dataset) -> Backbone:
-    """Return the source model that the user named, or the data set's own.
+def make_backbone(config: RunConfig, dataset: Dataset, given: Given = NOTHING) -> Backbone:
+    """Return the source model that the user gave or named, or the data set's own.
 
     Raises:
-        UserError: there is neither, or its weights do not fit, or it cannot take ``--input-size``.
+        UserError: there is none, or its weights do not fit, or it cannot take ``--input-size``.
     """
+    if given.model is not None:
+        return wrap_model(
+            given.model,
+            class_subset=dataset.class_subset,
+            mean=config.mean,
+            std=config.std,
+            input_size=config.input_size,
+            num_classes=config.num_classes,
+            split=given.split,
+        )
     if config.backbone is None and dataset.backbone is None:
         raise UserError(
             f"dataset {dataset.name!r} has no backbone of its own; pass --backbone NAME "
@@ -200,14 +213,18 @@ def batch_size_of(config: RunConfig, dataset: Dataset) -> int:
 
 
 def make_source(
-    config: RunConfig, stream: Stream, backbone: Backbone, classes: OutputClasses
+    config: RunConfig,
+    stream: Stream,
+    backbone: Backbone,
+    classes: OutputClasses,
+    given: Given = NOTHING,
 ) -> SourceData | None:
-    """Return the source images that the user named, or the data set's own, or None."""
+    """Return the source images that the user gave or named, or the data set's own, or None."""
     dataset, device = stream.dataset, stream.device
     specification = config.source or dataset.source
-    if specification is None:
+    if specification is None and given.source is None:
         return None
-    images = open_dataset(specification, config.data_dir)
+    images = copy.copy(given.source) or open_dataset(str(specification), config.data_dir)
     _keep_decoded(config, images)
     images.in_use = tuple((name, images.severities[0]) for name in images.domains)
     show_source(images, dataset, backbone)

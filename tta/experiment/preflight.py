@@ -10,6 +10,7 @@ from tta.backbones.names import check_architecture
 from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument, split_specification
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
+from tta.experiment.given import NOTHING, Given, check_given
 from tta.experiment.resolving import resolve_params, scenario_options
 from tta.foundation.inputs import check_writable
 from tta.foundation.own_file import split_own
@@ -25,16 +26,22 @@ _UNKNOWN = SimpleNamespace(preset=None, backbone=None)
 _PATHS = {"arrays": array_file, "folder": image_folder, "folder@gen": image_folder}
 
 
-def preflight(config: RunConfig) -> None:
+def preflight(config: RunConfig, given: Given = NOTHING) -> None:
     """Check names, paths and numbers of a run, as far as that takes no torch.
+
+    Args:
+        config: of the run.
+        given: what it does not name.
 
     Raises:
         UserError: the same as later, when the parts of the run are made.
     """
     require_posix()
-    dataset = _checked_data(config.dataset)
+    check_given(config, given)
+    dataset = given.dataset or _checked_data(config.dataset)
     if split_own(config.scenario) is None:
-        check_stream(config.scenario, _catalog(config, dataset), scenario_options(config))
+        catalog = given.dataset or _catalog(config, dataset)
+        check_stream(config.scenario, catalog, scenario_options(config))
     else:
         SCENARIOS.check(config.scenario)
     check_method(config, dataset)
@@ -42,7 +49,7 @@ def preflight(config: RunConfig) -> None:
         for name in filter(None, (config.backbone, config.cloud_backbone)):
             check_architecture(name)
     _check_folders(config, dataset)
-    if config.source is not None:
+    if config.source is not None and given.source is None:
         _checked_data(config.source)
     check_choice(config.classes)
     for weights in (config.weights, config.cloud_weights):
@@ -50,7 +57,7 @@ def preflight(config: RunConfig) -> None:
             checkpoint_head(weights)
 
 
-def check_method(config: RunConfig, dataset: type | None = None) -> None:
+def check_method(config: RunConfig, dataset: Any = None) -> None:
     """Check the name of the method, its file, its hyper-parameters and the preset.
 
     Raises:
@@ -61,7 +68,7 @@ def check_method(config: RunConfig, dataset: type | None = None) -> None:
         load_preset(config.preset)
     method = _declared(METHODS, config.method)
     if method is not None:
-        resolve_params(method, config, dataset or _UNKNOWN)  # type: ignore[arg-type]
+        resolve_params(method, config, dataset or _UNKNOWN)
 
 
 def _declared(registry: Registry, name: str) -> Any:

@@ -112,5 +112,6 @@ def _provenance(experiment: Experiment) -> dict[str, Any]:
         "cloud_weights_sha256": experiment.cloud and experiment.cloud.weights_sha256,
         "fingerprint": experiment.fingerprint(),
         "code_digest": experiment.code,
+        **({"objects": experiment.given.names} if experiment.given.names else {}),
         "environment": environment(experiment.device),
     }

@@ -18,6 +18,7 @@ from tta.foundation.imported_code import with_imports
 
 PACKAGE = Path(__file__).parents[1]
 COMMANDS = (
+    "__init__",
     "check",
     "compare",
     "experiment/preflight",
@@ -30,7 +31,7 @@ COMMANDS = (
     "sweep",
     "train_source",
 )
-"""Modules that say what is done, or refuse it."""
+"""Modules that say what is done, or refuse it; the public face, which hands it on."""
 WORDS = tuple(
     f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "system", "text")
 )
@@ -38,6 +39,7 @@ WORDS = tuple(
 APART = (
     "commands",
     "datasets/getting",
+    "library",
     "reporting/comparing",
     "reporting/page",
     "reporting/pictures",

@@ -10,27 +10,30 @@ from tta.foundation.errors import UserError
 CHANNELS = 3
 
 
-def spread(values: float | Sequence[float]) -> tuple[float, ...]:
+def spread(values: float | Sequence[float], channels: int = CHANNELS) -> tuple[float, ...]:
     """Return one number per channel; a single number stands for all channels."""
     values = (values,) if isinstance(values, int | float) else tuple(values)
-    return tuple(map(float, values * CHANNELS if len(values) == 1 else values))
+    return tuple(map(float, values * channels if len(values) == 1 else values))
 
 
-def check_normalisation(mean: Sequence[float], std: Sequence[float], origin: str) -> None:
+def check_normalisation(
+    mean: Sequence[float], std: Sequence[float], origin: str, channels: int = CHANNELS
+) -> None:
     """Refuse numbers that cannot normalise images in [0, 1].
 
     Args:
         mean: per channel, from 0 to 1.
         std: per channel, above 0 and up to 1.
         origin: where they come from, for messages.
+        channels: of the images.
 
     Raises:
         UserError: another number of channels, or a value out of range.
     """
     for name, values in (("mean", mean), ("std", std)):
-        if len(values) != CHANNELS:
+        if len(values) != channels:
             raise UserError(
-                f"{origin}: {name} needs {CHANNELS} numbers, one per channel, or a single one for "
+                f"{origin}: {name} needs {channels} numbers, one per channel, or a single one for "
                 f"all, but got {len(values)}"
             )
     shown = f"mean {listed(mean)}, std {listed(std)}"

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from tta.backbones.backbone import Backbone
+from tta.foundation.errors import UserError
 from tta.methods.params import OptimizerParams
 from tta.methods.state import capture, park, restore, unpark
 from tta.ops.loss_scaling import scale_losses, scaled, step_unscaled
 
 if TYPE_CHECKING:
-    from tta.backbones.backbone import Backbone
     from tta.foundation.cache import Preparation
     from tta.source.source_data import SourceData
 
@@ -38,16 +40,26 @@ class Need(str, Enum):
     VISION_TRANSFORMER = "vision_transformer"
 
 
+SOURCE_NEEDS = frozenset({Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS})
+_AFTER_START = ("step", "predict", "reset", "state_dict", "load_state_dict")
+
+
 class Method:
     """Adapts a backbone online, one batch after another.
 
     A subclass sets the class attributes, and overrides :meth:`configure` (layers, optimiser),
     :meth:`prepare` (what it computes from source images) and :meth:`step`.
 
+    A method is started once, before anything else: by :meth:`start`, or by its first use where it
+    needs no source images.
+
     Args:
         backbone: in evaluation mode with frozen parameters; the method owns and changes it.
         params: hyper-parameters; the defaults of ``Params`` where None.
         seed: of the method's own random generator.
+
+    Raises:
+        UserError: ``backbone`` is another kind of module.
     """
 
     name: ClassVar[str]
@@ -74,11 +86,13 @@ class Method:
         """Hyper-parameters; none by default."""
 
     def __init__(self, backbone: Backbone, params: Any = None, *, seed: int = 0) -> None:
+        _check_backbone(backbone, self.name)
         self.backbone = backbone
         self.params = self.Params() if params is None else params
         self.generator = torch.Generator().manual_seed(seed)
         self.configure()
         self._initial: dict[str, Any] = {}
+        self._await_start()
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
@@ -108,7 +122,22 @@ class Method:
         """Prepare, and remember the state that :meth:`reset` returns to.
 
         With a ``cache`` entry that holds the result, it is taken instead of computed.
+
+        Raises:
+            UserError: the method was started before.
         """
+        if not self._awaits_start:
+            raise UserError(
+                f"method {self.name!r} is started already; reset() takes it back to its start"
+            )
+        self._mark_started()
+        try:
+            self._prepare(source, cache)
+        except BaseException:
+            self._await_start()
+            raise
+
+    def _prepare(self, source: SourceData | None, cache: Preparation | None) -> None:
         self._scale_losses()
         self.attach_source(source)
         stored = cache.load() if cache else None
@@ -122,13 +151,42 @@ class Method:
         if cache and stored is None:
             cache.save(self.preparation())
 
+    def _await_start(self) -> None:
+        # On the instance, in front of the methods of the class: once started, batches pay nothing.
+        for name in _AFTER_START:
+            setattr(self, name, partial(self._start_and, name))
+
+    @property
+    def _awaits_start(self) -> bool:
+        return "step" in vars(self)
+
+    def _mark_started(self) -> None:
+        for name in _AFTER_START:
+            vars(self).pop(name, None)
+        for part in self._inner_methods():
+            part._mark_started()
+
+    def _inner_methods(self) -> list[Method]:
+        return [value for value in vars(self).values() if isinstance(value, Method)]
+
+    def _start_and(self, name: str, *arguments: Any) -> Any:
+        """Start a method that needs no source images, and do what was called."""
+        if self._awaits_start and type(self).needs(self.params) & SOURCE_NEEDS:
+            raise UserError(
+                f"method {self.name!r} prepares from source images: call start(source) before "
+                f"{name}()"
+            )
+        if self._awaits_start:
+            self.start()
+        return getattr(self, name)(*arguments)
+
     def _scale_losses(self) -> None:
         if self.backbone.precision is torch.float16:
             for value in vars(self).values():
                 if isinstance(value, torch.optim.Optimizer):
                     scale_losses(value)
-                elif isinstance(value, Method):
-                    value._scale_losses()
+            for part in self._inner_methods():
+                part._scale_losses()
 
     def preparation(self) -> dict[str, Any]:
         """Return what :meth:`start` has made: the same entry as in a cache."""
@@ -173,6 +231,15 @@ class Method:
         for name in ("generator", *self.state):
             saved = unpark(state[name], device)
             setattr(self, name, restore(getattr(self, name), saved))
+
+
+def _check_backbone(backbone: Any, method: str) -> None:
+    if not isinstance(backbone, Backbone):
+        raise UserError(
+            f"method {method!r} adapts a tta.backbones.Backbone, and was given a "
+            f"{type(backbone).__name__}: call tta.adapt(model, {method!r}), which takes any "
+            "nn.Module, or tta.backbones.wrap_model(model)"
+        )
 
 
 def trainable(parameters: list[nn.Parameter]) -> list[nn.Parameter]:

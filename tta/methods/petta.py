@@ -19,7 +19,6 @@ from tta.ops.norm.batch_norm import following
 from tta.ops.parameters import MeanCosine, norm_affine_parameters
 from tta.source.prototypes import class_moments
 from tta.source.source_data import SourceData
-from tta.source.source_data.prototypes import class_moments
 
 
 class Petta(Rotta):

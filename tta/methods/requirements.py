@@ -8,13 +8,10 @@ from typing import Any
 from tta.backbones.backbone import Backbone
 from tta.backbones.vision_transformer import is_class_token_transformer
 from tta.foundation.errors import UserError
-from tta.methods.base import Method, Need
+from tta.methods.base import SOURCE_NEEDS, Method, Need
 from tta.ops.norm.batch_norm import batch_norm_layers
 from tta.ops.norm.instance_aware import instance_aware_layers
 from tta.ops.parameters import norm_affine_parameters, norm_kinds
-
-SOURCE_NEEDS = {Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS}
-
 
 _OF_BACKBONE: dict[Need, tuple[Callable[[Backbone], bool], str]] = {
     Need.BATCH_NORM: (
@@ -35,8 +32,8 @@ _OF_BACKBONE: dict[Need, tuple[Callable[[Backbone], bool], str]] = {
     ),
     Need.VISION_TRANSFORMER: (
         is_class_token_transformer,
-        "needs a vision transformer with a class token and backbone {backbone!r} is none; choose "
-        "one (vit_base_patch16_224) or another method (sar)",
+        "needs a vision transformer with a class token, one of timm's, and backbone {backbone!r} "
+        "is none; choose one (vit_base_patch16_224) or another method (sar)",
     ),
     Need.DOMAIN_HEADS: (
         lambda backbone: getattr(backbone, "domain_heads", None) is not None,

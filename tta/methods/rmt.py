@@ -25,8 +25,8 @@ from tta.ops.ema import ema_update
 from tta.ops.losses import symmetric_cross_entropy
 from tta.ops.norm.batch_norm import replace_batch_norm
 from tta.ops.views.augment import CottaAugment
+from tta.source.prototypes import source_prototypes
 from tta.source.source_data import SourceBatches, SourceData
-from tta.source.source_data.prototypes import source_prototypes
 
 
 class RobustMeanTeacher(Method):

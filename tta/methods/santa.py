@@ -15,8 +15,8 @@ from tta.ops.losses import soft_cross_entropy
 from tta.ops.norm.batch_norm import replace_batch_norm
 from tta.ops.parameters import all_parameters, norm_affine_parameters
 from tta.ops.views.augment import CottaAugment
+from tta.source.prototypes import source_prototypes
 from tta.source.source_data import SourceData
-from tta.source.source_data.prototypes import source_prototypes
 
 
 class Santa(Method):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import save_file
 
-import tta
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import INSTANCE_AWARE
 from tta.backbones.domain_heads import PREFIX
@@ -28,6 +27,8 @@ from tta.ops.norm.instance_aware import THRESHOLD, instance_aware_layers
 
 if TYPE_CHECKING:
     from tta.source.training import Recipe
+from tta.foundation.version import __version__
+from tta.source.training import Recipe
 
 
 def save_source_model(
@@ -51,7 +52,7 @@ def save_source_model(
         "num_classes": str(backbone.num_classes),
         "domains": json.dumps(domains),
         "recipe": json.dumps(dataclasses.asdict(recipe)),
-        "tta": tta.__version__,
+        "tta": __version__,
     }
     with written_aside(path, shared=True) as aside:
         save_file({key: value.contiguous() for key, value in state.items()}, aside, metadata)

@@ -22,8 +22,8 @@ from tta.foundation.errors import UserError
 from tta.ops.generators import seeded_layers
 from tta.ops.norm.batch_norm import batch_norm_layers, following, replace_batch_norm
 from tta.ops.norm.instance_aware import InstanceAwareBatchNorm, instance_aware_layers
+from tta.source.prototypes import class_prototypes
 from tta.source.source_data import SourceBatches, SourceData
-from tta.source.source_data.prototypes import class_prototypes
 
 
 @dataclass(frozen=True)

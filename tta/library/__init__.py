@@ -1,0 +1,1 @@
+"""What ``import tta`` offers to other programs: ``adapt``, ``evaluate``, ``load_runs``."""

@@ -1,0 +1,350 @@
+"""A trained network of the user's program, adapted inside a loop of their own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tta.backbones import wrap_model
+from tta.backbones.backbone import Backbone
+from tta.backbones.precision import PRECISIONS
+from tta.config import RunConfig
+from tta.datasets import Dataset, open_dataset
+from tta.datasets.checks import check_batch, check_range
+from tta.datasets.given import Pairs, given_images
+from tta.experiment.class_numbers import number_classes
+from tta.experiment.showing import show
+from tta.foundation.errors import WRONG_VALUES, UserError, did_you_mean, message_of
+from tta.foundation.notes import in_order
+from tta.methods import Method, Need, find_method
+from tta.methods.cloud import layout
+from tta.methods.flaws import flaw_of_method
+from tta.methods.params import build_params
+from tta.methods.requirements import SOURCE_NEEDS, check_needs
+from tta.presets import published_params
+from tta.source.source_data import SourceData
+
+SOURCE_BATCH = 64
+"""Images of a source batch where nothing else is said."""
+
+
+class Adapted:
+    """A network that adapts to every batch it is called with; see :func:`adapt`.
+
+    Gradients are switched on inside, whatever the caller's context is, and autocast off.
+
+    Attributes:
+        method: the started method around a copy of the network.
+        understood: in words how the network was taken, by kind.
+    """
+
+    def __init__(self, method: Method, understood: Mapping[str, str]) -> None:
+        self.method = method
+        self.understood = dict(understood)
+        self._range_unseen = True
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Adapt to a batch and return the outputs of the same batch.
+
+        The values of the first batch are looked at, which waits for the device once.
+
+        Args:
+            images: float32 ``[B, C, H, W]`` in [0, 1], on the model's device.
+
+        Returns:
+            Outputs ``[B, num_classes]``: logits, or what ``method.outputs`` says, from before or
+            after the update as ``method.predicts`` says; without a graph.
+
+        Raises:
+            UserError: images of another type, shape, device or range.
+        """
+        self._check(images)
+        with _own_context(self.device):
+            return self.method.step(_tracked(images)).detach().clone()
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return outputs of the latest adapted network, without adapting.
+
+        Raises:
+            UserError: as when called.
+        """
+        self._check(images)
+        with _own_context(self.device), torch.no_grad():
+            return self.method.predict(_tracked(images)).detach().clone()
+
+    def reset(self) -> None:
+        """Return bit for bit to the state before the first batch."""
+        with _own_context(self.device):
+            self.method.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of all that batches change, which ``torch.save`` takes.
+
+        What was computed from source images is not in it: the same call to :func:`adapt` does
+        that again.
+        """
+        weights = self.method.backbone.weights_sha256
+        return {
+            "method": self.method.name,
+            "weights": weights,
+            "state": self.method.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a :meth:`state_dict` of the same method and source weights.
+
+        Raises:
+            UserError: it is of others; nothing is changed then.
+        """
+        own = {"method": self.method.name, "weights": self.method.backbone.weights_sha256}
+        for key, value in own.items():
+            if state.get(key) != value:
+                raise UserError(
+                    f"this state is of {key} {state.get(key)!r}, and not of {value!r}: load it "
+                    "into what the same call to tta.adapt returns"
+                )
+        before = self.method.state_dict()
+        with _own_context(self.device):
+            try:
+                _check_shapes(self.method, state["state"])
+                self.method.load_state_dict(state["state"])
+            except WRONG_VALUES as error:
+                self.method.load_state_dict(before)
+                raise UserError(
+                    f"this state does not fit ({message_of(error)}); load it into what the same "
+                    "call to tta.adapt returns"
+                ) from error
+
+    def eval(self) -> Adapted:
+        """Return itself: dropout is always off, and only calling it adapts."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are expected."""
+        return self.method.backbone.mean.device
+
+    def __repr__(self) -> str:
+        notes = "".join(f"\n  {name}: {text}" for name, text in self.understood.items())
+        return f"Adapted({self.method.name}, {self.method.params},{notes}\n)"
+
+    def _check(self, images: Tensor) -> None:
+        check_batch(images, self.method.backbone.input_size[0], self.device)
+        if self._range_unseen:
+            check_range(images)
+            self._range_unseen = False
+
+
+def _check_shapes(method: Method, state: Mapping[str, Any]) -> None:
+    """Refuse a list of parameters that an optimiser would not go on with."""
+    for name in method.state:
+        own, given = getattr(method, name), state[name]
+        parameters = isinstance(own, list) and own and isinstance(own[0], nn.Parameter)
+        if parameters and [value.shape for value in own] != [value.shape for value in given]:
+            raise ValueError(f"its {name} have other shapes")
+
+
+def _tracked(images: Tensor) -> Tensor:
+    """Return images that autograd can keep: those of inference mode it cannot."""
+    return images.clone() if images.is_inference() else images
+
+
+@contextlib.contextmanager
+def _own_context(device: torch.device) -> Iterator[None]:
+    # Autocast would keep the weights it has cast until the caller leaves it, updates or not.
+    narrowing: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if torch.amp.is_autocast_available(device.type):
+        narrowing = torch.autocast(device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), narrowing:
+        yield
+
+
+def adapt(
+    model: nn.Module,
+    method: str | type[Method],
+    *,
+    source: Pairs | str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    input_size: Sequence[int] | None = None,
+    num_classes: int | None = None,
+    split: str | None = None,
+    preset: str | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    cloud: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    precision: str = "fp32",
+    **params: Any,
+) -> Adapted:
+    """Return a network that adapts to every batch it is called with. ``model`` itself stays.
+
+    Example:
+        >>> import tta, torch
+        >>> from torch import nn
+        >>> parts = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        >>> model = nn.Sequential(*parts, nn.Flatten(), nn.Linear(8, 5))
+        >>> adapted = tta.adapt(model, "tent", mean=0.5, std=0.25, input_size=(3, 32, 32), lr=0.01)
+        >>> for images in torch.rand(3, 4, 3, 32, 32):  # float images in [0, 1]
+        ...     logits = adapted(images)  # adapts, and returns the outputs of this batch
+        >>> logits.shape
+        torch.Size([4, 5])
+        >>> adapted.reset()
+
+    Args:
+        model: any ``nn.Module`` that returns logits ``[B, C]`` of a last linear layer. timm's and
+            torchvision's need no ``mean``, ``std`` and ``input_size``.
+        method: a name of :data:`tta.METHODS`, ``my_file.py:MyMethod``, or a subclass of
+            :class:`tta.Method`.
+        source: labelled source images, for methods that need them: a torch ``Dataset`` of (image
+            ``[C, H, W]``, label), which is read by index; an iterable of (images ``[B, C, H, W]``,
+            labels ``[B]``) such as a DataLoader, which is read once and kept in memory; or the
+            name of a data set that ``python -m tta.run --list`` shows. Images are shown to the
+            model as they come.
+        mean: per channel, for images in [0, 1], or one number for all. Where nothing says it, the
+            model gets images as they are: it normalises them itself.
+        std: likewise.
+        input_size: (C, H, W) of one image.
+        num_classes: outputs that the model is meant to have, as a check.
+        split: name of the model's last linear layer, where trying does not find it.
+        preset: published hyper-parameters, such as ``cifar10-c``; ``params`` go over them. By
+            default the method's own.
+        seed: of the method's random draws.
+        batch_size: images of a full batch, and of a source batch (64 unless given).
+        cloud: the larger model of edge-cloud methods, for the same classes; normalised as
+            ``mean`` and ``std`` say unless it is timm's or torchvision's.
+        device: where it runs; by default where ``model`` is.
+        precision: of forward passes, ``fp32``, ``bf16`` or ``fp16``.
+        params: hyper-parameters of the method, see ``python -m tta.run --method NAME --params``.
+
+    Raises:
+        UserError: the model cannot be taken, or lacks something that the method needs; a
+            hyper-parameter that the method does not have, or out of range.
+    """
+    kind = _method_class(method)
+    with _own_context(_device_of(model)):
+        backbone = wrap_model(
+            model, mean=mean, std=std, input_size=input_size, num_classes=num_classes, split=split
+        )
+        chosen = _params(kind, params, preset, backbone.name)
+        backbone.precision = _precision(precision)
+        _move(backbone, device)
+        data = _source(source, backbone, batch_size or SOURCE_BATCH, seed, kind, chosen)
+        larger = _cloud(cloud, backbone, mean, std, kind, chosen)
+        check_needs(kind, chosen, backbone, data is not None, larger)
+        understood = in_order(backbone.understood, _images_in_words(backbone))
+        made = kind(backbone, chosen, seed=seed)
+        made.usual_batch = batch_size
+        if larger is not None:
+            made.attach_model(larger)
+    with _own_context(backbone.mean.device):
+        made.start(data)
+    return Adapted(made, understood)
+
+
+def _device_of(model: Any) -> torch.device:
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
+
+
+def _images_in_words(backbone: Backbone) -> dict[str, str]:
+    size = "x".join(map(str, backbone.input_size))
+    return {"images": f"float32 in [0, 1], tried with {size}"}
+
+
+def _method_class(method: str | type[Method]) -> type[Method]:
+    if isinstance(method, str):
+        return find_method(method)
+    reason = flaw_of_method(method)
+    if reason:
+        shown = getattr(method, "__name__", type(method).__name__)
+        raise UserError(f"method {shown} {reason}")
+    return method
+
+
+def _params(kind: type[Method], given: Mapping[str, Any], preset: str | None, backbone: str) -> Any:
+    published: dict[str, Any] = {}
+    if preset not in (None, "defaults"):
+        published, origin = published_params(preset, kind.name, backbone)
+        if not origin:
+            raise UserError(f"preset {preset!r} says nothing of method {kind.name!r}; leave it out")
+    return build_params(kind.Params, {**published, **given}, kind.name)
+
+
+def _precision(name: str) -> torch.dtype:
+    if name not in PRECISIONS:
+        raise UserError(f"unknown precision {name!r}; {did_you_mean(name, PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def _move(backbone: Backbone, device: torch.device | str | None) -> None:
+    if device is None:
+        return
+    try:
+        backbone.to(torch.device(device))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
+        raise UserError(f"device {str(device)!r} is not available: {message_of(error)}") from error
+
+
+def _source(
+    given: Pairs | str | None,
+    backbone: Backbone,
+    batch_size: int,
+    seed: int,
+    method: type[Method],
+    params: Any,
+) -> SourceData | None:
+    """Return the source images, where the method needs them."""
+    if not method.needs(params) & SOURCE_NEEDS:
+        return None
+    if given is None:
+        raise UserError(
+            f"method {method.name!r} needs source images; pass source=, a torch Dataset or an "
+            "iterable of (images, labels), or the name of a data set"
+        )
+    if isinstance(given, str):
+        data = _named_source(given, backbone)
+    else:
+        data = given_images(given, backbone.input_size[0], backbone.num_classes)
+    return SourceData(data, batch_size, seed, backbone.mean.device, layout(backbone))
+
+
+def _named_source(name: str, backbone: Backbone) -> Dataset:
+    data = open_dataset(name)
+    number_classes(RunConfig(dataset=name), data, backbone)
+    if backbone.class_subset is not None:
+        raise UserError(
+            f"data set {name!r} has {backbone.num_classes} of the {backbone.outputs} classes that "
+            "the model tells apart; choose one that has all"
+        )
+    options = SimpleNamespace(input_size=backbone.input_size[1:], resize=None, crop=None)
+    show(options, data, (data.domains[0], data.severities[0]), backbone, from_file=False)
+    return data
+
+
+def _cloud(
+    model: nn.Module | None,
+    backbone: Backbone,
+    mean: float | Sequence[float] | None,
+    std: float | Sequence[float] | None,
+    method: type[Method],
+    params: Any,
+) -> Backbone | None:
+    """Return the cloud's model, where the method needs one."""
+    if Need.CLOUD_MODEL not in method.needs(params):
+        return None
+    if model is None:
+        raise UserError(
+            f"method {method.name!r} needs a second, larger model for the same classes; pass "
+            "cloud=, another nn.Module"
+        )
+    cloud = wrap_model(model, mean=mean, std=std, input_size=backbone.input_size)
+    cloud.precision = backbone.precision
+    return cloud.to(backbone.mean.device)
