@@ -68,7 +68,7 @@ def _tabular(table: Table) -> list[str]:
 
 
 def _texts(table: Table) -> list[list[str]]:
-    texts = table.cells.map(_text)
+    texts = table.cells.apply(lambda column: column.map(_text))
     if table.bold is not None:
         texts = texts.mask(table.bold, r"\textbf{" + texts + "}")
     return texts.to_numpy().tolist()

@@ -13,7 +13,7 @@ from tta.reporting.comparing.rows import Row
 from tta.reporting.pictures.along_stream import curve, domain_bands
 from tta.reporting.pictures.marks import COLOURS, LINES, MARKERS, places
 
-MAXIMUM_POINTS = 1500
+MAXIMUM_POINTS = 800
 """Points of one curve; longer ones are thinned out evenly."""
 DASHES = dict(zip(LINES, ("", "7 3", "12 3 2 3", "2 3", "10 2 2 2 2 2"), strict=True))
 """The lines of pictures, as SVG has them."""
@@ -65,7 +65,7 @@ def curve_of(row: Row, window: int) -> dict[str, Any]:
     points = curve(batches, window, visits)
     kept = np.unique(np.linspace(0, len(points) - 1, MAXIMUM_POINTS).astype(int))
     thinned = {
-        "position": points["position"].iloc[kept].round(1).tolist(),
+        "position": points["position"].iloc[kept].round().astype(int).tolist(),
         "running": (100 * points["running"]).iloc[kept].round(2).tolist(),
     }
     return {"curve": thinned, "bands": domain_bands(batches, visits), "fault": ""}
