@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from tests.reporting.fake_runs import write_run
+from tests.reporting.fake_runs import edit_summary, write_run
 from tta.commands.compare import main
 from tta.config import RunConfig
 from tta.experiment import run
@@ -68,7 +68,7 @@ def test_accuracy(runs, capsys):
 
 def test_latex_and_html_escape_names(runs, capsys):
     latex = printed(capsys, runs, "--format", "latex")
-    assert r"<b>x\_y</b> \& 100\%" in latex
+    assert r"$<$b$>$x\_y$<$/b$>$ \& 100\%" in latex
     assert r"\textbf{" in latex
     html = printed(capsys, runs, "--format", "html")
     assert "<b>" not in html
@@ -105,3 +105,28 @@ def test_left_out_records_are_named(runs, capsys):
 
 def test_unknown_tables(runs, capsys):
     assert "did you mean 'cost'" in refused(capsys, runs, "--tables", "costs")
+
+
+def test_doubtful_runs_are_marked_and_the_reason_stands_below(runs, capsys):
+    write_run(runs, "tent", warnings=["the source model is at chance"])
+    write_run(runs, "sar", nonfinite_weights_after="fog")
+    text = printed(capsys, runs)
+    assert "| tent (doubtful) " in text
+    assert "doubtful: tent (doubtful): the source model is at chance" in text
+    assert "doubtful: sar (doubtful): weights not finite after fog" in text
+    rows = pd.read_csv(io.StringIO(printed(capsys, runs, "--format", "csv"))).set_index("method")
+    assert rows["warnings"]["tent"] == "the source model is at chance"
+    assert pd.isna(rows["warnings"]["bn"])
+    (table,) = json.loads(printed(capsys, runs, "--format", "json"))["tables"]
+    warnings = {row["method"]: row["runs"][0]["warnings"] for row in table["methods"]}
+    assert warnings["tent"] == ["the source model is at chance"]
+    assert warnings["bn"] == []
+
+
+def test_a_mark_tells_how_many_runs_it_is_of(tmp_path, capsys):
+    for seed in (1, 2, 3):
+        warnings = ["odd"] if seed == 2 else []
+        write_run(tmp_path, "bn", seed=seed, images=20)
+        path = write_run(tmp_path, "tent", seed=seed, images=20)
+        edit_summary(path, warnings=warnings)
+    assert "tent (doubtful in 1 of 3 runs)" in printed(capsys, tmp_path, "--tables", "cost")

@@ -82,7 +82,7 @@ def test_every_format_of_a_comparison(hostile, capsys):
     assert "](" not in text.replace("\\](", "")
     assert "<img" not in printed(capsys, hostile, "--format", "html")
     assert r"\x1b" in printed(capsys, hostile, "--format", "json").replace("\\\\", "\\")
-    assert r"\textbackslash " in printed(capsys, hostile, "--format", "latex")
+    assert r"\textbackslash{}" in printed(capsys, hostile, "--format", "latex")
     rows = list(csv.reader(io.StringIO(printed(capsys, hostile, "--format", "csv"))))
     assert len(rows) == 2
     assert rows[1][rows[0].index("protocol_dataset")] == f"'{FORMULA}"

@@ -50,7 +50,6 @@ def test_every_table_has_both_figures(path, capsys):
 
 
 def test_the_page_has_both(path, tmp_path):
-    pytest.importorskip("plotly")
     from tta.commands.report import main
 
     summary = Run.load(path).summary

@@ -236,7 +236,6 @@ def test_its_row_is_marked_in_every_format(diverged, capsys, form):
 
 
 def test_it_is_marked_on_the_page_and_in_pictures(diverged):
-    pytest.importorskip("plotly")
     pytest.importorskip("matplotlib")
     assert report([str(diverged), "-o", str(diverged / "a.html")]) == 0
     page = (diverged / "a.html").read_text(encoding="utf-8")

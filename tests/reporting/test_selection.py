@@ -71,7 +71,6 @@ def test_plot_draws_a_picture_of_each_protocol(runs, tmp_path, capsys):
 
 
 def test_report_shows_the_chosen_alone(runs, tmp_path, capsys):
-    pytest.importorskip("plotly")
     given = [str(runs), "-o", str(tmp_path / "a.html"), "--methods", "tent"]
     assert report(given) == 0
     assert "runs: 3, tables: 3" in capsys.readouterr().out

@@ -159,7 +159,6 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch, capsys):
 
 
 def test_report_and_plot_go_on_too(tmp_path, capsys):
-    pytest.importorskip("plotly")
     pytest.importorskip("matplotlib")
     write(tmp_path, "bn")
     spoilt = write(tmp_path, "tent")
@@ -216,7 +215,6 @@ def test_interrupted_runs_alone_make_a_table(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     for kind in ("stream", "heatmap", "cost", "reliability"):
         assert plot([kind, str(tmp_path), "-o", str(tmp_path / "a.svg")]) == 0
-    pytest.importorskip("plotly")
     assert report([str(tmp_path), "-o", str(tmp_path / "a.html")]) == 0
 
 

@@ -2,7 +2,7 @@
 
 usage examples:
   python -m tta.report results/runs -o report.html
-  python -m tta.report results/runs -o report.html --metric accuracy
+  python -m tta.report results/runs -o report.html --metric accuracy --baseline source
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"--window must be at least 1, but got {options.window}")
     from tta.foundation.files import write_atomically
     from tta.reporting.comparing.comparison import compare
-    from tta.reporting.page.content import sections
+    from tta.reporting.page.content import section
     from tta.reporting.page.page import render_page
 
     runs, left_out = chosen_runs(options.runs, options)
-    comparisons = compare(runs, split=True)
-    page = render_page(
-        sections(comparisons, options.metric, options.window), left_out, options.title
-    )
+    comparisons = compare(runs, options.baseline, split=True)
+    sections = [section(comparison, options.window) for comparison in comparisons]
+    page = render_page(sections, left_out, options.title, options.metric)
     try:
         write_atomically(options.output, page)
     except OSError as error:
@@ -56,7 +55,12 @@ def _parser() -> Parser:
         help="the page",
     )
     parser.add_argument("--title", default="Test-time adaptation results", help="of the page")
-    parser.add_argument("--metric", choices=("error", "accuracy"), default="error")
+    parser.add_argument(
+        "--metric", choices=("error", "accuracy"), default="error", help="shown at first"
+    )
+    parser.add_argument(
+        "--baseline", metavar="METHOD", help="test against this method, not against the best"
+    )
     parser.add_argument(
         "--window", type=int, default=10, metavar="N", help="batches of the running mean"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tta.foundation.text import markdown_text, printable_lines
@@ -12,13 +13,18 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     """Return an aligned Markdown table; columns of numbers are right-aligned."""
     cells = [[markdown_text(cell) for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
-    numeric = [all(_is_number(row[column]) for row in rows) for column in range(len(header))]
+    numeric = numeric_columns(rows, len(header))
     rule = [
         "-" * (width - 1) + ":" if right else "-" * width
         for width, right in zip(widths, numeric, strict=True)
     ]
     lines = [_line(row, widths, numeric) for row in (cells[0], rule, *cells[1:])]
     return "\n".join(lines)
+
+
+def numeric_columns(rows: Sequence[Sequence[str]], count: int) -> list[bool]:
+    """Return which of ``count`` columns hold numbers alone, of however many rows."""
+    return [all(is_number(row[column]) for row in rows) for column in range(count)]
 
 
 def _line(row: list[str], widths: list[int], right: list[bool]) -> str:
@@ -29,7 +35,8 @@ def _line(row: list[str], widths: list[int], right: list[bool]) -> str:
     return "| " + " | ".join(padded) + " |"
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Return whether a cell shows a number, an interval, or that there is none."""
     return not re.sub(r"[\s*%±+\-–.,:<\d]|to", "", cell)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from tta.foundation.errors import UserError, did_you_mean
 from tta.reporting.comparing.paired import paired_tests, tied_by_domain, tied_with_best
 from tta.reporting.comparing.protocol import by_protocol, describe, told_apart
 from tta.reporting.comparing.rows import Row, rows_of
+from tta.reporting.comparing.titles import titles
 from tta.reporting.records.runs import Run
 
 MACHINE_COSTS = ("ms_per_image", "memory_mib", "memory_rise_mib")
@@ -26,11 +28,13 @@ class Comparison:
         rows: the least mean error first; unfinished runs last.
         baseline: label of the row that differences are given to, or None.
         apart: facts that tell its protocol from those of the tables beside it, in words.
+        title: the protocol's name, unlike that of any table beside it.
     """
 
     rows: tuple[Row, ...]
     baseline: str | None = None
     apart: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
 
     @property
     def protocol(self) -> dict[str, str]:
@@ -109,7 +113,11 @@ def compare(
         rows = tuple(rows_of(group))
         named = baseline and _find_baseline(rows, baseline)
         comparisons.append(Comparison(rows, named, apart))
-    return comparisons
+    names = titles([comparison.protocol for comparison in comparisons])
+    return [
+        dataclasses.replace(comparison, title=name)
+        for comparison, name in zip(comparisons, names, strict=True)
+    ]
 
 
 def _find_baseline(rows: Sequence[Row], name: str) -> str:

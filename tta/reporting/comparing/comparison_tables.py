@@ -30,12 +30,14 @@ class Table:
         cells: text, one row per method.
         bold: which cells stand out, of the same shape; None for none.
         notes: lines below the table.
+        caption: a line of what and on what, for formats that have captions.
     """
 
     name: str
     cells: pd.DataFrame
     bold: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
+    caption: str = ""
 
 
 def error_table(comparison: Comparison, metric: str) -> Table:
@@ -58,8 +60,8 @@ def error_table(comparison: Comparison, metric: str) -> Table:
     bold = pd.DataFrame(False, cells.index, cells.columns)
     for header, domain in (domains | {"mean": "mean"}).items():
         bold[header] = best[domain].to_numpy()
-    notes = [_protocol(comparison, metric), BOLD_NOTE, *unlike_notes(comparison.rows)]
-    return Table("errors", cells, bold, notes)
+    notes = [_protocol(comparison, metric), BOLD_NOTE, *row_notes(comparison.rows)]
+    return Table("errors", cells, bold, notes, _caption(f"Online {metric} in %", comparison))
 
 
 def cost_table(comparison: Comparison) -> Table:
@@ -86,7 +88,8 @@ def cost_table(comparison: Comparison) -> Table:
         "over 15 bins, NLL in nats and Brier score (0 to 2) are means over domains, pooled ECE is "
         f"that of all images together; {MISSING} where a run's outputs were not all numbers"
     )
-    return Table("cost", cells, None, [note, *unlike_notes(comparison.rows)])
+    caption = _caption("Cost and calibration", comparison)
+    return Table("cost", cells, None, [note, *unlike_notes(comparison.rows)], caption)
 
 
 def paired_table(comparison: Comparison) -> Table:
@@ -98,8 +101,8 @@ def paired_table(comparison: Comparison) -> Table:
         MISSING if pd.isna(low) else f"{100 * low:+.2f} to {100 * high:+.2f}"
         for low, high in zip(tests["low"], tests["high"], strict=True)
     ]
-    cells["p bootstrap"] = tests["p_bootstrap"].map(_p_value)
-    cells["p McNemar"] = tests["p_mcnemar"].map(_p_value)
+    cells["p bootstrap"] = tests["p_bootstrap"].map(p_value)
+    cells["p McNemar"] = tests["p_mcnemar"].map(p_value)
     cells["only one right, by run"] = [
         ", ".join(f"{count.only_first}:{count.only_second}" for count in counts) or MISSING
         for counts in tests["discordant"]
@@ -111,7 +114,7 @@ def paired_table(comparison: Comparison) -> Table:
         "run (several: twice the median p); p-values Holm-corrected; images that the method "
         "alone : the other alone got right"
     )
-    return Table("tests", cells, None, [note])
+    return Table("tests", cells, None, [note], _caption("Paired tests", comparison))
 
 
 def published_table(comparison: Comparison, published: pd.DataFrame, metric: str) -> Table:
@@ -129,7 +132,8 @@ def published_table(comparison: Comparison, published: pd.DataFrame, metric: str
     note = f"mean {metric} in % of this table and of the papers, and their difference in points"
     if cells.empty:
         note = "no published figure is known for these methods on this data set and scenario"
-    return Table("published", cells, None, [note])
+    caption = _caption(f"Our {metric} beside published figures", comparison)
+    return Table("published", cells, None, [note], caption)
 
 
 BOLD_NOTE = (
@@ -157,6 +161,18 @@ def source_data(row: Row) -> str:
     return next((words for need, words in SOURCE_NEEDS.items() if need in needs), "no")
 
 
+def row_notes(rows: Sequence[Row]) -> list[str]:
+    """Return :func:`unlike_notes`, and why figures of rows marked as doubtful are."""
+    labels = defaultdict(list)
+    for row in rows:
+        for warning in row.warnings:
+            labels[warning].append(row.label)
+    return [
+        *unlike_notes(rows),
+        *(f"doubtful: {'; '.join(names)}: {warning}" for warning, names in labels.items()),
+    ]
+
+
 def unlike_notes(rows: Sequence[Row]) -> list[str]:
     """Return a sentence on rows whose seeds were not all run with the same code or machine."""
     groups = defaultdict(list)
@@ -169,6 +185,10 @@ def unlike_notes(rows: Sequence[Row]) -> list[str]:
         + f": {'; '.join(labels)}"
         for (names, apart), labels in groups.items()
     ]
+
+
+def _caption(what: str, comparison: Comparison) -> str:
+    return f"{what}: {comparison.title}."
 
 
 def _protocol(comparison: Comparison, metric: str) -> str:
@@ -191,7 +211,8 @@ def _with_deviation(means: list[str], deviations: pd.Series) -> list[str]:
     ]
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
+    """Return a p-value as tables show it."""
     if pd.isna(p):
         return MISSING
     return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -19,6 +19,7 @@ from tta.reporting.comparing.comparison_tables import (
     published_table,
     source_data,
 )
+from tta.reporting.comparing.latex import render_latex
 from tta.reporting.comparing.published import beside_ours
 from tta.reporting.comparing.rows import Row
 from tta.reporting.records.runs import Run
@@ -34,28 +35,18 @@ def _markdown(table: Table) -> str:
     return "\n\n".join([markdown(list(cells.columns), rows), *map(markdown_text, table.notes)])
 
 
-def _latex(table: Table) -> str:
-    alignment = "l" + "r" * (len(table.cells.columns) - 1)
-    text = _styled(table, "latex", "textbf:--rwrap;").to_latex(hrules=True, column_format=alignment)
-    notes = pd.DataFrame({"note": table.notes})
-    lines = _styled(Table("notes", notes), "latex", "").hide(axis="columns")
-    width = r"p{0.95\linewidth}"
-    return text + lines.to_latex(column_format=width)
-
-
 def _html(table: Table) -> str:
-    text = _styled(table, "html", "font-weight: bold;").to_html(
-        table_uuid=table.name, table_attributes=f'class="{table.name}"'
-    )
+    text = _styled(table).to_html(table_uuid=table.name, table_attributes=f'class="{table.name}"')
     return text + "".join(f"<p>{html.escape(note)}</p>\n" for note in table.notes)
 
 
-def _styled(table: Table, escape: str, props: str) -> Styler:
+def _styled(table: Table) -> Styler:
     styler = Styler(table.cells, uuid=table.name).hide(axis="index")
-    styler = styler.format(escape=escape).format_index(escape=escape, axis="columns")
+    styler = styler.format(escape="html").format_index(escape="html", axis="columns")
     if table.bold is None:
         return styler
-    return styler.apply(lambda _: table.bold.replace({True: props, False: ""}), axis=None)
+    style = table.bold.replace({True: "font-weight: bold;", False: ""})
+    return styler.apply(lambda _: style, axis=None)
 
 
 def tables(
@@ -76,10 +67,14 @@ def tables(
     return made
 
 
-TABLE_FORMATS: dict[str, Callable[[Table], str]] = {
-    "markdown": _markdown,
-    "latex": _latex,
-    "html": _html,
+def _one_by_one(render: Callable[[Table], str]) -> Callable[[Sequence[Table]], str]:
+    return lambda tables: "\n\n".join(render(table).rstrip() for table in tables)
+
+
+TABLE_FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
+    "markdown": _one_by_one(_markdown),
+    "latex": render_latex,
+    "html": _one_by_one(_html),
 }
 
 
@@ -88,7 +83,7 @@ def render_tables(tables: Sequence[Table], form: str) -> str:
 
     Names come from run directories: they are escaped for the format.
     """
-    return "\n\n".join(TABLE_FORMATS[form](table).rstrip() for table in tables)
+    return TABLE_FORMATS[form](tables)
 
 
 def render_csv(comparisons: Sequence[Comparison]) -> str:
@@ -112,6 +107,7 @@ def _frame(comparison: Comparison) -> pd.DataFrame:
             "nonfinite_at_batch": [_batches(row, "nonfinite_at_batch") for row in rows],
             "nonfinite_images": [_total(row, "nonfinite_images") for row in rows],
             "seeds_differ_in": [", ".join(row.unlike) for row in rows],
+            "warnings": ["; ".join(row.warnings) for row in rows],
         },
         [row.label for row in rows],
     )
@@ -177,7 +173,8 @@ def _method(comparison: Comparison, position: int) -> dict[str, object]:
 def _run(run: Run) -> dict[str, object]:
     marks = ("collapsed_at_batch", "nonfinite_at_batch", "nonfinite_at_image", "nonfinite_images")
     facts = {name: run.summary.get(name) for name in marks}
-    return {"seed": run.summary["seed"], "path": str(run.path), **facts}
+    own = {"seed": run.summary["seed"], "path": str(run.path)}
+    return own | facts | {"warnings": run.warnings}
 
 
 def _test(test: pd.Series) -> dict[str, object]:

@@ -69,6 +69,26 @@ class Row:
             return None
         return tuple(self.summary.get("environment", {}).get(name) for name in MACHINE)
 
+    @property
+    def warnings(self) -> list[str]:
+        """Why figures of some of the runs are doubtful, in words."""
+        found = [warning for run in self.runs for warning in run.warnings]
+        return list(dict.fromkeys(found))
+
+    @property
+    def marks(self) -> list[str]:
+        """What sets the row apart from a sound one, in a word or two each."""
+        marks = {
+            "unfinished": not self.finished,
+            "collapsed": self._any("collapsed_at_batch"),
+            "not finite": self._any("nonfinite_at_batch"),
+            "doubtful": bool(self.warnings),
+        }
+        return [mark for mark, applies in marks.items() if applies]
+
+    def _any(self, fact: str) -> bool:
+        return any(run.summary.get(fact) is not None for run in self.runs)
+
     @cached_property
     def domain_errors(self) -> pd.DataFrame:
         """Errors, one row per seed and one column per domain."""
@@ -134,12 +154,20 @@ def _mark(group: list[Run], fact: str, words: str, place: str) -> str:
     return f" ({words}{share} {place} batch {', '.join(map(str, sorted(set(known))))})"
 
 
+def _doubt(group: list[Run]) -> str:
+    """Return the mark of runs with warnings, which notes below the tables spell out."""
+    count = sum(bool(run.warnings) for run in group)
+    share = "" if count == len(group) else f" in {count} of {len(group)} runs"
+    return f" (doubtful{share})" if count else ""
+
+
 def _label(group: list[Run], groups: list[list[Run]]) -> str:
     """Return the method's name, with what tells it from its namesakes."""
     summary, own = group[0].summary, _identity(group[0])
     label = summary["title"] + ("" if summary.get("finished") else " (unfinished)")
     label += _mark(group, "collapsed_at_batch", "collapsed", "at")
     label += _mark(group, "nonfinite_at_batch", "outputs not finite", "from")
+    label += _doubt(group)
     others = [
         _identity(other[0])
         for other in groups

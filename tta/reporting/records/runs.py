@@ -6,6 +6,7 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,22 @@ class Run:
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return self.summary.get("finished", False)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the run's figures are doubtful, in words; empty for a sound one."""
+        domain = self.summary.get("nonfinite_weights_after")
+        broken = [f"weights not finite after {domain}"] if domain is not None else []
+        return [*self.summary.get("warnings", ()), *broken]
+
+    @property
+    def written(self) -> str:
+        """When the summary was last written: date and minute, in UTC.
+
+        It is the file's time, since records hold none; a copy may have another.
+        """
+        seconds = (self.path / "summary.json").stat().st_mtime
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M")
 
     @property
     def cure(self) -> str:

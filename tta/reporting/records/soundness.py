@@ -81,7 +81,7 @@ OPTIONAL: dict[str, Check] = {
     "finished": is_flag,
     "pooled_ece": _or_none(is_fraction),
     "upload_fraction": is_positive,
-    "needs": _are_texts,
+    **dict.fromkeys(("needs", "warnings"), _are_texts),
     "passes": _all_values(is_number),
     "environment": _all_values(_is_plain),
     **dict.fromkeys(("resets", "window"), _or_none(is_count)),
@@ -98,7 +98,15 @@ OPTIONAL: dict[str, Check] = {
     ),
     **dict.fromkeys(("classes_digest", "source_digest", "cloud_weights_sha256"), _or_none(is_text)),
     **dict.fromkeys(
-        ("paper", "preset", "precision", "cloud_backbone", "code_digest", "on_nonfinite"),
+        (
+            "paper",
+            "preset",
+            "precision",
+            "cloud_backbone",
+            "code_digest",
+            "on_nonfinite",
+            "nonfinite_weights_after",
+        ),
         _or_none(is_text),
     ),
 }

@@ -1,0 +1,145 @@
+"""The columns of the page's tables, and their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from tta.reporting.comparing.comparison import Comparison
+from tta.reporting.comparing.comparison_tables import MISSING, p_value, source_data
+from tta.reporting.comparing.rows import Row
+from tta.reporting.tables import as_metric
+
+Cell = dict[str, Any]
+"""``text``; ``value`` to sort by, empty where unknown; ``best``; of rates and their differences,
+which the page also shows as accuracy, ``error`` and ``accuracy`` instead of ``text``."""
+Maker = Callable[[Comparison, Row], Cell]
+EMPTY: Cell = {"value": "", "text": MISSING}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that can be ticked.
+
+    Attributes:
+        heading: what stands above it.
+        cell: makes its cell of a row.
+        shown: whether it is ticked at first.
+        number: whether it is aligned to the right.
+    """
+
+    heading: str
+    cell: Maker
+    shown: bool = True
+    number: bool = True
+
+
+def number_cell(value: float, digits: int, factor: float = 1) -> Cell:
+    """Return the cell of a number; a dash where it is not known."""
+    if pd.isna(value):
+        return EMPTY
+    return {"value": float(factor * value), "text": f"{factor * value:.{digits}f}"}
+
+
+def rate_cell(error: float, best: bool = False) -> Cell:
+    """Return the cell of an error rate, a fraction, that is shown in percent."""
+    if pd.isna(error):
+        return EMPTY
+    texts = {metric: f"{100 * as_metric(error, metric):.2f}" for metric in ("error", "accuracy")}
+    return {"value": float(error), "best": bool(best), **texts}
+
+
+def _word(text: str) -> Cell:
+    return {"value": text, "text": text}
+
+
+def _figure(name: str, digits: int, factor: float = 1) -> Maker:
+    return lambda comparison, row: number_cell(
+        comparison.figures.loc[row.label, name], digits, factor
+    )
+
+
+def _pooled(comparison: Comparison, row: Row) -> Cell:
+    return rate_cell(comparison.figures.loc[row.label, "pooled"])
+
+
+def _test(comparison: Comparison, row: Row, name: str) -> float:
+    tests = comparison.tests
+    return tests.loc[row.label, name] if row.label in tests.index else float("nan")
+
+
+def _difference(comparison: Comparison, row: Row) -> Cell:
+    value = _test(comparison, row, "difference")
+    if pd.isna(value):
+        return EMPTY
+    return {
+        "value": float(value),
+        "error": f"{100 * value:+.2f}",
+        "accuracy": f"{-100 * value:+.2f}",
+    }
+
+
+def _interval(comparison: Comparison, row: Row) -> Cell:
+    low, high = (100 * _test(comparison, row, name) for name in ("low", "high"))
+    if pd.isna(low):
+        return EMPTY
+    return {
+        "value": low,
+        "error": f"{low:+.2f} to {high:+.2f}",
+        "accuracy": f"{-high:+.2f} to {-low:+.2f}",
+    }
+
+
+def _p(name: str) -> Maker:
+    def cell(comparison: Comparison, row: Row) -> Cell:
+        value = _test(comparison, row, name)
+        return EMPTY if pd.isna(value) else {"value": float(value), "text": p_value(value)}
+
+    return cell
+
+
+COLUMNS = {
+    "std": Column("± points", _figure("std", 2, 100)),
+    "marks": Column("marks", lambda _, row: _word(", ".join(row.marks)), number=False),
+    "pooled": Column("pooled %", _pooled),
+    "rank": Column("rank", _figure("rank", 2)),
+    "difference": Column("difference", _difference),
+    "interval": Column("95 % interval", _interval, shown=False),
+    "p_bootstrap": Column("p bootstrap", _p("p_bootstrap")),
+    "p_mcnemar": Column("p McNemar", _p("p_mcnemar")),
+    "predicts": Column(
+        "predicts", lambda _, row: _word(row.summary["predicts"]), shown=False, number=False
+    ),
+    "source_data": Column(
+        "source data", lambda _, row: _word(source_data(row)), shown=False, number=False
+    ),
+    "seeds": Column("seeds", lambda _, row: number_cell(len(row.runs), 0)),
+    "written": Column(
+        "written (UTC)", lambda _, row: _word(max(run.written for run in row.runs)), number=False
+    ),
+    "mean_ece": Column("mean ECE %", _figure("mean_ece", 2, 100)),
+    "pooled_ece": Column("pooled ECE %", _figure("pooled_ece", 2, 100), shown=False),
+    "mean_nll": Column("NLL", _figure("mean_nll", 3), shown=False),
+    "mean_brier": Column("Brier", _figure("mean_brier", 3), shown=False),
+    "forwards": Column("forwards", _figure("forwards", 2), shown=False),
+    "backwards": Column("backwards", _figure("backwards", 2), shown=False),
+    "ms_per_image": Column("ms", _figure("ms_per_image", 2)),
+    "source_ratio": Column("time / source", _figure("source_ratio", 2)),
+    "memory_mib": Column("memory MiB", _figure("memory_mib", 0)),
+    "upload_fraction": Column("uploads %", _figure("upload_fraction", 2, 100)),
+}
+"""After name, mean and domains; :class:`Column` by the name it has in the page's address."""
+DOMAINS = "domains"
+"""Name, in the page's address, of all columns of single domains."""
+
+
+def known_columns(comparison: Comparison) -> list[str]:
+    """Return which of :data:`COLUMNS` hold anything."""
+    return [
+        name
+        for name, column in COLUMNS.items()
+        if any(column.cell(comparison, row)["value"] != "" for row in comparison.rows)
+    ]
