@@ -210,7 +210,7 @@ class OtherDevice(TorchFunctionMode):
         if function in TO_HOST and isinstance(args[0], Elsewhere):
             raise AssertionError(f"{function.__name__} of a tensor that is on {DEVICE}")
         if function in READ and isinstance(args[0], Elsewhere):
-            return function(args[0].held, *args[1:], **kwargs)
+            return function(args[0].held.clone(), *args[1:], **kwargs)
         if function in FROM_LISTS and (
             isinstance(args[0], Elsewhere) or _is_away(kwargs.get("device"))
         ):
