@@ -20,7 +20,7 @@ COMMANDS = (
     "published",
 )
 BLOCKED = """
-import importlib, os, sys
+import importlib, sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
         if name in ("fcntl", "resource"):
@@ -28,7 +28,6 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 for name in ("fcntl", "resource"):
     sys.modules.pop(name, None)
-del os.register_at_fork
 for name in sys.argv[1:]:
     main = importlib.import_module(f"tta.{name}").main
     print(name, main([]), flush=True)
