@@ -1,16 +1,18 @@
 """The oldest and the newest packages and Pythons that setup.cfg promises, tried one by one.
 
-    python benchmarks/versions.py [--only NAME ...] [--tests "WORDS OF PYTEST"] [--keep]
+    python benchmarks/versions.py [--only NAME ...] [--tests "WORDS OF PYTEST"] [--keep FOLDER]
 
 makes a virtual environment per row with the committed code and its tests, runs the main command
 with one thread and the fast tests in it, and writes results/versions.md after each. Rows that are
 not asked for stay as they are. A Python is found by its name, as `python3.10`. An environment
-takes minutes to make and some GB of disk until its row is written. Status 1 where a row failed.
+takes minutes to make and some GB of disk until its row is written; with `--keep` it stays, and the
+next command with the same folder goes on from it. Status 1 where a row failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -20,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from configparser import ConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,20 +82,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=there, default=list(there), metavar="NAME")
     parser.add_argument("--tests", default="", help="what to give pytest; default all fast tests")
-    parser.add_argument("--keep", action="store_true", help="do not remove the environments")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where environments stay")
     options = parser.parse_args()
     rows = read_rows(OUTPUT.read_text(encoding="utf-8")) if OUTPUT.is_file() else {}
     for name in options.only:
-        folder = Path(tempfile.mkdtemp(prefix=f"tta-{name}-"))
-        print(f"{name}: in {folder}", file=sys.stderr, flush=True)
-        try:
+        with place(name, options.keep) as folder:
+            print(f"{name}: in {folder}", file=sys.stderr, flush=True)
             rows[name] = try_out(there[name], folder, shlex.split(options.tests))
-        finally:
-            if not options.keep:
-                shutil.rmtree(folder)
         write_atomically(OUTPUT, render([rows[known] for known in there if known in rows]))
     print(markdown(list(COLUMNS), [list(rows[name].values()) for name in options.only]))
     return 1 if any(has_failed(rows[name]) for name in options.only) else 0
+
+
+@contextlib.contextmanager
+def place(name: str, keep: Path | None) -> Iterator[Path]:
+    """Give the folder of an environment, one that is removed afterwards unless it is kept."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix=f"tta-{name}-") as folder:
+            yield Path(folder)
+    else:
+        folder = (keep / name).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
 
 
 def environments(settings: Path) -> list[Environment]:
@@ -166,6 +176,8 @@ def has_failed(row: Row) -> bool:
 def install(environment: Environment, interpreter: str, folder: Path) -> Row:
     """Install the committed code with its tests and return the cells of what is there."""
     source = folder / "source"
+    if source.exists():
+        shutil.rmtree(source)
     _output(["git", "clone", "--quiet", str(ROOT), str(source)], folder)
     held = "".join(f"{name}=={version}\n" for name, version in environment.pins.items())
     (folder / "pins.txt").write_text(held)
@@ -253,7 +265,11 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command untouched by this process's imports and by the machine's own pins."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    own = {"PIP_CONSTRAINT": os.devnull, "TTA_CACHE_DIR": str(folder / "cache")}
+    own = {
+        "PIP_CONSTRAINT": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",  # a notice would be the last word of a failure
+        "TTA_CACHE_DIR": str(folder / "cache"),
+    }
     return subprocess.run(
         command, cwd=folder, env=inherited | own | variables, capture_output=True, text=True
     )

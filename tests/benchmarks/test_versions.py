@@ -17,6 +17,7 @@ from benchmarks.versions import (
     find_python,
     has_failed,
     lower_bounds,
+    place,
     read_rows,
     render,
     summarised,
@@ -133,6 +134,16 @@ def test_other_rows_stay_and_failures_do_not_keep_the_next_from_being_tried(made
         ("newest-3.12", "failed: no wheel"),
         ("middle-3.11", "3 passed"),
     ]
+
+
+def test_an_environment_stays_where_it_is_to_be_kept_and_nowhere_else(tmp_path):
+    with place("lowest-3.10", None) as folder:
+        (folder / "file").touch()
+    assert not folder.exists()
+    for _ in range(2):
+        with place("lowest-3.10", tmp_path / "kept") as folder:
+            (folder / "file").touch()
+    assert (tmp_path / "kept" / "lowest-3.10" / "file").is_file()
 
 
 def test_counts_and_failures_are_taken_from_what_pytest_prints():
