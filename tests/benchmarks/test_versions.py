@@ -2,27 +2,24 @@
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
-from benchmarks import versions
-from benchmarks.versions import (
+from benchmarks.trials import rows
+from benchmarks.trials.rows import (
     COLUMNS,
     SETTINGS,
     Environment,
-    StepError,
-    attempt,
     environments,
-    find_python,
     has_failed,
     lower_bounds,
-    place,
     read_rows,
     render,
     summarised,
     try_out,
+    update,
 )
+from benchmarks.trials.virtual import StepError, find_python, output, place
 
 SETUP = """\
 [options]
@@ -34,6 +31,8 @@ install_requires =
 [options.extras_require]
 test =
     pytest-xdist>=3.5
+ray =
+    ray>=2.9
 """
 
 
@@ -44,7 +43,7 @@ def row(name: str, **cells: str) -> dict[str, str]:
 def test_lower_bounds_are_those_of_the_file(tmp_path):
     file = tmp_path / "setup.cfg"
     file.write_text(SETUP)
-    pins = {"torch": "2.4", "scikit-learn": "1.3", "pytest-xdist": "3.5"}
+    pins = {"torch": "2.4", "scikit-learn": "1.3", "pytest-xdist": "3.5", "ray": "2.9"}
     assert lower_bounds(file) == ("3.10", pins)
     assert environments(file)[0] == Environment("lowest-3.10", "3.10", pins)
 
@@ -61,18 +60,18 @@ def test_environments_are_told_apart_and_have_the_shown_packages():
     there = environments(SETTINGS)
     assert len({environment.name for environment in there}) == len(there)
     python, bounds = lower_bounds(SETTINGS)
-    assert set(versions.SHOWN) <= bounds.keys()
-    assert versions.MIDDLE.keys() <= bounds.keys()
-    assert python in versions.NEWEST_ON
+    assert set(rows.SHOWN) <= bounds.keys()
+    assert rows.MIDDLE.keys() <= bounds.keys()
+    assert python in rows.NEWEST_ON
 
 
 def test_a_table_is_read_back_as_it_was_rendered():
-    rows = [
+    table = [
         row("lowest-3.10", tests=r"1 failed, 2 passed (tests/a.py::test_b[x|y\z])"),
         row("newest-3.13", others="cmaes 0.10, tqdm 4.60", torch=""),
     ]
-    assert read_rows(render(rows)) == {one["environment"]: one for one in rows}
-    assert read_rows(render(rows).replace("| tests", "| trials")) == {}
+    assert read_rows(render(table)) == {one["environment"]: one for one in table}
+    assert read_rows(render(table).replace("| tests", "| trials")) == {}
 
 
 def test_a_python_that_is_not_there_is_said_not_to_be_tried(tmp_path):
@@ -94,16 +93,15 @@ def test_a_shim_of_a_python_that_does_not_run_is_none(tmp_path, monkeypatch):
 @pytest.fixture
 def made(monkeypatch):
     """Take every Python for there, and every environment for made."""
-    monkeypatch.setattr(versions, "find_python", lambda _: sys.executable)
-    monkeypatch.setattr(versions, "install", lambda *_: {"torch": "2.4.0"})
-    monkeypatch.setattr(versions, "main_error", lambda _: "5.34")
-    monkeypatch.setattr(versions, "tested", lambda *_: "3 passed")
+    monkeypatch.setattr(rows, "find_python", lambda _: sys.executable)
+    monkeypatch.setattr(rows, "installed", lambda *_: {"torch": "2.4.0"})
+    monkeypatch.setattr(rows, "main_error", lambda _: "5.34")
+    monkeypatch.setattr(rows, "tested", lambda *_: "3 passed")
     return monkeypatch
 
 
 def failing(*_: object) -> str:
-    versions._output([sys.executable, "-c", "raise SystemExit('no wheel\\n')"], Path.cwd())
-    return ""
+    raise StepError("no wheel")
 
 
 def test_a_row_says_which_step_failed_and_why(made, tmp_path):
@@ -112,23 +110,23 @@ def test_a_row_says_which_step_failed_and_why(made, tmp_path):
     assert tuple(whole) == COLUMNS
     assert (whole["torch"], whole["error %"], whole["tests"]) == ("2.4.0", "5.34", "3 passed")
     assert not has_failed(whole)
-    made.setattr(versions, "main_error", failing)
+    made.setattr(rows, "main_error", failing)
     half = try_out(environment, tmp_path, [])
     assert (half["error %"], half["tests"]) == ("failed: no wheel", "3 passed")
-    made.setattr(versions, "install", failing)
+    made.setattr(rows, "installed", failing)
     none = try_out(environment, tmp_path, [])
     assert (none["torch"], none["error %"], none["tests"]) == ("", "", "failed: no wheel")
     assert has_failed(half) and has_failed(none)
 
 
 def test_other_rows_stay_and_failures_do_not_keep_the_next_from_being_tried(made, tmp_path):
-    output = tmp_path / "versions.md"
-    output.write_text(render([row("middle-3.11"), row("of-old"), row("newest-3.12")]))
-    made.setattr(versions, "OUTPUT", output)
-    made.setattr(versions, "install", failing)
-    made.setattr(sys, "argv", ["versions.py", "--only", "newest-3.12", "lowest-3.10"])
-    assert versions.main() == 1
-    tests = {name: cells["tests"] for name, cells in read_rows(output.read_text()).items()}
+    file = tmp_path / "versions.md"
+    file.write_text(render([row("middle-3.11"), row("of-old"), row("newest-3.12")]))
+    made.setattr(rows, "installed", failing)
+    tried = update(["newest-3.12", "lowest-3.10"], file)
+    assert [cells["environment"] for cells in tried] == ["newest-3.12", "lowest-3.10"]
+    assert all(map(has_failed, tried))
+    tests = {name: cells["tests"] for name, cells in read_rows(file.read_text()).items()}
     assert list(tests.items()) == [
         ("lowest-3.10", "failed: no wheel"),
         ("newest-3.12", "failed: no wheel"),
@@ -160,7 +158,12 @@ def test_counts_and_failures_are_taken_from_what_pytest_prints():
         summarised("no module named pytest\n")
 
 
-def test_a_step_that_failed_in_silence_has_its_status():
-    with pytest.raises(StepError, match="status 3"):
-        versions._output([sys.executable, "-c", "raise SystemExit(3)"], Path.cwd())
-    assert attempt("tests", lambda: {"tests": "3 passed"}) == {"tests": "3 passed"}
+@pytest.mark.parametrize(("status", "said"), [("'no wheel'", "no wheel"), ("3", "status 3")])
+def test_a_command_that_failed_is_known_by_its_last_word_or_its_status(tmp_path, status, said):
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    with pytest.raises(StepError, match=f"^{said}$"):
+        output(tmp_path, ["-c", f"raise SystemExit({status})"])
+    print_home = "import os; print(os.environ.get('PYTHONPATH'), os.environ['HOME'])"
+    assert output(tmp_path, ["-c", print_home], HOME="here") == "None here\n"
