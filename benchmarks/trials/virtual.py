@@ -106,6 +106,7 @@ def _variables(folder: Path) -> dict[str, str]:
     return inherited | {
         "PIP_CONSTRAINT": os.devnull,  # pins of the machine would make other rows
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",  # a notice would be the last word of a failure
+        "PIP_NO_COMPILE": "1",  # of torch, a minute; what is imported is compiled then
         "TTA_CACHE_DIR": str(folder / "cache"),
     }
 
