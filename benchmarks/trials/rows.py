@@ -80,13 +80,15 @@ def update(
         keep: the folder where environments stay; by default they are removed.
     """
     there = {environment.name: environment for environment in environments(SETTINGS)}
-    rows = read_rows(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    tried = []
     for name in names:
         with place(name, keep) as folder:
             print(f"{name}: in {folder}", file=sys.stderr, flush=True)
-            rows[name] = try_out(there[name], folder, words)
+            tried.append(try_out(there[name], folder, words))
+        rows = read_rows(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        rows[name] = tried[-1]
         write_atomically(file, render([rows[known] for known in there if known in rows]))
-    return [rows[name] for name in names]
+    return tried
 
 
 def environments(settings: Path) -> list[Environment]:
