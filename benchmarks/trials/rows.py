@@ -180,19 +180,23 @@ def tested(folder: Path, words: Sequence[str]) -> str:
     command = ["-m", "pytest", "-q", "-o", f"filterwarnings={filters}", *words]
     log = folder / "tests.log"
     with log.open("w") as file:
-        run(folder, command, source(folder), stdout=file, stderr=subprocess.STDOUT)
-    return " of ".join(filter(None, [summarised(log.read_text()), " ".join(words)]))
+        status = run(folder, command, source(folder), stdout=file, stderr=subprocess.STDOUT)
+    counts = summarised(log.read_text(), status)
+    return " of ".join(filter(None, [counts, " ".join(words)]))
 
 
-def summarised(printed: str) -> str:
+def summarised(printed: str, status: int) -> str:
     """Return the counts of pytest's last line and the names of the tests that failed.
 
     Raises:
-        StepError: there are no counts, as nothing was run.
+        StepError: there are no counts, as nothing was run, or the tests were stopped before
+            their end: pytest's ``status`` is then neither 0 nor 1.
     """
     counts = re.findall(r"^=* ?(\d+ (?:passed|failed|error|skipped).*?) in [\d.]+s", printed, re.M)
     if not counts:
         raise StepError(last_line(printed) or "pytest said nothing")
+    if status not in (0, 1):
+        raise StepError(f"stopped with status {status} at {counts[-1]}")
     names = re.findall(r"^(?:FAILED|ERROR) (\S+)", printed, re.M)
     return counts[-1] + (f" ({', '.join(names)})" if names else "")
 

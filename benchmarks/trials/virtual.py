@@ -84,9 +84,10 @@ def output(folder: Path, words: Sequence[str], **variables: str) -> str:
     return _output([_python(folder), *words], folder, **variables)
 
 
-def run(folder: Path, words: Sequence[str], at: Path, **options: Any) -> None:
-    """Run an environment's Python in the folder ``at``, whatever its status."""
-    subprocess.run([_python(folder), *words], cwd=at, env=_variables(folder), **options)
+def run(folder: Path, words: Sequence[str], at: Path, **options: Any) -> int:
+    """Run an environment's Python in the folder ``at`` and return its status."""
+    command = [_python(folder), *words]
+    return subprocess.run(command, cwd=at, env=_variables(folder), **options).returncode
 
 
 def _python(folder: Path) -> str:

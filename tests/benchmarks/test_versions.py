@@ -146,16 +146,18 @@ def test_an_environment_stays_where_it_is_to_be_kept_and_nowhere_else(tmp_path):
 
 def test_counts_and_failures_are_taken_from_what_pytest_prints():
     green = "....\nSKIPPED [2] tests/assets.py:17: not set\n1701 passed, 25 skipped in 240.11s\n"
-    assert summarised(green) == "1701 passed, 25 skipped"
+    assert summarised(green, 0) == "1701 passed, 25 skipped"
     red = (
         "FAILED tests/a.py::test_b[x] - AssertionError: 1 failed\nERROR tests/c.py - ImportError\n"
         "===== 1 failed, 1700 passed, 3 warnings, 1 error in 240.11s (0:04:00) =====\n"
     )
     expected = "1 failed, 1700 passed, 3 warnings, 1 error (tests/a.py::test_b[x], tests/c.py)"
-    assert summarised(red) == expected
+    assert summarised(red, 1) == expected
     assert has_failed(row("a", tests=expected)) and not has_failed(row("a", tests="3 passed"))
     with pytest.raises(StepError, match="no module named pytest"):
-        summarised("no module named pytest\n")
+        summarised("no module named pytest\n", 1)
+    with pytest.raises(StepError, match="stopped with status 2 at 1701 passed"):
+        summarised(green, 2)
 
 
 @pytest.mark.parametrize(("status", "said"), [("'no wheel'", "no wheel"), ("3", "status 3")])
