@@ -1,0 +1,1 @@
+"""Trials of the package in environments of their own."""
