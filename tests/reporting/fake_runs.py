@@ -84,7 +84,7 @@ def write_run(
         "precision": "fp32",
         "resets": 0,
         **nonfinite_facts(recorder.samples.confidence, stream.edges[:-1]),
-        **figures(table, pooled_ece=recorder.samples.pooled_ece()),
+        **figures(table, pooled=recorder.samples.pooled()),
         "cost": {
             "prepare_seconds": 0.0,
             "stream_seconds": 2.0,

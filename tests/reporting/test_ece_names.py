@@ -11,7 +11,10 @@ from tests.reporting.fake_runs import edit_summary, seal, write_run
 from tta.commands.compare import main as compare
 from tta.reporting.records.finding import find_runs
 from tta.reporting.records.runs import Run
-from tta.tasks.metrics import expected_calibration_error
+from tta.tasks.calibration import expected_calibration_error
+from tta.tasks.metric import RUN_FIGURES
+
+(POOLED,) = [figure for figure in RUN_FIGURES if figure.name == "pooled_ece"]
 
 ROUNDED = 2 / 320
 """Samples are stored in float16: one of 320 may go to the next bin, whose gap moves by 1 / 320."""
@@ -67,8 +70,8 @@ def test_records_without_a_pooled_figure_have_it_from_their_samples(path, tmp_pa
     (path / "summary.json").write_text(json.dumps(summary))
     seal(path)
     ((run,), _) = find_runs([tmp_path])
-    assert run.pooled_ece() == pytest.approx(pooled, abs=ROUNDED)
+    assert run.figure(POOLED) == pytest.approx(pooled, abs=ROUNDED)
     (path / "samples.npz").unlink()
-    assert np.isnan(Run.load(path).pooled_ece())
+    assert np.isnan(Run.load(path).figure(POOLED))
     edit_summary(path, pooled_ece=None)
-    assert np.isnan(Run.load(path).pooled_ece())
+    assert np.isnan(Run.load(path).figure(POOLED))

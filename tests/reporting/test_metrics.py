@@ -4,7 +4,8 @@ import torch
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss, mean_squared_error
 
-from tta.tasks.metrics import expected_calibration_error, sample_metrics
+from tta.tasks.calibration import expected_calibration_error
+from tta.tasks.metrics import sample_metrics
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5], [1.0, 1.0, 1.0]])
 LABELS = torch.tensor([0, 2, 1])

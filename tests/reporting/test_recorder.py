@@ -11,7 +11,8 @@ from tta.experiment.observing.recorder import Recorder
 from tta.reporting.records.run_directory import RunDirectory
 from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.stream import Stream
-from tta.tasks.metrics import expected_calibration_error, sample_metrics
+from tta.tasks.calibration import expected_calibration_error
+from tta.tasks.metrics import sample_metrics
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_samples_are_kept_in_stream_order(stream, tmp_path):
         assert samples["correct"].tolist() == correct.bool().tolist()
         np.testing.assert_allclose(samples["confidence"], confidence, rtol=1e-3)
         whole = expected_calibration_error(*(row.double().numpy() for row in (confidence, correct)))
-        assert recorder.samples.pooled_ece() == whole
+        assert recorder.samples.pooled() == {"ece": whole}
         assert samples["visit"].tolist() == [0] * 10 + [1] * 10
 
 

@@ -7,7 +7,7 @@ import math
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,21 @@ from tta.experiment.observing.recorder import PASS_COUNTERS
 from tta.foundation.arithmetic import versions_of_cuda
 from tta.foundation.backends import flags
 from tta.foundation.version import __version__
+from tta.tasks.metric import CALIBRATION
 
 DERIVED_COUNTERS = ("uplink_encoded_bytes",)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
 
 
 def figures(
-    domains: pd.DataFrame, counters: tuple[str, ...] = (), pooled_ece: float = math.nan
+    domains: pd.DataFrame, counters: tuple[str, ...] = (), pooled: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
     """Return the headline figures of a table of domains, as fractions.
 
     ``mean_error`` is the unweighted mean over visits to domains; ``pooled_error`` counts every
     sample alike. So is ``mean_ece`` the mean of the visits' calibration errors, and
-    ``pooled_ece``, as given, that of all samples together, where those of visits partly cancel.
+    ``pooled_ece``, as given in ``pooled``, that of all samples together, where those of visits
+    partly cancel.
     ``counters`` holds the sums of those columns over the stream, and of the uploads' file sizes
     where there are uploads; ``passes`` counts per image of the stream. A calibration figure is
     None where that of any domain is not finite: a mean over the others would praise a method
@@ -45,8 +47,8 @@ def figures(
         "mean_error": float(domains["error"].mean()),
         "mean_accuracy": float(domains["accuracy"].mean()),
         "pooled_error": 1.0 - int(domains["correct"].sum()) / samples,
-        **{f"mean_{name}": _mean(domains[name]) for name in ("ece", "nll", "brier")},
-        "pooled_ece": pooled_ece if math.isfinite(pooled_ece) else None,
+        **{f"mean_{metric.name}": _mean(domains[metric.name]) for metric in CALIBRATION},
+        **{f"pooled_{name}": _if_finite(value) for name, value in (pooled or {}).items()},
         "counters": totals,
         **({"upload_fraction": totals["uploads"] / samples} if "uploads" in totals else {}),
         "passes": _passes_per_image(domains, samples),
@@ -55,8 +57,11 @@ def figures(
 
 
 def _mean(values: pd.Series) -> float | None:
-    mean = float(values.mean(skipna=False))
-    return mean if math.isfinite(mean) else None
+    return _if_finite(float(values.mean(skipna=False)))
+
+
+def _if_finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ def summarise(
         **_health(experiment, recorder),
         "resumed_at": checkpoints.resumed_at,
         "precision_reason": experiment.precision_reason,
-        **figures(domains, experiment.method.counters, recorder.samples.pooled_ece()),
+        **figures(domains, experiment.method.counters, recorder.samples.pooled()),
         "cost": {
             "prepare_seconds": prepare_seconds,
             "stream_seconds": recorder.seconds,

@@ -23,7 +23,8 @@ from tta.reporting.records.run_directory import RunDirectory
 from tta.reporting.records.stored_tables import to_csv
 from tta.streams import StreamPlan
 from tta.streams.stream import Batch
-from tta.tasks.metrics import SAMPLE_METRICS, sample_metrics
+from tta.tasks.metric import SAMPLE_COLUMNS
+from tta.tasks.metrics import sample_metrics
 
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""
@@ -219,7 +220,7 @@ class Recorder:
     def _track(self, tracker: Tracker, pending: list[_Pending], rows: pd.DataFrame) -> None:
         right = self.samples.correct[: pending[0].start].sum()
         running = 1.0 - (right + rows["correct"].cumsum()) / [item.stop for item in pending]
-        tracked = rows[list(SAMPLE_METRICS[1:])].assign(
+        tracked = rows[list(SAMPLE_COLUMNS[1:])].assign(
             error=1.0 - rows["correct"] / rows["size"], running_error=running
         )
         for item, row in zip(pending, tracked.to_dict("records"), strict=True):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
 from tta.streams import StreamPlan
-from tta.tasks.metrics import SAMPLE_METRICS, expected_calibration_error
+from tta.tasks.metric import CALIBRATION, METRICS, SAMPLE_COLUMNS
 
 
 class SampleTable:
@@ -33,7 +33,7 @@ class SampleTable:
         encoded_bytes: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self.plan, self.counters, self.encoded_bytes = plan, counters, encoded_bytes
-        rows = len(SAMPLE_METRICS) + len(counters)
+        rows = len(SAMPLE_COLUMNS) + len(counters)
         self.values = np.full((rows, len(plan)), np.nan, np.float32)
         self.seen = 0
 
@@ -68,10 +68,14 @@ class SampleTable:
         """Whether some outputs were not finite."""
         return bool(np.isnan(self.confidence).any())
 
-    def pooled_ece(self) -> float:
-        """Return the calibration error over all samples seen, NaN where any is not finite."""
-        correct, confidence = self.values[:2, : self.seen].astype(np.float64)
-        return expected_calibration_error(confidence, correct)
+    def pooled(self) -> dict[str, float]:
+        """Return the metrics that pool, by name, over all samples seen; NaN where any is."""
+        samples = self._columns(slice(0, self.seen))
+        return {metric.name: metric.aggregate(samples) for metric in CALIBRATION if metric.pools}
+
+    def _columns(self, chosen: slice | np.ndarray) -> dict[str, np.ndarray]:
+        values = self.values[: len(SAMPLE_COLUMNS), chosen].astype(np.float64)
+        return dict(zip(SAMPLE_COLUMNS, values, strict=True))
 
     def save(self, directory: RunDirectory) -> None:
         """Write what paired tests and reliability diagrams need of every sample seen."""
@@ -93,7 +97,7 @@ class SampleTable:
         rows = slice(starts[0], stop)
         sizes, firsts = np.diff(starts, append=stop), starts - starts[0]
         sums = np.add.reduceat(self.values[:, rows].astype(np.float64), firsts, axis=1)
-        metrics, counts = np.split(sums, [len(SAMPLE_METRICS)])
+        metrics, counts = np.split(sums, [len(SAMPLE_COLUMNS)])
         domain, severity = self.plan.domain[rows], self.plan.severity[rows]
         return pd.DataFrame(
             {
@@ -102,7 +106,7 @@ class SampleTable:
                 "severity": _common(severity, severity, firsts),
                 "size": sizes,
                 "correct": metrics[0].astype(int),
-                **dict(zip(SAMPLE_METRICS[1:], metrics[1:] / sizes, strict=True)),
+                **dict(zip(SAMPLE_COLUMNS[1:], metrics[1:] / sizes, strict=True)),
                 **dict(zip(self.counters, counts.astype(int), strict=True)),
             }
         )
@@ -114,31 +118,26 @@ class SampleTable:
 
     def domain_row(self, chosen: np.ndarray) -> dict[str, object]:
         """Return counts, accuracy, error and calibration of the samples of one visit."""
-        metrics = self.values[: len(SAMPLE_METRICS), chosen].astype(np.float64)
-        correct, confidence, nll, brier = metrics
+        samples = self._columns(chosen)
         return {
             "domain": self.plan.domains[self.plan.domain[chosen[0]]],
             "severity": int(self.plan.severity[chosen[0]]),
             "samples": len(chosen),
-            "correct": int(correct.sum()),
-            "accuracy": correct.mean(),
-            "error": 1.0 - correct.mean(),
-            "ece": expected_calibration_error(confidence, correct),
-            "nll": nll.mean(),
-            "brier": brier.mean(),
+            "correct": int(samples["correct"].sum()),
+            **{metric.name: metric.aggregate(samples) for metric in METRICS},
             **self._totals(chosen),
             **self._uplink(chosen),
         }
 
     def _totals(self, chosen: np.ndarray) -> dict[str, int]:
-        counted = self.values[len(SAMPLE_METRICS) :, chosen].astype(np.float64).sum(1)
+        counted = self.values[len(SAMPLE_COLUMNS) :, chosen].astype(np.float64).sum(1)
         return {name: int(total) for name, total in zip(self.counters, counted, strict=True)}
 
     def _uplink(self, chosen: np.ndarray) -> dict[str, object]:
         """Return what follows from the uploads among the samples ``chosen``."""
         if "uploads" not in self.counters:
             return {}
-        row = len(SAMPLE_METRICS) + self.counters.index("uploads")
+        row = len(SAMPLE_COLUMNS) + self.counters.index("uploads")
         uploads = self.values[row, chosen].astype(np.int64)
         uplink: dict[str, object] = {"upload_fraction": uploads.sum() / len(chosen)}
         if self.encoded_bytes is not None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from tta.foundation.errors import UserError
 from tta.foundation.text import printable
+from tta.tasks.metric import RUN_FIGURES
 
 PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 """Names of the trackers, and what each imports."""
@@ -106,7 +107,7 @@ class WeightsAndBiases:
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of a whole run that are numbers, by name."""
-    names = ("mean_error", "mean_ece", "pooled_ece", "mean_nll", "mean_brier")
+    names = ("mean_error", *(figure.name for figure in RUN_FIGURES))
     known = {name: summary.get(name) for name in names}
     figures = {name: value for name, value in known.items() if value is not None}
     for number, domain in enumerate(summary["domains"], 1):

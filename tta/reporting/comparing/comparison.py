@@ -16,6 +16,7 @@ from tta.reporting.comparing.protocol import by_protocol, describe, told_apart
 from tta.reporting.comparing.rows import Row, rows_of
 from tta.reporting.comparing.titles import titles
 from tta.reporting.records.runs import Run
+from tta.tasks.metric import RUN_FIGURES, RunFigure
 
 MACHINE_COSTS = ("ms_per_image", "memory_mib", "memory_rise_mib")
 
@@ -147,12 +148,13 @@ def _figures(row: Row) -> dict[str, float]:
         "mean": means.mean(),
         "std": means.std(ddof=1),
         "pooled": row.figures("pooled_error").mean(),
-        "mean_ece": row.figures("mean_ece").mean(skipna=False),
-        "pooled_ece": pd.Series([run.pooled_ece() for run in row.runs]).mean(skipna=False),
-        "mean_nll": row.figures("mean_nll").mean(skipna=False),
-        "mean_brier": row.figures("mean_brier").mean(skipna=False),
+        **{figure.name: _mean(row, figure) for figure in RUN_FIGURES},
         **cost,
     }
+
+
+def _mean(row: Row, figure: RunFigure) -> float:
+    return pd.Series([run.figure(figure) for run in row.runs], dtype=float).mean(skipna=False)
 
 
 def _cost(run: Run) -> dict[str, float]:

@@ -13,6 +13,7 @@ from tta.reporting.comparing.published import beside_ours
 from tta.reporting.comparing.rows import Row
 from tta.reporting.comparing.statistics import LEVEL, MINIMUM_DOMAINS
 from tta.reporting.tables import as_metric
+from tta.tasks.metric import RUN_FIGURES
 
 MISSING = "–"
 SOURCE_NEEDS = {
@@ -76,10 +77,10 @@ def cost_table(comparison: Comparison) -> Table:
     cells["over source MiB"] = _text(figures["extra_memory_mib"], "{:+.0f}")
     if figures["upload_fraction"].notna().any():
         cells["uploads %"] = _percent(figures["upload_fraction"])
-    cells["mean ECE %"] = _percent(figures["mean_ece"])
-    cells["pooled ECE %"] = _percent(figures["pooled_ece"])
-    cells["NLL"] = _text(figures["mean_nll"], "{:.3f}")
-    cells["Brier"] = _text(figures["mean_brier"], "{:.3f}")
+    for figure in RUN_FIGURES:
+        metric = figure.metric
+        factor = 100 if metric.percent else 1
+        cells[figure.header] = _text(factor * figures[figure.name], f"{{:.{metric.digits}f}}")
     note = (
         "forwards, backwards (images through the model and its copies) and ms are per image of "
         "the stream, preparation apart; time / source and memory over source where both ran on "

@@ -12,6 +12,7 @@ from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.comparison_tables import MISSING, p_value, source_data
 from tta.reporting.comparing.rows import Row
 from tta.reporting.tables import as_metric
+from tta.tasks.metric import RUN_FIGURES, RunFigure
 
 Cell = dict[str, Any]
 """``text``; ``value`` to sort by, empty where unknown; ``best``; of rates and their differences,
@@ -101,6 +102,12 @@ def _p(name: str) -> Maker:
     return cell
 
 
+def _run_figure(figure: RunFigure) -> Column:
+    metric = figure.metric
+    maker = _figure(figure.name, metric.digits, 100 if metric.percent else 1)
+    return Column(figure.header, maker, shown=metric.shown and not figure.pooled)
+
+
 COLUMNS = {
     "std": Column("± points", _figure("std", 2, 100)),
     "marks": Column("marks", lambda _, row: _word(", ".join(row.marks)), number=False),
@@ -120,10 +127,7 @@ COLUMNS = {
     "written": Column(
         "written (UTC)", lambda _, row: _word(max(run.written for run in row.runs)), number=False
     ),
-    "mean_ece": Column("mean ECE %", _figure("mean_ece", 2, 100)),
-    "pooled_ece": Column("pooled ECE %", _figure("pooled_ece", 2, 100), shown=False),
-    "mean_nll": Column("NLL", _figure("mean_nll", 3), shown=False),
-    "mean_brier": Column("Brier", _figure("mean_brier", 3), shown=False),
+    **{figure.name: _run_figure(figure) for figure in RUN_FIGURES},
     "forwards": Column("forwards", _figure("forwards", 2), shown=False),
     "backwards": Column("backwards", _figure("backwards", 2), shown=False),
     "ms_per_image": Column("ms", _figure("ms_per_image", 2)),

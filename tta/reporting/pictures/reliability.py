@@ -14,7 +14,8 @@ from tta.reporting.comparing.rows import Row
 from tta.reporting.pictures.end_labels import wrapped
 from tta.reporting.pictures.style import new_figure
 from tta.reporting.records.runs import Samples
-from tta.tasks.metrics import ECE_BINS, confidence_bins
+from tta.tasks.calibration import ECE_BINS, confidence_bins
+from tta.tasks.metric import ECE, RUN_FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +67,7 @@ def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
 def _errors(row: Row) -> str:
     """Return both calibration errors of the run that is shown, as tables have them."""
     run = row.runs[0]
-    pooled, mean = run.pooled_ece(), run.mean_ece()
+    mean, pooled = (run.figure(figure) for figure in RUN_FIGURES if figure.metric is ECE)
     shown = f"seed {run.summary['seed']}: " if len(row.runs) > 1 else ""
     if not math.isfinite(pooled):
         return f"{shown}ECE is not a number"

@@ -20,6 +20,7 @@ from tta.reporting.records.done import DONE_FILE
 from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
 from tta.reporting.records.soundness import damage, wildness
 from tta.reporting.records.stored_tables import check_domains, read_batches
+from tta.tasks.metric import RunFigure
 
 UNREADABLE = (
     *WRONG_VALUES,  # ValueError: among others, text that is no UTF-8
@@ -139,23 +140,19 @@ class Run:
         domains = pd.DataFrame(self.summary["domains"])
         return domains.groupby("domain", sort=False)["error"].mean()
 
-    def pooled_ece(self) -> float:
-        """Return the calibration error of all samples together; NaN where it is not known.
+    def figure(self, figure: RunFigure) -> float:
+        """Return a figure of the run; NaN where it is not known, or was not finite.
 
-        Records made before it was kept have confidences, rounded, that it follows from.
+        Records made before pooled figures were kept have confidences, rounded, that the
+        calibration error follows from.
         """
-        if "pooled_ece" in self.summary:
-            return _or_nan(self.summary["pooled_ece"])
+        if figure.name in self.summary or not figure.pooled:
+            return _or_nan(self.summary[figure.name])
         samples = self.samples()
         if samples is None:
             return math.nan
-        from tta.tasks.metrics import expected_calibration_error  # torch, for old records alone
-
-        return expected_calibration_error(samples.confidence.astype(float), samples.correct)
-
-    def mean_ece(self) -> float:
-        """Return the mean calibration error of the visits to domains; NaN where not known."""
-        return _or_nan(self.summary["mean_ece"])
+        columns = {"confidence": samples.confidence.astype(float), "correct": samples.correct}
+        return figure.metric.aggregate(columns)
 
     def samples(self) -> Samples | None:
         """Return what is known of single samples; None for a record without it.

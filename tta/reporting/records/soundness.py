@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tta.tasks.metric import RUN_FIGURES, RunFigure
+
 Check = Callable[[Any], bool]
 
 LARGEST = 2**64
@@ -62,6 +64,10 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_text, value))
 
 
+def _figure(figure: RunFigure) -> Check:
+    return _or_none(is_fraction if figure.metric.percent else is_positive)
+
+
 NEEDED: dict[str, Check] = {
     **dict.fromkeys(
         ("method", "title", "dataset", "scenario", "backbone", "predicts", "fingerprint"), is_text
@@ -69,9 +75,7 @@ NEEDED: dict[str, Check] = {
     **dict.fromkeys(("stream_digest", "data_digest", "weights_sha256"), is_text),
     **dict.fromkeys(("mean_error", "mean_accuracy", "pooled_error"), is_fraction),
     # None where outputs were not all numbers:
-    "mean_ece": _or_none(is_fraction),
-    "mean_nll": _or_none(is_positive),
-    "mean_brier": _or_none(is_positive),
+    **{figure.name: _figure(figure) for figure in RUN_FIGURES if not figure.pooled},
     **dict.fromkeys(("samples", "batch_size", "seed"), is_count),
     "params": lambda value: isinstance(value, dict),
     "counters": _all_values(is_number),
@@ -79,7 +83,7 @@ NEEDED: dict[str, Check] = {
 }
 OPTIONAL: dict[str, Check] = {
     "finished": is_flag,
-    "pooled_ece": _or_none(is_fraction),
+    **{figure.name: _figure(figure) for figure in RUN_FIGURES if figure.pooled},
     "upload_fraction": is_positive,
     **dict.fromkeys(("needs", "warnings"), _are_texts),
     "passes": _all_values(is_number),
