@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from functools import cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from tta.foundation.errors import UserError, did_you_mean
@@ -18,15 +19,35 @@ _OWN = Path(__file__).parent / "nets"
 @cache
 def architectures() -> frozenset[str]:
     """Return the names that timm and this package register, without importing either."""
+    return frozenset(homes())
+
+
+@cache
+def homes() -> dict[str, Path]:
+    """Return the file that registers each of the names."""
     spec = find_spec("timm")
     places = spec.submodule_search_locations if spec else None
     timms = (_registered(Path(place, "models")) for place in places or ())
-    return frozenset().union(_registered(_OWN), *timms)
+    return dict(chain(*(found.items() for found in timms), _registered(_OWN).items()))
 
 
-def _registered(folder: Path) -> frozenset[str]:
-    files = [file.read_bytes() for file in folder.glob("*.py")]
-    return frozenset(name.decode() for text in files for name in _REGISTERED.findall(text))
+def is_own(name: str) -> bool:
+    """Return whether this package registers an architecture, not timm."""
+    return homes()[name].parent == _OWN
+
+
+def described(name: str) -> str:
+    """Return the first line of what an architecture's source says of it, where that says any."""
+    pattern = rf'^def {name}\(.*?\)[^)]*?:\n\s+r?"""[ \n]*(\S[^\n]*)'
+    found = re.search(pattern, homes()[name].read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return found[1].strip().removesuffix('"""').strip() if found else ""
+
+
+def _registered(folder: Path) -> dict[str, Path]:
+    texts = {file: file.read_bytes() for file in sorted(folder.glob("*.py"))}
+    return {
+        name.decode(): file for file, text in texts.items() for name in _REGISTERED.findall(text)
+    }
 
 
 def check_architecture(name: str) -> None:

@@ -23,9 +23,9 @@ TABLES = ("errors", "cost", "tests")
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, print the comparison, and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     _check(options)
     from tta.reporting.comparing import formats
     from tta.reporting.comparing.comparison import compare
@@ -59,27 +59,28 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--published has no CSV form; choose --format json, or markdown to read")
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="python -m tta.compare", description=__doc__)
-    add_run_options(parser)
-    parser.add_argument(
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    add_run_options(made)
+    made.add_argument(
         "--metric", choices=("error", "accuracy"), default="error", help="figure to show"
     )
-    parser.add_argument("--baseline", metavar="METHOD", help="show differences to this method")
-    parser.add_argument(
+    made.add_argument("--baseline", metavar="METHOD", help="show differences to this method")
+    made.add_argument(
         "--split",
         action="store_true",
         help="put runs of unlike protocols into tables of their own instead of refusing them",
     )
-    parser.add_argument("--format", choices=FORMATS, default="markdown", help="of the output")
-    parser.add_argument(
+    made.add_argument("--format", choices=FORMATS, default="markdown", help="of the output")
+    made.add_argument(
         "--tables",
         type=lambda text: tuple(text.split(",")),
         default=TABLES,
         metavar="A,B",
         help=f"which of {', '.join(TABLES)} to show (default: all)",
     )
-    parser.add_argument(
+    made.add_argument(
         "--published",
         nargs="?",
         type=given_path,
@@ -87,4 +88,4 @@ def _parser() -> Parser:
         metavar="FILE",
         help="put published figures beside ours (default: the papers', as shipped)",
     )
-    return parser
+    return made

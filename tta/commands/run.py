@@ -12,7 +12,6 @@ Exit status: 0 for a finished run, 2 for bad input, 3 for a run with outputs tha
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -37,16 +36,16 @@ if TYPE_CHECKING:
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, do what it asks for, and return the exit status."""
-    options = vars(_parser().parse_args(arguments))
+    options = vars(parser(prog).parse_args(arguments))
     show_list, show_params = options.pop("list"), options.pop("params")
     as_json, config_file = options.pop("json"), options.pop("config")
     quiet = options.pop("quiet")
     if show_list:
-        from tta.commands.listing import listing
+        from tta.commands.listing import short_lists
 
-        print(listing())
+        print("\n".join(short_lists()))
         return 0
     config = _config(options, config_file)
     from tta.experiment.preflight import (  # NumPy, which --help needs not wait for
@@ -56,17 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if show_params:
         check_method(config)
-        from tta.commands.listing import parameter_table
+        from tta.commands.listing import list_width
+        from tta.commands.parameters import parameter_lines
 
-        print(parameter_table(config.method))
+        print("\n".join(parameter_lines(config.method, list_width())))
         return 0
     preflight(config)
     return _run(config, as_json, quiet)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m tta.run", description=__doc__)
-    shows = parser.add_argument_group("information")
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    shows = made.add_argument_group("information")
     shows.add_argument("--list", action="store_true", help="show methods, datasets and scenarios")
     shows.add_argument(
         "--params", action="store_true", help="show the hyper-parameters of --method"
@@ -75,9 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     shows.add_argument(
         "--quiet", action="store_true", help="print no progress and no notes, only results"
     )
-    parser.add_argument("--config", type=given_path, help="YAML file of options; flags go over it")
-    add_config_options(parser)
-    return parser
+    made.add_argument("--config", type=given_path, help="YAML file of options; flags go over it")
+    add_config_options(made)
+    return made
 
 
 def _config(options: dict[str, Any], file: Path | None) -> RunConfig:

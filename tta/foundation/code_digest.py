@@ -18,6 +18,7 @@ from tta.foundation.imported_code import with_imports
 
 PACKAGE = Path(__file__).parents[1]
 COMMANDS = (
+    "__main__",
     "compare",
     "experiment/preflight",
     "generate_corrupted",
@@ -30,7 +31,9 @@ COMMANDS = (
     "train_source",
 )
 """Modules that say what is done, or refuse it."""
-WORDS = tuple(f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "text"))
+WORDS = tuple(
+    f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "terminal", "text")
+)
 """Messages and signals: whoever decides figures uses them, and gets none back."""
 APART = (
     "commands",

@@ -24,7 +24,8 @@ from tta.foundation.errors import UserError
 from tta.foundation.files import write_atomically, written_aside
 from tta.foundation.lock import FolderLock
 from tta.ops.norm.instance_aware import THRESHOLD, instance_aware_layers
-from tta.source.training import Recipe, initial_backbone, train
+from tta.source.recipe import Recipe
+from tta.source.training import initial_backbone, train
 
 
 def save_source_model(
