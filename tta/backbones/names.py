@@ -13,6 +13,7 @@ from pathlib import Path
 from tta.foundation.errors import UserError, did_you_mean
 
 _REGISTERED = re.compile(rb"^@register_model\s*\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
+_DESCRIBED = re.compile(r'(\w+)\([^)]*\)[^:\n]*:\n\s+r?"""\s*(\S[^\n]*)')
 _OWN = Path(__file__).parent / "nets"
 
 
@@ -38,9 +39,14 @@ def is_own(name: str) -> bool:
 
 def described(name: str) -> str:
     """Return the first line of what an architecture's source says of it, where that says any."""
-    pattern = rf'^def {name}\(.*?\)[^)]*?:\n\s+r?"""[ \n]*(\S[^\n]*)'
-    found = re.search(pattern, homes()[name].read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return found[1].strip().removesuffix('"""').strip() if found else ""
+    return _descriptions(homes()[name]).get(name, "")
+
+
+@cache
+def _descriptions(file: Path) -> dict[str, str]:
+    functions = re.split("^def ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = [_DESCRIBED.match(function) for function in functions[1:]]
+    return {match[1]: match[2].removesuffix('"""').strip() for match in found if match}
 
 
 def _registered(folder: Path) -> dict[str, Path]:

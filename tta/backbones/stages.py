@@ -23,7 +23,7 @@ def _last_stages(model: nn.Module, share: float) -> set[nn.Parameter]:
     grouped = next((part for part in model.modules() if hasattr(part, "group_matcher")), None)
     if grouped is None:
         return set()
-    from timm.models import group_parameters  # here: `--list` imports every method without timm
+    from timm.models import group_parameters  # here: lists import every method without timm
 
     groups = group_parameters(grouped, grouped.group_matcher(coarse=True))
     stages = len(groups) - 2  # the first group is the stem, the last is the head

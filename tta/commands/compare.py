@@ -15,6 +15,7 @@ from tta.commands.cli import Parser, given_path, guarded
 from tta.commands.selection import add_run_options, chosen_runs
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.inputs import is_file
+from tta.foundation.terminal import output_width
 from tta.reporting.records.run_folders import check_run_folders
 from tta.sweeps.publications import FIGURES
 
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None, prog: str) -> int:
             for comparison in comparisons
             for table in formats.tables(comparison, options.tables, options.metric, published)
         ]
-        print(formats.render_tables(tables, options.format))
+        width = None if options.wide else output_width()
+        print(formats.render_tables(tables, options.format, width))
     return 0
 
 
@@ -79,6 +81,9 @@ def parser(prog: str) -> Parser:
         default=TABLES,
         metavar="A,B",
         help=f"which of {', '.join(TABLES)} to show (default: all)",
+    )
+    made.add_argument(
+        "--wide", action="store_true", help="fold no table that is wider than the terminal"
     )
     made.add_argument(
         "--published",

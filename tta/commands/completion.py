@@ -12,12 +12,14 @@ scenarios have been added. It needs the package shtab: pip install 'tta-harness[
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType
 
 from tta.commands import COMMANDS, dispatch, module_of
 from tta.commands.cli import Parser, given_path, given_text, guarded
+from tta.config import RunConfig
 from tta.datasets import DATASETS
 from tta.datasets.getting.sources import SOURCES
 from tta.foundation.errors import UserError
@@ -38,6 +40,13 @@ NAMES: dict[str, Callable[[], Iterable[str]]] = {
     "tables": table_names,
 }
 """What may be given for an option or argument, by its name, where its parser leaves that open."""
+
+CHOICES = {
+    field.name: field.metadata["choices"]
+    for field in dataclasses.fields(RunConfig)
+    if field.metadata["choices"]
+}
+"""The same for what the configuration checks, not the parser."""
 
 
 @guarded
@@ -81,5 +90,7 @@ def _tell(action: argparse.Action, shtab: ModuleType) -> None:
         action.complete = shtab.FILE
     elif action.dest in NAMES:
         action.choices = list(NAMES[action.dest]())
+    elif action.dest in CHOICES:
+        action.choices = list(CHOICES[action.dest])
     elif action.choices:
         action.choices = list(action.choices)  # a mapping would be taken for commands

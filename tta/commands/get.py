@@ -4,7 +4,7 @@
     python -m tta.get verify imagenet-r
 
 The folder is --data-dir, by default $TTA_DATA_DIR. A download that is broken off is continued the
-next time. `python -m tta.run --list` shows the data sets with their licences.
+next time. `tta list datasets --long` shows the data sets with their licences.
 """
 
 from __future__ import annotations

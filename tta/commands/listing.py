@@ -63,7 +63,7 @@ def _line(registry: Registry[Any], describe: Callable[[str], str]) -> Callable[[
 
 def _described_method(name: str) -> str:
     _method_facts(name)  # what cannot tell them is broken
-    return (METHODS[name].__doc__ or METHODS[name].paper).strip().partition("\n")[0]
+    return str(METHODS[name].__doc__ or METHODS[name].paper).strip().partition("\n")[0]
 
 
 def _method_facts(name: str) -> Facts:
@@ -88,7 +88,9 @@ def assignments(params: dict[str, Any]) -> str:
 
 
 def _as_yaml(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"), default=str)
 
 
 def _described_dataset(name: str) -> str:

@@ -52,6 +52,8 @@ SHOWING = (
     "reporting/records/run_folders",
     "reporting/records/runs",
     "reporting/records/soundness",
+    "reporting/folding",
+    "reporting/run_report",
     "reporting/tables",
 )
 """Modules that read what runs have left, or show how far one is."""

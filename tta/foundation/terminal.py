@@ -17,7 +17,7 @@ def output_width() -> int | None:
 
     ``$COLUMNS`` goes over what the terminal says, and makes a terminal of a pipe.
     """
-    given = os.environ.get("COLUMNS", "")
+    given = os.environ.get("COLUMNS", "")[:6]
     if given.isdecimal() and int(given) > 0:
         return max(LEAST, int(given))
     return max(LEAST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None

@@ -15,6 +15,8 @@ from tta.reporting.comparing.statistics import LEVEL, MINIMUM_DOMAINS
 from tta.reporting.tables import as_metric
 
 MISSING = "–"
+FACTS = ("predicts", "source data", "seeds")
+"""Columns that follow the figures where a table is folded."""
 SOURCE_NEEDS = {
     "source_at_step": "every step",
     "source_at_prepare": "before",
@@ -30,23 +32,24 @@ class Table:
         cells: text, one row per method.
         bold: which cells stand out, of the same shape; None for none.
         notes: lines below the table.
+        parts: columns that stay together where the table is folded, see
+            :func:`tta.reporting.folding.folded`; none: all of them, in their order.
     """
 
     name: str
     cells: pd.DataFrame
     bold: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
+    parts: tuple[tuple[str, ...], ...] = ()
 
 
 def error_table(comparison: Comparison, metric: str) -> Table:
     """Return methods by domains, in percent; the best and what is tied with it in bold."""
     figures, best = comparison.figures, comparison.best
     rates = as_metric(figures[["mean", "pooled"]], metric)
-    domains = {
-        f"domain {name}" if name in ("mean", "pooled", "rank") else name: name
-        for name in comparison.domains
-    }
     cells = _methods(comparison.rows)
+    taken = {*cells, "mean", "pooled", "rank"}
+    domains = {f"domain {name}" if name in taken else name: name for name in comparison.domains}
     for header, domain in domains.items():
         cells[header] = _percent(as_metric(comparison.errors[domain], metric))
     cells["mean"] = _with_deviation(_percent(rates["mean"]), figures["std"])
@@ -59,7 +62,9 @@ def error_table(comparison: Comparison, metric: str) -> Table:
     for header, domain in (domains | {"mean": "mean"}).items():
         bold[header] = best[domain].to_numpy()
     notes = [_protocol(comparison, metric), BOLD_NOTE, *unlike_notes(comparison.rows)]
-    return Table("errors", cells, bold, notes)
+    _, *others = [name for name in cells if name not in domains]
+    figures_first = sorted(others, key=lambda name: name in FACTS)
+    return Table("errors", cells, bold, notes, (tuple(figures_first), tuple(domains)))
 
 
 def cost_table(comparison: Comparison) -> Table:
