@@ -38,7 +38,8 @@ from tta.experiment.observing.recorder import Recorder
 from tta.foundation.files import write_atomically
 from tta.methods import find_method
 from tta.reporting.tables import markdown
-from tta.source.training import Recipe, initial_backbone, train
+from tta.source.recipe import Recipe
+from tta.source.training import initial_backbone, train
 from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.loop import evaluate
 from tta.streams.stream import Batch, Stream

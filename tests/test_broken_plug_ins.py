@@ -1,6 +1,7 @@
 """Plug-ins that raise, exit or are no method: named, and nothing else is touched."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -60,16 +61,27 @@ def run(packages, tmp_path, *arguments):
     )
 
 
+def broken_rows(text):
+    """Return the reasons by name; wrapped lines are put together."""
+    rows = re.findall(r"^    (\w+) +(.*(?:\n {6,}.*)*)", text, re.MULTILINE)
+    return {name: " ".join(reason.split()) for name, reason in rows}
+
+
 def test_the_list_shows_what_is_broken_and_all_the_rest(packages, tmp_path):
     result = run(packages, tmp_path, "--list")
     assert (result.returncode, result.stderr) == (0, "")
-    table, _, broken = result.stdout.partition("| broken ")
-    rows = {line.split("|")[1].strip(): line for line in broken.splitlines() if "|" in line}
+    _, methods, broken, datasets, broken_data, _ = re.split(
+        r"^(?:\w+|  broken):\n", result.stdout, flags=re.MULTILINE
+    )
+    rows = broken_rows(broken)
+    assert rows.keys() == BROKEN.keys()
     for name, (_, reason) in BROKEN.items():
         assert reason in rows[name]
-    assert "is no subclass of tta.datasets.Dataset" in rows["mine"]
-    assert "| good " in table and "| tent " in table and "| digits-c " in table
-    assert "| exits " not in table
+    assert "is no subclass of tta.datasets.Dataset" in broken_rows(broken_data)["mine"]
+    assert {"good", "tent"} <= {line.split()[0] for line in methods.splitlines() if line}
+    assert re.search("^  digits-c ", datasets, re.MULTILINE)
+    assert "\n  exits " not in methods
+    assert max(map(len, result.stdout.splitlines())) <= 100
 
 
 def test_others_run_beside_broken_ones_and_a_broken_one_is_refused(packages, tmp_path):

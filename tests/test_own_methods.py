@@ -59,6 +59,6 @@ def test_method_by_entry_point(folder, capsys, monkeypatch):
     monkeypatch.setattr(METHODS, "_objects", {})
     assert entry_points(group="tta.methods", name="sharpened")
     assert main(["--list"]) == 0
-    assert "| sharpened " in capsys.readouterr().out
+    assert "\n  sharpened " in capsys.readouterr().out
     assert find_method("sharpened").__module__ == "my_file"
     sys.modules.pop("my_file")

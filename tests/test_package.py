@@ -81,3 +81,8 @@ def test_the_commands_of_an_installed_package_find_what_they_need(tmp_path):
     assert "python -m tta.get cifar10" in command("tta.published", "cifar10c_mixed", status=2)
     for name in ("tta.get", "tta.published", "tta.generate_corrupted", "tta.train_source"):
         assert f"usage: python -m {name} " in command(name, "--help")
+    script = target / "bin" / "tta"
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (0, "tta 0.1.0\n")
+    assert "usage: python -m tta run " in command("tta", "run", "--help")

@@ -21,7 +21,8 @@ from tta.datasets.rotated_digits import WEIGHTS
 from tta.foundation.errors import UserError
 from tta.foundation.lock import FolderLock
 from tta.source.models import own_weights, save_source_model
-from tta.source.training import Recipe, initial_backbone, train
+from tta.source.recipe import Recipe
+from tta.source.training import initial_backbone, train
 
 TINY = Recipe(steps=40, batch_size=8, lr=3e-3)
 

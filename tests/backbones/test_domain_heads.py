@@ -13,7 +13,7 @@ from tests.fakes import NUM_CLASSES, attach_domain_heads, make_backbone, make_im
 from tta.backbones import create_backbone
 from tta.foundation.errors import UserError
 from tta.source.models import save_source_model
-from tta.source.training import Recipe
+from tta.source.recipe import Recipe
 
 OPTIONS = {"num_classes": NUM_CLASSES}
 

@@ -13,7 +13,8 @@ from tta.ops.losses import entropy
 from tta.ops.norm.batch_norm import replace_batch_norm
 from tta.ops.norm.instance_aware import InstanceAwareBatchNorm, instance_aware_layers
 from tta.source.models import save_source_model
-from tta.source.training import Recipe, train
+from tta.source.recipe import Recipe
+from tta.source.training import train
 
 
 def test_predictions_do_not_depend_on_the_size_of_batches():

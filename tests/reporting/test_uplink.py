@@ -12,7 +12,7 @@ from tta.datasets import open_dataset
 from tta.datasets.images import png_bytes
 from tta.experiment.figures import figures
 from tta.experiment.observing.recorder import Recorder
-from tta.reporting.tables import domain_table
+from tta.reporting.run_report import domain_table
 from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.stream import Stream
 

@@ -47,7 +47,7 @@ def _last_stages(model: nn.Module, share: float) -> set[nn.Parameter]:
     grouped, matcher = next((pair for pair in found if pair[1] is not None), (model, None))
     if matcher is None:
         return set()
-    from timm.models import group_parameters  # here: `--list` imports every method without timm
+    from timm.models import group_parameters  # here: lists import every method without timm
 
     groups = group_parameters(grouped, matcher)
     stages = len(groups) - 2  # the first group is the stem, the last is the head

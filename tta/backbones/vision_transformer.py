@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def is_class_token_transformer(backbone: Backbone) -> bool:
     """Return whether this is a ViT of timm with a class token and plain self-attention."""
-    from timm.models.vision_transformer import VisionTransformer  # here: `--list` goes without
+    from timm.models.vision_transformer import VisionTransformer  # here: `tta list` goes without
 
     model = backbone.model
     return (

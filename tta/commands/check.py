@@ -12,7 +12,6 @@ Exit status: 0 where all is kept, 1 where something is not, 2 for bad input.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,9 +26,9 @@ EXIT_BROKEN = 1
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, run the checks, print them, and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     METHODS.check(options.method)
     settings = parse_settings(options.set)
     from tta.testing import findings
@@ -44,17 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_BROKEN if broken else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="tta check", description=__doc__)
-    parser.add_argument("method", type=given_text, help="my_file.py:MyMethod, or a name")
-    parser.add_argument(
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    made.add_argument("method", type=given_text, help="my_file.py:MyMethod, or a name")
+    made.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="a hyper-parameter of the method; may be repeated",
     )
-    return parser
+    return made
 
 
 def _lines(name: str, found: list[Finding]) -> str:

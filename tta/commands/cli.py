@@ -22,13 +22,17 @@ EXIT_NOT_FINITE = 3
 EXIT_INTERRUPTED = 130
 
 
-def guarded(command: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Wrap a command: bad input ends it with one line on stderr and status 2."""
+def guarded(command: Callable[[Sequence[str] | None, str], int]) -> Callable[..., int]:
+    """Wrap a command: bad input ends it with one line on stderr and status 2.
 
-    def main(arguments: Sequence[str] | None = None) -> int:
+    It is given the program's name, which is ``python -m tta.NAME`` where the caller has no other.
+    """
+    module = f"python -m tta.{command.__module__.rpartition('.')[2]}"
+
+    def main(arguments: Sequence[str] | None = None, prog: str = module) -> int:
         try:
             require_posix()
-            return command(arguments)
+            return command(arguments, prog)
         except UserError as error:
             print(f"error: {message_of(error)}", file=sys.stderr)
             return EXIT_BAD_INPUT

@@ -15,6 +15,7 @@ from tta.commands.cli import Parser, given_path, guarded
 from tta.commands.selection import add_run_options, chosen_runs
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.inputs import is_file
+from tta.foundation.terminal import output_width
 from tta.reporting.records.run_folders import check_run_folders
 from tta.sweeps.publications import FIGURES
 
@@ -23,9 +24,9 @@ TABLES = ("errors", "cost", "tests")
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, print the comparison, and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     _check(options)
     from tta.reporting.comparing import formats
     from tta.reporting.comparing.comparison import compare
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for comparison in comparisons
             for table in formats.tables(comparison, options.tables, options.metric, published)
         ]
-        print(formats.render_tables(tables, options.format))
+        width = None if options.wide else output_width()
+        print(formats.render_tables(tables, options.format, width))
     return 0
 
 
@@ -59,27 +61,31 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--published has no CSV form; choose --format json, or markdown to read")
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="python -m tta.compare", description=__doc__)
-    add_run_options(parser)
-    parser.add_argument(
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    add_run_options(made)
+    made.add_argument(
         "--metric", choices=("error", "accuracy"), default="error", help="figure to show"
     )
-    parser.add_argument("--baseline", metavar="METHOD", help="show differences to this method")
-    parser.add_argument(
+    made.add_argument("--baseline", metavar="METHOD", help="show differences to this method")
+    made.add_argument(
         "--split",
         action="store_true",
         help="put runs of unlike protocols into tables of their own instead of refusing them",
     )
-    parser.add_argument("--format", choices=FORMATS, default="markdown", help="of the output")
-    parser.add_argument(
+    made.add_argument("--format", choices=FORMATS, default="markdown", help="of the output")
+    made.add_argument(
         "--tables",
         type=lambda text: tuple(text.split(",")),
         default=TABLES,
         metavar="A,B",
         help=f"which of {', '.join(TABLES)} to show (default: all)",
     )
-    parser.add_argument(
+    made.add_argument(
+        "--wide", action="store_true", help="fold no table that is wider than the terminal"
+    )
+    made.add_argument(
         "--published",
         nargs="?",
         type=given_path,
@@ -87,4 +93,4 @@ def _parser() -> Parser:
         metavar="FILE",
         help="put published figures beside ours (default: the papers', as shipped)",
     )
-    return parser
+    return made

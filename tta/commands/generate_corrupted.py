@@ -12,154 +12,39 @@ and severity, `imagenet-c-full` all 50,000.
 
 from __future__ import annotations
 
-import argparse
-import itertools
-import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from PIL import Image
-from torch import Tensor
-from tqdm import tqdm
 
 from tta.commands.cli import EXIT_INTERRUPTED, Parser, guarded
-from tta.corruptions import CORRUPTIONS
-from tta.datasets import Dataset, open_dataset
-from tta.datasets.cifar import IMAGES, Cifar10C, Cifar100C
-from tta.datasets.generated import MARKER
-from tta.datasets.loading import load_ahead
-from tta.foundation.errors import UserError, did_you_mean
-from tta.foundation.files import write_atomically, written_aside
-from tta.foundation.version import __version__
 
-CIFAR = {"cifar10-c": Cifar10C.folder, "cifar100-c": Cifar100C.folder}
-IMAGENET = {"imagenet-c": "ImageNet-C", "imagenet-c-full": "ImageNet-C"}
-SEVERITIES = (1, 2, 3, 4, 5)
-QUALITY = 85
-"""Of the JPEG files of ImageNet-C."""
+NAMES = ("cifar10-c", "cifar100-c", "imagenet-c", "imagenet-c-full")
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Write what is not there yet and return the exit status."""
-    options = _parser().parse_args(arguments)
-    chosen = tuple(options.corruptions.split(",")) if options.corruptions else CORRUPTIONS
-    for name in chosen:
-        if name not in CORRUPTIONS:
-            raise UserError(f"unknown corruption {name!r}; {did_you_mean(name, CORRUPTIONS)}")
-    data = open_dataset(f"{options.name}@gen", options.data_dir)
-    folder = Path(options.output, {**CIFAR, **IMAGENET}[options.name])
-    write = _write_arrays if options.name in CIFAR else _write_files
+    options = parser(prog).parse_args(arguments)
+    chosen = options.corruptions.split(",") if options.corruptions else ()
+    from tta.datasets.getting.corrupted_files import write_corrupted  # torch
+
     try:
-        _mark(folder, data)
-        write(data, folder, chosen, options.workers)
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {str(folder)!r} ({error.strerror}); choose another --output or make "
-            "room"
-        ) from error
+        print(
+            write_corrupted(
+                options.name, options.data_dir, Path(options.output), chosen, options.workers
+            )
+        )
     except KeyboardInterrupt:
         print("\ninterrupted; run this again to continue")
         return EXIT_INTERRUPTED
-    print(f"{folder}: complete for {', '.join(chosen)}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m tta.generate_corrupted", description=__doc__)
-    parser.add_argument("name", choices=[*CIFAR, *IMAGENET])
-    parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
-    parser.add_argument("--output", metavar="DIR", required=True, help="a data folder")
-    parser.add_argument("--corruptions", metavar="A,B", help="default: all 15")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="default: none")
-    return parser
-
-
-def _mark(folder: Path, data: Dataset) -> None:
-    """Say in the folder what its files are made with.
-
-    Raises:
-        UserError: it holds published files, or files made with other things.
-    """
-    facts = {"tta": __version__, "data": data.name, **data.provenance}
-    file = folder / MARKER
-    if file.exists():
-        if _marked(file) != facts:
-            raise UserError(
-                f"{str(folder)!r} holds images that were generated in another way, or its "
-                f"{MARKER} is damaged; choose another --output, or remove the folder"
-            )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{str(folder)!r} holds other files; choose another --output")
-    write_atomically(file, json.dumps(facts, indent=2) + "\n")
-
-
-def _marked(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def _parts(size: int, length: int) -> list[np.ndarray]:
-    return [np.arange(start, min(start + length, size)) for start in range(0, size, length)]
-
-
-def _write_arrays(data: Dataset, folder: Path, chosen: Sequence[str], workers: int) -> None:
-    labels = data.labels(chosen[0], SEVERITIES[0])
-    if len(labels) != IMAGES:
-        raise UserError(
-            f"the official layout has {IMAGES} images, but only {len(labels)} are below the data "
-            f"folder; {data.cure}"
-        )
-    np.save(folder / "labels.npy", np.tile(labels, len(SEVERITIES)).astype(np.uint8))
-    parts = list(itertools.product(SEVERITIES, _parts(IMAGES, 500)))
-    for name in chosen:
-        file = folder / f"{name}.npy"
-        if file.exists():
-            continue
-        shape = (len(SEVERITIES) * IMAGES, 32, 32, 3)
-        loaded = load_ahead(partial(_load, data, name), parts, workers, pin=False)
-        with written_aside(file) as aside:
-            array = np.lib.format.open_memmap(aside, "w+", np.uint8, shape)
-            for (severity, rows), images in zip(parts, tqdm(loaded, name, len(parts)), strict=True):
-                array[IMAGES * (severity - 1) + rows] = images.permute(0, 2, 3, 1).numpy()
-            array.flush()
-
-
-def _load(data: Dataset, name: str, part: tuple[int, np.ndarray]) -> Tensor:
-    severity, rows = part
-    return data.images(name, severity, rows)
-
-
-def _write_files(data: Dataset, folder: Path, chosen: Sequence[str], workers: int) -> None:
-    data.check(chosen, SEVERITIES)
-    size = len(data.labels(chosen[0], SEVERITIES[0]))
-    for name in chosen:
-        files = {
-            (severity, row): folder / name / str(severity) / source.parent.name / source.name
-            for row in range(size)
-            for source in [data.file(name, SEVERITIES[0], row)]
-            for severity in SEVERITIES
-        }
-        missing = [
-            (severity, np.array(part))
-            for severity in SEVERITIES
-            for rows in _parts(size, 16)
-            for part in [[row for row in rows.tolist() if not files[severity, row].exists()]]
-            if part
-        ]
-        loaded = load_ahead(partial(_load, data, name), missing, workers, pin=False)
-        for (severity, rows), images in zip(missing, tqdm(loaded, name, len(missing)), strict=True):
-            _save(images, [files[severity, row] for row in rows.tolist()])
-
-
-def _save(images: Tensor, files: list[Path]) -> None:
-    for image, file in zip(images.permute(0, 2, 3, 1).contiguous(), files, strict=True):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with written_aside(file, shared=True) as aside:
-            Image.fromarray(image.numpy()).save(aside, "JPEG", quality=QUALITY, optimize=True)
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    made.add_argument("name", choices=NAMES)
+    made.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
+    made.add_argument("--output", metavar="DIR", required=True, help="a data folder")
+    made.add_argument("--corruptions", metavar="A,B", help="default: all 15")
+    made.add_argument("--workers", type=int, default=0, metavar="N", help="default: none")
+    return made

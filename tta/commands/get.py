@@ -4,12 +4,11 @@
     python -m tta.get verify imagenet-r
 
 The folder is --data-dir, by default $TTA_DATA_DIR. A download that is broken off is continued the
-next time. `python -m tta.run --list` shows the data sets with their licences.
+next time. `tta list datasets --long` shows the data sets with their licences.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,13 +24,13 @@ from tta.foundation.text import printable
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Get or verify data sets and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     root = _root(options.data_dir)
     if options.names[0] == "verify":
         if len(options.names) == 1:
-            raise UserError("verify what? write: python -m tta.get verify NAME")
+            raise UserError(f"verify what? write: {prog} verify NAME")
         return max(_verify(name, root) for name in options.names[1:])
     try:
         return max([_get(_source(name), root) for name in options.names])
@@ -40,11 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m tta.get", description=__doc__)
-    parser.add_argument("names", nargs="+", metavar="[verify] NAME", help=", ".join(SOURCES))
-    parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
-    return parser
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    made.add_argument("names", nargs="+", metavar="[verify] NAME", help=", ".join(SOURCES))
+    made.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
+    return made
 
 
 def _root(data_dir: str | None) -> Path:

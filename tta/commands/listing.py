@@ -1,131 +1,200 @@
-"""What ``--list`` and ``--params`` print."""
+"""What there is to choose from: names, a line on each, and facts, read as late as may be.
+
+Names and lines of what this package has are read from source: no torch, no timm.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import get_type_hints
+import json
+from collections.abc import Callable, Collection
+from fnmatch import fnmatchcase
+from typing import Any
 
-from tta.datasets import DATASETS, Dataset
-from tta.datasets.facts import DatasetFacts
-from tta.foundation.errors import UserError, message_of
-from tta.methods import METHODS, Method, find_method
-from tta.presets import columns_of
-from tta.reporting.tables import markdown
+from tta.backbones.names import described, homes, is_own
+from tta.datasets import DATASETS
+from tta.foundation.errors import UserError, did_you_mean, message_of
+from tta.foundation.registry import Registry
+from tta.foundation.terminal import columns, output_width
+from tta.foundation.text import printable
+from tta.methods import METHODS
+from tta.methods.declared import first_line
+from tta.presets import heading, load_preset, preset_names
 from tta.streams import SCENARIOS, find_scenario
 
-
-def listing() -> str:
-    """Return tables of the methods, data sets and scenarios that are installed."""
-    methods, broken = _rows_of_methods()
-    datasets, broken_datasets = _loaded_datasets()
-    broken += broken_datasets
-    scenarios, broken_scenarios = _rows_of_scenarios()
-    broken += broken_scenarios
-    return "\n\n".join(
-        [
-            markdown(["method", "needs", "predicts", "paper"], methods),
-            _dataset_tables(datasets),
-            markdown(["scenario", "what"], scenarios),
-            "Backbones: any timm model; `python -c 'import timm; print(timm.list_models())'`.",
-            *([markdown(["broken", "why"], broken)] if broken else []),
-        ]
-    )
+WIDTH = 100
+"""No list is wider."""
+Facts = dict[str, str]
 
 
-def _rows_of_methods() -> tuple[list[list[str]], list[list[str]]]:
-    """Return a row of each method, and of each that another package publishes and is broken."""
-    rows, broken = [], []
-    for name in METHODS:
-        try:
-            rows.append(_method_row(name, METHODS[name]))
-        except UserError as error:
-            broken.append([name, message_of(error)])
-    return rows, broken
+def _metrics() -> dict[str, str]:
+    from tta.tasks.metric import METRICS  # NumPy
+
+    return {metric.name: metric.in_words for metric in METRICS}
 
 
-def _rows_of_scenarios() -> tuple[list[list[str]], list[list[str]]]:
-    rows, broken = [], []
-    for name in SCENARIOS:
-        try:
-            rows.append([name, find_scenario(name).description])
-        except UserError as error:
-            broken.append([name, message_of(error)])
-    return rows, broken
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One kind of what can be chosen.
+
+    Attributes:
+        names: all there are.
+        line: what a name stands for, in one line; raises UserError where that is broken.
+        facts: what else is known of it, by label; likewise.
+    """
+
+    names: Callable[[], Collection[str]]
+    line: Callable[[str], str]
+    facts: Callable[[str], Facts]
 
 
-def _loaded_datasets() -> tuple[dict[str, type[Dataset]], list[list[str]]]:
-    loaded, broken = {}, []
-    for name in DATASETS:
-        try:
-            loaded[name] = DATASETS[name]
-        except UserError as error:
-            broken.append([name, message_of(error)])
-    return loaded, broken
+def _line(registry: Registry[Any], describe: Callable[[str], str]) -> Callable[[str], str]:
+    """Return how the line of a registered object is found: from source where that is ours."""
+
+    def line(name: str) -> str:
+        location = registry.location(name)
+        text = describe(name) if location is None else first_line(location)
+        return text.replace("``", "").removeprefix(f"{name}: ").removesuffix(".")
+
+    return line
 
 
-def _method_row(name: str, method: type[Method]) -> list[str]:
+def _described_method(name: str) -> str:
+    _method_facts(name)  # what cannot tell them is broken
+    return str(METHODS[name].__doc__ or METHODS[name].paper).strip().partition("\n")[0]
+
+
+def _method_facts(name: str) -> Facts:
+    method = METHODS[name]
     try:
-        needs = sorted(need.value for need in method.needs(method.Params()))
-        paper = method.paper or _first_line(method.__doc__)
-        return [name, ", ".join(needs) or "-", str(method.predicts), str(paper)]
+        needs = ", ".join(sorted(need.value for need in method.needs(method.Params())))
+        return {
+            "paper": str(method.paper),
+            "needs": needs or "nothing but the model",
+            "predicts": f"{method.predicts} the update",
+            "set": assignments({f.name: f.default for f in dataclasses.fields(method.Params)}),
+        }
     except Exception as error:  # of another package: a row of its own, not the end of the list
         raise UserError(
             f"method {name!r} cannot be asked what it needs ({type(error).__name__}: {error})"
         ) from error
 
 
-def _dataset_tables(datasets: dict[str, type[Dataset]]) -> str:
-    published = {
-        name: item
-        for name, item in datasets.items()
-        if isinstance(getattr(item, "facts", None), DatasetFacts)
-    }
-    descriptions = [[name, _first_line(item.__doc__)] for name, item in datasets.items()]
-    columns = ["dataset", "classes", "images per domain", "metric", "licence", "from"]
-    orders: dict[tuple[str, ...], list[str]] = {}
-    for name, dataset in published.items():
-        orders.setdefault(dataset.domains, []).append(name)
-    return "\n\n".join(
-        [
-            markdown(["dataset", "what"], descriptions),
-            markdown(columns, [_facts_row(name, item.facts) for name, item in published.items()]),
-            markdown(
-                ["dataset", "domains, in order"],
-                [[", ".join(names), ", ".join(domains)] for domains, names in orders.items()],
-            ),
-        ]
-    )
+def assignments(params: dict[str, Any]) -> str:
+    """Return hyper-parameters as ``--set`` takes them, with blanks between."""
+    return " ".join(f"{name}={_as_yaml(value)}" for name, value in params.items())
 
 
-def _facts_row(name: str, facts: DatasetFacts) -> list[str]:
-    images = facts.images
-    if not isinstance(images, int):
-        images = ", ".join(f"{domain} {count}" for domain, count in images.items())
-    return [name, str(facts.classes), str(images), facts.metric, facts.licence, facts.origin]
+def _as_yaml(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"), default=str)
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().split("\n")[0].replace("``", "")
+def _described_dataset(name: str) -> str:
+    return (DATASETS[name].__doc__ or "").strip().partition("\n")[0]
 
 
-def parameter_table(name: str) -> str:
-    """Return a method's hyper-parameters: defaults, units, and what each preset says."""
-    method = find_method(name)
-    presets = columns_of(method.name)
-    hints = get_type_hints(method.Params)
-    rows = []
-    for field in dataclasses.fields(method.Params):
-        values = [str(params.get(field.name, "")) for params in presets.values()]
-        rows.append([field.name, str(field.default), *values, _meaning(field, hints[field.name])])
-    if not rows:
-        return f"method {method.name!r} has no hyper-parameters"
-    return markdown(["parameter", "default", *presets, "meaning"], rows)
+def _dataset_facts(name: str) -> Facts:
+    dataset = DATASETS[name]
+    found: Facts = {}
+    if published := getattr(dataset, "facts", None):
+        images = published.images
+        if not isinstance(images, int):
+            images = ", ".join(f"{domain} {count}" for domain, count in images.items())
+        found = {
+            "classes": str(published.classes),
+            "images": f"{images} per domain",
+            "metric": published.metric,
+            "licence": published.licence,
+            "from": published.origin,
+        }
+    domains = getattr(dataset, "domains", ())
+    return found | ({"domains": ", ".join(domains)} if isinstance(domains, tuple) else {})
 
 
-def _meaning(field: dataclasses.Field, hint: object) -> str:
-    parts = [field.metadata.get("help", ""), field.metadata.get("unit", "")]
-    choices = field.metadata.get("choices")
-    if choices:
-        parts.append("one of " + ", ".join(str(choice) for choice in choices))
-    kind = getattr(hint, "__name__", str(hint))
-    return "; ".join(part for part in parts if part) or kind
+def _scenario_facts(name: str) -> Facts:
+    flags = ", ".join(f"--{option}" for option in sorted(find_scenario(name).uses))
+    return {"options": f"--seed, --domains, --num-samples{', ' if flags else ''}{flags}"}
+
+
+def _preset_facts(name: str) -> Facts:
+    preset = dict(load_preset(name))
+    found = {"extends": preset.pop("extends", "")}
+    for method, entry in preset.items():
+        found[method] = f"{assignments(entry['params'])} ({entry['source']})"
+        for patterns, own in entry.get("backbones", {}).items():
+            found[f"{method}, {patterns}"] = f"{assignments(own['params'])} ({own['source']})"
+    return found
+
+
+KINDS = {
+    "methods": Kind(lambda: list(METHODS), _line(METHODS, _described_method), _method_facts),
+    "datasets": Kind(lambda: list(DATASETS), _line(DATASETS, _described_dataset), _dataset_facts),
+    "scenarios": Kind(
+        lambda: list(SCENARIOS),
+        _line(SCENARIOS, lambda name: find_scenario(name).description),
+        _scenario_facts,
+    ),
+    "presets": Kind(preset_names, heading, _preset_facts),
+    "backbones": Kind(
+        lambda: sorted(homes()),
+        lambda name: f"{'tta' if is_own(name) else 'timm'}, {homes()[name].stem}",
+        lambda name: {"says": described(name)},
+    ),
+    "metrics": Kind(_metrics, lambda name: _metrics()[name], lambda _: {}),
+}
+
+
+def listing(kind: str, pattern: str = "*", *, long: bool = False, width: int = WIDTH) -> list[str]:
+    """Return the lines of a list: a name and what it is, with ``long`` all that is known of it.
+
+    What other packages publish and is broken comes last, with the reason.
+
+    Args:
+        kind: of :data:`KINDS`.
+        pattern: that names match, such as ``resnet*``.
+        long: see above.
+        width: of the longest line.
+
+    Raises:
+        UserError: no name matches.
+    """
+    names = [name for name in KINDS[kind].names() if fnmatchcase(name, pattern)]
+    if not names:
+        raise UserError(
+            f"none of the {kind} matches {pattern!r}; {did_you_mean(pattern, KINDS[kind].names())}"
+        )
+    rows, broken = [], []
+    for name in names:
+        try:
+            line = KINDS[kind].line(name)
+            rows.append((name, line, KINDS[kind].facts(name) if long else {}))
+        except UserError as error:
+            broken.append((f"  {printable(name)}", message_of(error)))
+    shown = _long(rows, width) if long else columns([row[:2] for row in rows], width)
+    shown = [printable(line) for line in shown]
+    return shown + ["", "broken:", *columns(broken, width)] if broken else shown
+
+
+def _long(rows: list[tuple[str, str, Facts]], width: int) -> list[str]:
+    lines = []
+    for name, line, facts in rows:
+        lines += [name, *columns([("  ", line)], width)]
+        lines += columns([(f"    {label}", text) for label, text in facts.items() if text], width)
+    return lines
+
+
+def list_width() -> int:
+    """Return how wide lists may be: :data:`WIDTH`, or what a narrower terminal has."""
+    return min(WIDTH, output_width() or WIDTH)
+
+
+def short_lists() -> list[str]:
+    """Return the lines of the lists that a first run chooses from, and how to see the others."""
+    lines = []
+    for kind in ("methods", "datasets", "scenarios"):
+        shown = listing(kind, width=list_width() - 2)
+        lines += [f"{kind}:", *(f"  {line}".rstrip() for line in shown), ""]
+    others = ", ".join(kind for kind in KINDS if f"{kind}:" not in lines)
+    return [*lines, f"`tta list` shows {others}, and --long tells more of each."]

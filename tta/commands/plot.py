@@ -42,9 +42,9 @@ COSTS = ("ms_per_image", "passes", "memory_mib")
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, draw the picture, and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     check_format(options.output)
     for name in ("window", "count"):
         if getattr(options, name) < 1:
@@ -119,34 +119,35 @@ def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:
     return draw_trade_off(comparison, options.metric, options.cost, width)
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="python -m tta.plot", description=__doc__)
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
     kinds = "; ".join(f"{name}: {meaning}" for name, meaning in KINDS.items())
-    parser.add_argument("kind", choices=KINDS, help=kinds)
-    parser.add_argument(
+    made.add_argument("kind", choices=KINDS, help=kinds)
+    made.add_argument(
         "inputs",
         nargs="+",
         type=given_text,
         help="run directories or folders of them; a data set for 'samples'",
     )
-    parser.add_argument(
+    made.add_argument(
         "-o", "--output", type=given_path, required=True, metavar="FILE", help=".pdf, .svg or .png"
     )
-    parser.add_argument(
+    made.add_argument(
         "--width", choices=WIDTHS, default="page", help="of the paper's column or page"
     )
-    parser.add_argument("--metric", choices=("error", "accuracy"), default="error")
-    add_filters(parser)
-    parser.add_argument(
+    made.add_argument("--metric", choices=("error", "accuracy"), default="error")
+    add_filters(made)
+    made.add_argument(
         "--split",
         action="store_true",
         help="draw runs of unlike protocols apart, into numbered files, instead of refusing them",
     )
-    parser.add_argument("--cost", choices=COSTS, default="ms_per_image", help="of 'cost'")
-    parser.add_argument(
+    made.add_argument("--cost", choices=COSTS, default="ms_per_image", help="of 'cost'")
+    made.add_argument(
         "--window", type=int, default=10, metavar="N", help="'stream': batches of the running mean"
     )
-    parser.add_argument("--severity", type=int, metavar="N", help="of 'samples'")
-    parser.add_argument("--count", type=int, default=2, metavar="N", help="images per domain")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the published datasets")
-    return parser
+    made.add_argument("--severity", type=int, metavar="N", help="of 'samples'")
+    made.add_argument("--count", type=int, default=2, metavar="N", help="images per domain")
+    made.add_argument("--data-dir", metavar="DIR", help="folder of the published datasets")
+    return made

@@ -23,9 +23,9 @@ OUTPUT = Path("results/published")
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Make the tables and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     files = {name: table_file(name) for name in options.tables}
     for name, path in files.items():
         file = _make(name, path, options.data_dir)
@@ -33,12 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="python -m tta.published", description=__doc__)
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
     names = f"one of {', '.join(table_names())}, or a file of your own"
-    parser.add_argument("tables", nargs="+", metavar="TABLE", help=names)
-    parser.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
-    return parser
+    made.add_argument("tables", nargs="+", metavar="TABLE", help=names)
+    made.add_argument("--data-dir", metavar="DIR", help="default: $TTA_DATA_DIR")
+    return made
 
 
 def _make(name: str, path: Path, data_dir: str | None) -> Path:

@@ -18,9 +18,9 @@ from tta.reporting.records.run_folders import check_run_folders
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, write the page, and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     check_run_folders(options.runs)
     if options.window < 1:
         raise UserError(f"--window must be at least 1, but got {options.window}")
@@ -43,10 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser(prog="python -m tta.report", description=__doc__)
-    add_run_options(parser)
-    parser.add_argument(
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    add_run_options(made)
+    made.add_argument(
         "-o",
         "--output",
         type=given_path,
@@ -54,14 +55,14 @@ def _parser() -> Parser:
         metavar="FILE",
         help="the page",
     )
-    parser.add_argument("--title", default="Test-time adaptation results", help="of the page")
-    parser.add_argument(
+    made.add_argument("--title", default="Test-time adaptation results", help="of the page")
+    made.add_argument(
         "--metric", choices=("error", "accuracy"), default="error", help="shown at first"
     )
-    parser.add_argument(
+    made.add_argument(
         "--baseline", metavar="METHOD", help="test against this method, not against the best"
     )
-    parser.add_argument(
+    made.add_argument(
         "--window", type=int, default=10, metavar="N", help="batches of the running mean"
     )
-    return parser
+    return made

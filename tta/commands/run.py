@@ -12,7 +12,6 @@ Exit status: 0 for a finished run, 2 for bad input, 3 for a run with outputs tha
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from tta.commands.cli import (
 from tta.config import RunConfig, read_yaml, with_settings
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stopped, listening
+from tta.foundation.terminal import output_width
 from tta.foundation.text import printable
 
 if TYPE_CHECKING:
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, do what it asks for, and return the exit status."""
-    options = vars(_parser().parse_args(arguments))
+    options = vars(parser(prog).parse_args(arguments))
     show_list, show_params = options.pop("list"), options.pop("params")
     as_json, config_file = options.pop("json"), options.pop("config")
-    quiet = options.pop("quiet")
+    quiet, wide = options.pop("quiet"), options.pop("wide")
     if show_list:
-        from tta.commands.listing import listing
+        from tta.commands.listing import short_lists
 
-        print(listing())
+        print("\n".join(short_lists()))
         return 0
     config = _config(options, config_file)
     from tta.experiment.preflight import (  # NumPy, which --help needs not wait for
@@ -56,17 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if show_params:
         check_method(config)
-        from tta.commands.listing import parameter_table
+        from tta.commands.listing import list_width
+        from tta.commands.parameters import parameter_lines
 
-        print(parameter_table(config.method))
+        print("\n".join(parameter_lines(config.method, list_width())))
         return 0
     preflight(config)
-    return _run(config, as_json, quiet)
+    return _run(config, as_json, quiet, None if wide else output_width())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m tta.run", description=__doc__)
-    shows = parser.add_argument_group("information")
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    shows = made.add_argument_group("information")
     shows.add_argument("--list", action="store_true", help="show methods, datasets and scenarios")
     shows.add_argument(
         "--params", action="store_true", help="show the hyper-parameters of --method"
@@ -75,9 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     shows.add_argument(
         "--quiet", action="store_true", help="print no progress and no notes, only results"
     )
-    parser.add_argument("--config", type=given_path, help="YAML file of options; flags go over it")
-    add_config_options(parser)
-    return parser
+    shows.add_argument(
+        "--wide",
+        action="store_true",
+        help="on a terminal too, print every visit of a domain and fold no table",
+    )
+    made.add_argument("--config", type=given_path, help="YAML file of options; flags go over it")
+    add_config_options(made)
+    return made
 
 
 def _config(options: dict[str, Any], file: Path | None) -> RunConfig:
@@ -89,7 +96,7 @@ def _config(options: dict[str, Any], file: Path | None) -> RunConfig:
     return RunConfig.from_mapping({**values, **options}, origin)
 
 
-def _run(config: RunConfig, as_json: bool, quiet: bool) -> int:
+def _run(config: RunConfig, as_json: bool, quiet: bool, width: int | None) -> int:
     experiment = None
     with listening() as stops:
         try:
@@ -108,17 +115,17 @@ def _run(config: RunConfig, as_json: bool, quiet: bool) -> int:
             raise UserError(
                 "out of memory; use a smaller --batch-size or backbone, or --precision bf16"
             ) from error
-    return _show(summary, config.metric, as_json)
+    return _show(summary, config.metric, as_json, width)
 
 
-def _show(summary: dict[str, Any], metric: str, as_json: bool) -> int:
+def _show(summary: dict[str, Any], metric: str, as_json: bool, width: int | None) -> int:
     """Print a summary, and return the exit status that it calls for."""
-    from tta.reporting.tables import run_report
+    from tta.reporting.run_report import run_report
     from tta.tasks.finite import in_words
 
     for warning in summary.get("warnings", ()) if summary.get("reused") else ():
         print(printable(f"warning: {warning}"), file=sys.stderr)
-    print(json.dumps(summary, indent=2) if as_json else run_report(summary, metric))
+    print(json.dumps(summary, indent=2) if as_json else run_report(summary, metric, width))
     if summary.get("collapsed_at_batch") is not None and not as_json:
         print(
             f"collapsed at batch {summary['collapsed_at_batch']}: from there on few classes are "

@@ -41,9 +41,9 @@ EXIT_FAILED_CELLS = 1
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, run the grid, and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     cells = read_grid(options.grid)
     options.workers = min(options.workers or core_count(), len(cells))
     if options.dry_run:
@@ -69,39 +69,40 @@ def _collect(cells: Sequence[Cell], options: argparse.Namespace, outcomes: list[
             outcomes.append(outcome)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m tta.sweep", description=__doc__)
-    parser.add_argument("grid", type=given_path, help="YAML file of the grid")
-    parser.add_argument("--dry-run", action="store_true", help="list the cells, and estimate")
-    parser.add_argument("--executor", choices=("local", "ray"), default="local")
-    parser.add_argument(
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    made.add_argument("grid", type=given_path, help="YAML file of the grid")
+    made.add_argument("--dry-run", action="store_true", help="list the cells, and estimate")
+    made.add_argument("--executor", choices=("local", "ray"), default="local")
+    made.add_argument(
         "--workers",
         type=_positive,
         metavar="N",
         help="local: processes, which share the cores, and take the GPUs in turn, one each; "
         "default: one per core",
     )
-    parser.add_argument("--address", help="ray: the cluster; default: start one on this machine")
-    parser.add_argument(
+    made.add_argument("--address", help="ray: the cluster; default: start one on this machine")
+    made.add_argument(
         "--cpus-per-cell",
         type=_not_negative,
         default=1.0,
         metavar="N",
         help="ray: cores (default: 1)",
     )
-    parser.add_argument(
+    made.add_argument(
         "--gpus-per-cell",
         type=_not_negative,
         metavar="N",
         help="ray: GPUs; fractions share one; default: 1 for runs whose device is auto or cuda, "
         "where the cluster has any, else 0, and Ray hides GPUs that a run has not asked for",
     )
-    parser.add_argument(
+    made.add_argument(
         "--shared",
         action="store_true",
         help="ray: every machine sees the output folder; default: send finished runs here",
     )
-    return parser
+    return made
 
 
 def _positive(text: str) -> int:

@@ -22,28 +22,37 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from tta.backbones.backbone import Backbone
 from tta.commands.cli import Parser, guarded
 from tta.config import RunConfig
-from tta.datasets import Dataset, leaves_one_out, open_dataset
-from tta.datasets.subset import Subset, split_validation
-from tta.experiment.showing import described, show
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.text import printable
-from tta.source.models import make_folder, save_source_model
-from tta.source.source_data import SourceData
-from tta.source.training import Recipe, initial_backbone, train
+from tta.source.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tta.datasets import Dataset
 
 
 @guarded
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Train, report accuracy per domain on the validation part, and save."""
-    options = _parser().parse_args(arguments)
+    options = parser(prog).parse_args(arguments)
     names = [field.name for field in dataclasses.fields(Recipe)]
     recipe = Recipe(**{name: getattr(options, name) for name in names})
+    _train(options, recipe)
+    print(f"wrote {options.output} ({options.output.stat().st_size / 2**20:.2f} MiB)")
+    return 0
+
+
+def _train(options: argparse.Namespace, recipe: Recipe) -> None:
+    import torch  # here: --help goes without
+
+    from tta.datasets.subset import Subset, split_validation
+    from tta.experiment.showing import described, show
+    from tta.source.models import make_folder, save_source_model
+    from tta.source.training import accuracy, initial_backbone, train
+
     domains = training_domains(options.dataset, options.held_out)
     name = options.backbone or domains.backbone
     if name is None:
@@ -63,8 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = accuracy(backbone, Subset(validation, {domain: None}))
         print(printable(f"validation accuracy, {domain}: {100 * found:.2f} %"))
     save_source_model(backbone, options.output, training.domains, recipe)
-    print(f"wrote {options.output} ({options.output.stat().st_size / 2**20:.2f} MiB)")
-    return 0
 
 
 def training_domains(specification: str, held_out: str | None) -> Dataset:
@@ -77,6 +84,8 @@ def training_domains(specification: str, held_out: str | None) -> Dataset:
     Raises:
         UserError: there is no such data set or domain.
     """
+    from tta.datasets import leaves_one_out, open_dataset
+
     if held_out and leaves_one_out(specification):
         specification, held_out = f"{specification}:{held_out}", None
     dataset = open_dataset(specification)
@@ -89,41 +98,33 @@ def training_domains(specification: str, held_out: str | None) -> Dataset:
 
 def without(dataset: Dataset, domain: str) -> Dataset:
     """Return all domains but one."""
+    from tta.datasets.subset import Subset
+
     return Subset(dataset, {name: None for name in dataset.domains if name != domain})
 
 
-@torch.no_grad()
-def accuracy(backbone: Backbone, dataset: Dataset) -> float:
-    """Return the shared head's accuracy on a data set, a fraction."""
-    correct = total = 0
-    device = next(backbone.parameters()).device
-    for images, labels in SourceData(dataset, dataset.batch_size, device=device).one_pass():
-        correct += int((backbone(images).argmax(1) == labels).sum())
-        total += len(labels)
-    return correct / total
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m tta.train_source", description=__doc__)
+def parser(prog: str) -> Parser:
+    """Return the parser of this command."""
+    made = Parser(prog=prog, description=__doc__)
     recipe = Recipe()
-    parser.add_argument("--drm", action="store_true", help="train a head per domain as well")
-    parser.add_argument("--dataset", default="digits-r", help="NAME, arrays:PATH or folder:PATH")
-    parser.add_argument("--held-out", metavar="DOMAIN", help="domain to leave out of training")
-    parser.add_argument("--backbone", metavar="NAME", help="timm model; default: the dataset's")
-    parser.add_argument("--weights", metavar="FILE", help="pretrained weights to start from")
-    parser.add_argument("--steps", type=int, default=recipe.steps)
-    parser.add_argument(
+    made.add_argument("--drm", action="store_true", help="train a head per domain as well")
+    made.add_argument("--dataset", default="digits-r", help="NAME, arrays:PATH or folder:PATH")
+    made.add_argument("--held-out", metavar="DOMAIN", help="domain to leave out of training")
+    made.add_argument("--backbone", metavar="NAME", help="timm model; default: the dataset's")
+    made.add_argument("--weights", metavar="FILE", help="pretrained weights to start from")
+    made.add_argument("--steps", type=int, default=recipe.steps)
+    made.add_argument(
         "--batch-size", type=int, default=recipe.batch_size, help="images per domain and step"
     )
-    parser.add_argument("--lr", type=float, default=recipe.lr, help="of Adam")
-    parser.add_argument("--weight-decay", type=float, default=recipe.weight_decay)
-    parser.add_argument(
+    made.add_argument("--lr", type=float, default=recipe.lr, help="of Adam")
+    made.add_argument("--weight-decay", type=float, default=recipe.weight_decay)
+    made.add_argument(
         "--freeze-batch-norm", action="store_true", help="keep the pretrained running statistics"
     )
-    parser.add_argument(
+    made.add_argument(
         "--instance-aware", action="store_true", help="train with the batch norm that note needs"
     )
-    parser.add_argument("--validation-fraction", type=float, default=recipe.validation_fraction)
-    parser.add_argument("--seed", type=int, default=recipe.seed)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE")
-    return parser
+    made.add_argument("--validation-fraction", type=float, default=recipe.validation_fraction)
+    made.add_argument("--seed", type=int, default=recipe.seed)
+    made.add_argument("--output", type=Path, required=True, metavar="FILE")
+    return made

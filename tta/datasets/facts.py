@@ -1,4 +1,4 @@
-"""What is known of a published data set: shown by ``--list``, relied on by the checks."""
+"""What is known of a published data set: shown by `tta list`, relied on by the checks."""
 
 from __future__ import annotations
 

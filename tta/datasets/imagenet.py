@@ -21,7 +21,7 @@ from tta.foundation.errors import UserError
 @cache
 def imagenet_classes() -> tuple[str, ...]:
     """Return the 1,000 WordNet ids in label order, as timm has them."""
-    from timm.data import ImageNetInfo  # here: `--list` imports every data set without timm
+    from timm.data import ImageNetInfo  # here: lists import every data set without timm
 
     return tuple(ImageNetInfo("imagenet-1k").label_names())
 

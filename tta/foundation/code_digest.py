@@ -19,6 +19,7 @@ from tta.foundation.imported_code import with_imports
 PACKAGE = Path(__file__).parents[1]
 COMMANDS = (
     "__init__",
+    "__main__",
     "check",
     "compare",
     "experiment/preflight",
@@ -33,7 +34,8 @@ COMMANDS = (
 )
 """Modules that say what is done, or refuse it; the public face, which hands it on."""
 WORDS = tuple(
-    f"foundation/{name}" for name in ("errors", "notes", "orphans", "stops", "system", "text")
+    f"foundation/{name}"
+    for name in ("errors", "notes", "orphans", "stops", "system", "terminal", "text")
 )
 """Messages and signals: whoever decides figures uses them, and gets none back."""
 APART = (
@@ -55,6 +57,8 @@ SHOWING = (
     "reporting/records/run_folders",
     "reporting/records/runs",
     "reporting/records/soundness",
+    "reporting/folding",
+    "reporting/run_report",
     "reporting/tables",
 )
 """Modules that read what runs have left, or show how far one is."""

@@ -40,6 +40,19 @@ def declared(location: str) -> type:
     return found
 
 
+def first_line(location: str) -> str:
+    """Return the first line of the docstring that ``module:name``, a class or function, has.
+
+    Raises:
+        Undeclared: the source does not tell.
+    """
+    module, _, name = location.partition(":")
+    statement = _statements(module).get(name)
+    if not isinstance(statement, ast.ClassDef | ast.FunctionDef):
+        raise Undeclared
+    return (ast.get_docstring(statement) or "").partition("\n")[0]
+
+
 @cache
 def _statements(module: str) -> dict[str, ast.stmt]:
     """Return the statement that binds each name of a module."""

@@ -3,7 +3,8 @@
 An entry has ``source`` (a citation) and ``params``. Where values are published for some backbones
 apart, ``backbones`` holds entries that go over it, by patterns of timm names such as
 ``vit_*, swin_*``; the first that matches counts. A file that says ``extends: NAME`` has all
-entries of that preset, and its own in place of those of the same method.
+entries of that preset, and its own in place of those of the same method. Its first line is a
+comment that tells what it is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ FOLDER = Path(__file__).parent
 def preset_names() -> list[str]:
     """Return the names of all presets."""
     return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def heading(name: str) -> str:
+    """Return the line that tells what a preset is."""
+    with (FOLDER / f"{name}.yaml").open(encoding="utf-8") as file:
+        return file.readline().strip().removeprefix("# ").removesuffix(".")
 
 
 @cache

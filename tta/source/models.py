@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -23,12 +22,9 @@ from tta.foundation.code_digest import code_digest
 from tta.foundation.errors import UserError
 from tta.foundation.files import write_atomically, written_aside
 from tta.foundation.lock import FolderLock
-from tta.ops.norm.instance_aware import THRESHOLD, instance_aware_layers
-
-if TYPE_CHECKING:
-    from tta.source.training import Recipe
 from tta.foundation.version import __version__
-from tta.source.training import Recipe
+from tta.ops.norm.instance_aware import THRESHOLD, instance_aware_layers
+from tta.source.recipe import Recipe
 
 
 def save_source_model(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import timm
@@ -23,43 +22,8 @@ from tta.ops.generators import seeded_layers
 from tta.ops.norm.batch_norm import batch_norm_layers, following, replace_batch_norm
 from tta.ops.norm.instance_aware import InstanceAwareBatchNorm, instance_aware_layers
 from tta.source.prototypes import class_prototypes
+from tta.source.recipe import Recipe
 from tta.source.source_data import SourceBatches, SourceData
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a source model is trained.
-
-    Attributes:
-        drm: train a head per domain beside the shared one; otherwise the shared one alone (ERM).
-        steps: optimiser steps.
-        batch_size: images of every domain per step.
-        lr: learning rate of Adam.
-        weight_decay: of Adam.
-        freeze_batch_norm: keep the running statistics that a pretrained network came with.
-        instance_aware: train with instance-aware batch norm, as NOTE needs it.
-        validation_fraction: of every domain that is kept out of training.
-        seed: of the initial weights, the validation part and the order of images.
-    """
-
-    drm: bool = True
-    steps: int = 250
-    batch_size: int = 16
-    lr: float = 2e-3
-    weight_decay: float = 0.0
-    freeze_batch_norm: bool = False
-    instance_aware: bool = False
-    validation_fraction: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise UserError("training takes at least one step, on at least one image per domain")
-        if not 0 <= self.validation_fraction < 1:
-            raise UserError(
-                "the validation fraction must be at least 0 and below 1, but is "
-                f"{self.validation_fraction}"
-            )
 
 
 def initial_backbone(
@@ -199,3 +163,14 @@ def _training_mode(backbone: Backbone, freeze_batch_norm: bool) -> Iterator[None
             yield
     finally:
         backbone.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def accuracy(backbone: Backbone, dataset: Dataset) -> float:
+    """Return the shared head's accuracy on a data set, a fraction."""
+    correct = total = 0
+    device = next(backbone.parameters()).device
+    for images, labels in SourceData(dataset, dataset.batch_size, device=device).one_pass():
+        correct += int((backbone(images).argmax(1) == labels).sum())
+        total += len(labels)
+    return correct / total

@@ -47,6 +47,12 @@ class Metric:
     pools: bool = False
     shown: bool = False
 
+    @property
+    def in_words(self) -> str:
+        """What it is, in one line."""
+        unit = ", in percent" if self.percent else ""
+        return f"{self.meaning}{unit}; {self.better} is better"
+
 
 ACCURACY = Metric(
     "accuracy",

@@ -16,6 +16,8 @@ from tta.reporting.tables import as_metric
 from tta.tasks.metric import RUN_FIGURES
 
 MISSING = "–"
+FACTS = ("predicts", "source data", "seeds")
+"""Columns that follow the figures where a table is folded."""
 SOURCE_NEEDS = {
     "source_at_step": "every step",
     "source_at_prepare": "before",
@@ -32,6 +34,8 @@ class Table:
         bold: which cells stand out, of the same shape; None for none.
         notes: lines below the table.
         caption: a line of what and on what, for formats that have captions.
+        parts: columns that stay together where the table is folded, see
+            :func:`tta.reporting.folding.folded`; none: all of them, in their order.
     """
 
     name: str
@@ -39,17 +43,16 @@ class Table:
     bold: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
     caption: str = ""
+    parts: tuple[tuple[str, ...], ...] = ()
 
 
 def error_table(comparison: Comparison, metric: str) -> Table:
     """Return methods by domains, in percent; the best and what is tied with it in bold."""
     figures, best = comparison.figures, comparison.best
     rates = as_metric(figures[["mean", "pooled"]], metric)
-    domains = {
-        f"domain {name}" if name in ("mean", "pooled", "rank") else name: name
-        for name in comparison.domains
-    }
     cells = _methods(comparison.rows)
+    taken = {*cells, "mean", "pooled", "rank"}
+    domains = {f"domain {name}" if name in taken else name: name for name in comparison.domains}
     for header, domain in domains.items():
         cells[header] = _percent(as_metric(comparison.errors[domain], metric))
     cells["mean"] = _with_deviation(_percent(rates["mean"]), figures["std"])
@@ -62,7 +65,10 @@ def error_table(comparison: Comparison, metric: str) -> Table:
     for header, domain in (domains | {"mean": "mean"}).items():
         bold[header] = best[domain].to_numpy()
     notes = [_protocol(comparison, metric), BOLD_NOTE, *row_notes(comparison.rows)]
-    return Table("errors", cells, bold, notes, _caption(f"Online {metric} in %", comparison))
+    _, *others = [name for name in cells if name not in domains]
+    figures_first = sorted(others, key=lambda name: name in FACTS)
+    caption = _caption(f"Online {metric} in %", comparison)
+    return Table("errors", cells, bold, notes, caption, (tuple(figures_first), tuple(domains)))
 
 
 def cost_table(comparison: Comparison) -> Table:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from tta.foundation.terminal import wrapped
 from tta.foundation.text import markdown_text
 from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.comparison_tables import (
@@ -22,17 +24,22 @@ from tta.reporting.comparing.comparison_tables import (
 from tta.reporting.comparing.latex import render_latex
 from tta.reporting.comparing.published import beside_ours
 from tta.reporting.comparing.rows import Row
+from tta.reporting.folding import folded
 from tta.reporting.records.runs import Run
 from tta.reporting.records.stored_tables import to_csv
 from tta.reporting.tables import markdown
 
 
-def _markdown(table: Table) -> str:
-    cells = table.cells
+def _markdown(table: Table, width: int | None = None) -> str:
+    cells, notes = table.cells, list(map(markdown_text, table.notes))
     if table.bold is not None:
         cells = cells.mask(table.bold, "**" + cells + "**")
-    rows = cells.to_numpy().tolist()
-    return "\n\n".join([markdown(list(cells.columns), rows), *map(markdown_text, table.notes)])
+    header, rows = list(cells.columns), cells.to_numpy().tolist()
+    if width is None:
+        return "\n\n".join([markdown(header, rows), *notes])
+    parts = [[header.index(name) for name in part] for part in table.parts]
+    shown = folded(header, rows, width, parts)
+    return "\n\n".join([shown, *(wrapped(note, width) for note in notes)])
 
 
 def _html(table: Table) -> str:
@@ -67,23 +74,20 @@ def tables(
     return made
 
 
-def _one_by_one(render: Callable[[Table], str]) -> Callable[[Sequence[Table]], str]:
-    return lambda tables: "\n\n".join(render(table).rstrip() for table in tables)
-
-
-TABLE_FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
-    "markdown": _one_by_one(_markdown),
-    "latex": render_latex,
-    "html": _one_by_one(_html),
-}
-
-
-def render_tables(tables: Sequence[Table], form: str) -> str:
+def render_tables(tables: Sequence[Table], form: str, width: int | None = None) -> str:
     """Return tables below each other as ``markdown``, ``latex`` or ``html``.
 
     Names come from run directories: they are escaped for the format.
+
+    Args:
+        tables: see :func:`tables`.
+        form: see above.
+        width: of the terminal that Markdown is folded for; None: nothing is folded.
     """
-    return TABLE_FORMATS[form](tables)
+    if form == "latex":
+        return render_latex(tables)
+    render = partial(_markdown, width=width) if form == "markdown" else _html
+    return "\n\n".join(render(table).rstrip() for table in tables)
 
 
 def render_csv(comparisons: Sequence[Comparison]) -> str:

@@ -1,0 +1,37 @@
+"""What ``--params`` prints: a method's hyper-parameters, and what presets say of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import get_type_hints
+
+from tta.commands.listing import assignments
+from tta.foundation.terminal import columns
+from tta.methods import find_method
+from tta.presets import columns_of
+
+
+def parameter_lines(name: str, width: int) -> list[str]:
+    """Return a method's hyper-parameters with defaults and meanings, then the presets' values."""
+    method = find_method(name)
+    hints = get_type_hints(method.Params)
+    rows = [
+        (field.name, str(field.default), _meaning(field, hints[field.name]))
+        for field in dataclasses.fields(method.Params)
+    ]
+    if not rows:
+        return [f"method {method.name!r} has no hyper-parameters"]
+    lines = columns([("parameter", "default", "meaning"), *rows], width)
+    presets = columns_of(method.name)
+    if presets:
+        lines += ["", "presets, over the defaults:"]
+    return lines + columns([(f"  {key}", assignments(of)) for key, of in presets.items()], width)
+
+
+def _meaning(field: dataclasses.Field, hint: object) -> str:
+    parts = [field.metadata.get("help", ""), field.metadata.get("unit", "")]
+    choices = field.metadata.get("choices")
+    if choices:
+        parts.append("one of " + ", ".join(str(choice) for choice in choices))
+    kind = getattr(hint, "__name__", str(hint))
+    return "; ".join(part for part in parts if part) or kind
