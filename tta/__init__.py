@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tta.library.evaluating import Result, evaluate
     from tta.library.runs import load_runs
     from tta.methods import METHODS, Method
+    from tta.testing import check_method
 
 _HOMES = {
     "Adapted": "tta.library.adapting",
@@ -26,6 +27,7 @@ _HOMES = {
     "RunConfig": "tta.config",
     "UserError": "tta.foundation.errors",
     "adapt": "tta.library.adapting",
+    "check_method": "tta.testing",
     "evaluate": "tta.library.evaluating",
     "load_runs": "tta.library.runs",
 }
@@ -38,6 +40,7 @@ __all__ = [
     "RunConfig",
     "UserError",
     "adapt",
+    "check_method",
     "evaluate",
     "load_runs",
 ]

@@ -10,12 +10,13 @@ import pytest
 
 from tests.reporting.fake_runs import write_run
 from tta.commands.list import main
-from tta.commands.listing import KINDS, METRICS, listing
+from tta.commands.listing import KINDS, listing
 from tta.commands.run import main as run
 from tta.datasets import DATASETS
 from tta.foundation.errors import UserError
 from tta.methods import METHODS, find_method
 from tta.streams import SCENARIOS, find_scenario
+from tta.tasks.metric import METRICS
 
 
 def printed(capsys, *arguments):
@@ -83,8 +84,8 @@ def test_long_tells_what_is_known(capsys):
 
 def test_the_metrics_are_those_of_a_summary(tmp_path):
     summary = json.loads((write_run(tmp_path) / "summary.json").read_text())
-    for name in METRICS:
-        assert f"mean_{name}" in summary
+    for metric in METRICS:
+        assert f"mean_{metric.name}" in summary
 
 
 def test_no_short_list_imports_what_takes_long():

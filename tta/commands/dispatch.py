@@ -18,7 +18,7 @@ def parser(prog: str) -> Parser:
     made = Parser(
         prog=prog,
         usage=f"{prog} COMMAND [OPTIONS]",
-        description=tta.__doc__,
+        description=(tta.__doc__ or "").partition("\n")[0],
         epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` tells of each.",
     )
     made.add_argument("--version", action="version", version=f"tta {tta.__version__}")
