@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tta
 from tta.foundation.errors import UserError
 from tta.methods import Method, Need, find_method
 from tta.methods.params import build_params
@@ -16,7 +15,7 @@ from tta.methods.requirements import check_needs
 from tta.testing.checks import CHECKS, BrokenPromiseError, Check
 from tta.testing.stand_ins import BACKBONES, attach_domain_heads, make_backbone, make_source
 
-PACKAGE = Path(tta.__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
