@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 from pathlib import Path
 
 from trials.rows import SETTINGS, environments, has_failed, render, update
@@ -28,6 +29,8 @@ def main() -> int:
     parser.add_argument("--tests", default="", help="what to give pytest; default all fast tests")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where environments stay")
     options = parser.parse_args()
+    # What is started in the background ignores Ctrl-C, and tests of it would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = update(options.only, OUTPUT, shlex.split(options.tests), options.keep)
     print(render(rows))
     return 1 if any(map(has_failed, rows)) else 0

@@ -19,7 +19,7 @@ class NaiveSupports:
 
     def add(self, features):
         for feature, p in zip(features, self.backbone.head(features).softmax(1), strict=True):
-            self.triples.append((feature, int(p.argmax()), -(p * p.log()).sum().item()))
+            self.triples.append((feature, int(p.argmax()), torch.special.entr(p).sum().item()))
 
     def step(self, images):
         features = self.backbone.features(images)
