@@ -1,13 +1,17 @@
 """A data set and an order of the stream of one's own, each in a file."""
 
 import json
+import pickle
+import sys
 
 import numpy as np
 import pytest
+import torch
 
 from tests.fakes import RandomImages
 from tta.commands.run import main
 from tta.datasets import open_dataset
+from tta.datasets.sending import Sender
 from tta.foundation.errors import UserError
 from tta.streams import ScenarioOptions, find_scenario, plan_stream
 
@@ -173,6 +177,17 @@ def test_data_sets_that_are_none(files, text, words, capsys):
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert words in message
+
+
+def test_data_of_ones_own_is_loaded_in_processes_that_have_not_run_its_file(files):
+    expected = open_dataset("data.py:Stripes")
+    sent = Sender(expected).dumps()
+    del sys.modules["tta_user_data"]
+    found = pickle.loads(sent)
+    assert found is not expected
+    assert torch.equal(
+        found.images("day", 0, np.arange(3)), expected.images("day", 0, np.arange(3))
+    )
 
 
 def test_what_follows_the_name_is_not_taken_for_a_choice(files):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from multiprocessing.reduction import ForkingPickler
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from tta.foundation.own_file import from_home, own_home
 
 SHARED = 2**16
 """Bytes from which on an array is shared."""
@@ -51,6 +54,9 @@ class _Pickler(ForkingPickler):
             return np.memmap, facts
         if isinstance(found, np.ndarray) and found.dtype.kind in "biuf" and found.nbytes >= SHARED:
             return _as_array, (self._tensor(found), found.dtype)
+        if isinstance(found, type | FunctionType):
+            home = own_home(found)  # a module that is not found by its name
+            return NotImplemented if home is None else (from_home, home)
         return NotImplemented
 
     def _tensor(self, array: np.ndarray) -> Tensor:

@@ -7,11 +7,16 @@ import hashlib
 import importlib.util
 import sys
 import traceback
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tta.foundation.errors import UserError
 from tta.foundation.inputs import is_file
+
+_PREFIX = "tta_user_"
+"""Of the modules that users' files become."""
 
 
 def split_own(name: str) -> tuple[Path, str] | None:
@@ -60,8 +65,25 @@ def imported(path: Path, kind: str) -> ModuleType:
     return _run(path, kind, digest)
 
 
+def own_home(found: Any) -> tuple[str, str] | None:
+    """Return the file and the qualified name of a class or function of a user's file, or None."""
+    module = sys.modules.get(getattr(found, "__module__", None) or "")
+    if module is None or not module.__name__.startswith(_PREFIX):
+        return None
+    return str(module.__file__), found.__qualname__
+
+
+def from_home(file: str, name: str) -> Any:
+    """Return what :func:`own_home` told of, in a process that may not have run the file.
+
+    Raises:
+        UserError: the file cannot be imported.
+    """
+    return attrgetter(name)(imported(Path(file), "user's"))
+
+
 def _module_name(path: Path) -> str:
-    return f"tta_user_{path.stem}"
+    return f"{_PREFIX}{path.stem}"
 
 
 def _run(path: Path, kind: str, digest: str) -> ModuleType:
