@@ -13,14 +13,15 @@ from tta.foundation.version import __version__ as __version__
 if TYPE_CHECKING:
     from tta.config import RunConfig
     from tta.foundation.errors import UserError
-    from tta.library.adapting import Adapted, adapt
+    from tta.library.adapted import Adapted
+    from tta.library.adapting import adapt
     from tta.library.evaluating import Result, evaluate
     from tta.library.runs import load_runs
     from tta.methods import METHODS, Method
     from tta.testing import check_method
 
 _HOMES = {
-    "Adapted": "tta.library.adapting",
+    "Adapted": "tta.library.adapted",
     "METHODS": "tta.methods",
     "Method": "tta.methods",
     "Result": "tta.library.evaluating",

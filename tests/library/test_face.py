@@ -9,6 +9,7 @@ import typing
 import pytest
 
 import tta
+import tta.library.adapted
 import tta.library.adapting
 import tta.library.evaluating
 

@@ -33,7 +33,7 @@ from tta.foundation.terminal import output_width
 from tta.foundation.text import printable
 
 if TYPE_CHECKING:
-    from tta.experiment.assembly import Experiment
+    from tta.experiment.built import Experiment
 
 
 @guarded

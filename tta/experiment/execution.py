@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tta.config import RunConfig
-from tta.experiment.assembly import Experiment, build, rounding_of
+from tta.experiment.assembly import build, rounding_of
+from tta.experiment.built import Experiment
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.observing.course import Course, make_checkpoints, make_recorder
 from tta.experiment.observing.memory import PeakMemory

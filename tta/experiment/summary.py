@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from tta.experiment.assembly import Experiment
+from tta.experiment.built import Experiment
 from tta.experiment.figures import classes_digest, environment, figures
 from tta.experiment.observing.course import Course
 from tta.experiment.observing.recorder import Recorder

@@ -10,7 +10,8 @@ from itertools import islice
 
 from torch import Tensor
 
-from tta.experiment.assembly import Experiment, build, rounding_of
+from tta.experiment.assembly import build, rounding_of
+from tta.experiment.built import Experiment
 from tta.experiment.execution import preparation_cache
 from tta.foundation.clocks import synchronize
 from tta.foundation.errors import UserError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tta.experiment.assembly import Experiment
+from tta.experiment.built import Experiment
 from tta.experiment.observing.collapse import CollapseWatch
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.recorder import Recorder

@@ -1,0 +1,213 @@
+"""The parts of one run, and what they make it: its resolved options, its fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tta.backbones.backbone import Backbone
+from tta.config import RunConfig
+from tta.datasets import Dataset
+from tta.experiment.given import NOTHING, Given
+from tta.experiment.parts import (
+    batch_size_of,
+)
+from tta.experiment.resolving import (
+    cloud_choices,
+    preset_of,
+    stream_choices,
+)
+from tta.experiment.sanity import source_warnings
+from tta.experiment.showing import Geometry, described, described_source
+from tta.foundation.code_digest import PACKAGE, code_digest
+from tta.foundation.notes import in_order, with_those_of
+from tta.foundation.own_file import split_own
+from tta.methods import Method, Need
+from tta.methods.window import SlidingWindow
+from tta.reporting.records.run_directory import run_path
+from tta.source.source_data import SourceData
+from tta.streams import StreamPlan, find_scenario
+from tta.streams.stream import Stream
+
+LOCATIONS = (
+    "dataset",
+    "preset",
+    "weights",
+    "weights_kind",
+    "num_classes",
+    "classes",
+    "class_order",
+    "source",
+    "cloud_weights",
+)
+"""Options that say where or what something is; fingerprints hold digests of what was found."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts of one run.
+
+    Attributes:
+        config: as the user gave it, but for a precision that was left open.
+        dataset: the test data.
+        geometry: in which size its images are shown, and how they get it.
+        plan: order of the stream.
+        stream: batches in that order.
+        backbone: the source model, as loaded.
+        cloud: the cloud's model of edge-cloud methods, as loaded, or None.
+        method: the adaptation method around it, not yet started.
+        params: the method's resolved hyper-parameters.
+        preset: where they come from, in words.
+        source: source images, or None where the method needs none.
+        precision_reason: why ``--precision auto`` picked what it did; None where it was given.
+        method_bytes: of memory that the method took to be made: its models, its optimiser.
+        given: the parts that a program handed over.
+        model_digest: of the source model's weights, settings and code, where it was handed over.
+    """
+
+    config: RunConfig
+    dataset: Dataset
+    geometry: Geometry
+    plan: StreamPlan
+    stream: Stream
+    backbone: Backbone
+    cloud: Backbone | None
+    method: Method | SlidingWindow
+    params: Any
+    preset: str
+    source: SourceData | None
+    precision_reason: str | None
+    method_bytes: int
+    given: Given = NOTHING
+    model_digest: str | None = None
+
+    @property
+    def understood(self) -> dict[str, str]:
+        """What was understood of the user's data and model, in words."""
+        images = described(self.geometry, self.dataset, self.backbone)
+        data = {**self.dataset.understood(), **images}
+        if self.source:
+            source = self.source.dataset
+            others = {**source.understood(), **described_source(source, self.backbone, images)}
+            data = with_those_of("source images", data, others)
+        cloud = self.cloud.understood if self.cloud else {}
+        return in_order(data, with_those_of("cloud", self.backbone.understood, cloud))
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Why figures may not be what they seem; known once some images have been classified."""
+        named = (self.config.backbone, self.config.weights)
+        own = any(part is not None for part in (*named, self.given.model, self.given.dataset))
+        own = own or self.dataset.argument == "path" or split_own(self.config.dataset) is not None
+        if not own:  # all of it is known to fit
+            return ()
+        return source_warnings(self.stream, self.backbone)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.stream.device
+
+    @property
+    def adapting_method(self) -> Method:
+        """The method itself, without the window around it."""
+        return self.method.method if isinstance(self.method, SlidingWindow) else self.method
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the method computes something from source images before the stream."""
+        return self._reads_source(Need.SOURCE_AT_PREPARE)
+
+    @property
+    def replays(self) -> bool:
+        """Whether the method reads source images along the stream."""
+        return self._reads_source(Need.SOURCE_AT_STEP)
+
+    def _reads_source(self, need: Need) -> bool:
+        needs = type(self.adapting_method).needs(self.params)
+        return self.source is not None and need in needs
+
+    def close(self) -> None:
+        """End the processes that load source images; those of the stream end with it."""
+        if self.source is not None:
+            self.source.close()
+
+    @property
+    def scenario(self) -> str:
+        """Name of the scenario; of one's own, without its file."""
+        return find_scenario(self.config.scenario).name
+
+    @cached_property
+    def code(self) -> str:
+        """Digest of this package's code and one's own, as it was when first asked for."""
+        kinds = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
+        files = {inspect.getfile(kind) for kind in kinds}
+        named = (self.config.dataset, self.config.source or "", self.config.scenario)
+        owns = {str(own[0]) for own in map(split_own, named) if own is not None}
+        return code_digest(*files, *owns, *self._code_of_data())
+
+    def _code_of_data(self) -> set[str]:
+        data = (self.given.dataset, self.given.source)
+        kinds = {kind for part in data for kind in type(part).__mro__ if issubclass(kind, Dataset)}
+        files = (getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in kinds)
+        return {file for file in files if file and not Path(file).is_relative_to(PACKAGE)}
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the configuration with its choices made explicit; it runs again as it is.
+
+        Whatever is typed for a default, or for a choice without effect here, is the same as
+        nothing: equal runs have equal mappings.
+        """
+        config = self.config.to_mapping()
+        config.update(
+            stream_choices(self.config, self.dataset, self.plan),
+            **self.geometry.resolved(),
+            batch_size=batch_size_of(self.config, self.dataset),
+            set=dataclasses.asdict(self.params),
+            preset=preset_of(self.config, self.dataset) or "defaults",
+            backbone=self.backbone.name,
+            source=self.source and (self.config.source or self.dataset.source),
+            device=self.device.type,
+            deterministic=self.config.deterministic and self.device.type == "cuda",
+            memory_format=str(self.stream.memory_format)
+            .removeprefix("torch.")
+            .removesuffix("_format"),
+            **cloud_choices(self.config, self.cloud),
+            **dict(zip(("mean", "std"), map(list, self.backbone.normalisation), strict=True)),
+            force=False,
+            resume=False,
+        )
+        return config
+
+    def fingerprint(self) -> str:
+        """Return twelve hexadecimal digits that differ where figures may differ."""
+        passed_over = (*RunConfig.UNRECORDED, *LOCATIONS)
+        facts = {k: v for k, v in self.resolved().items() if k not in passed_over}
+        facts["method"] = type(self.adapting_method).__qualname__  # "code" has its file
+        facts["scenario"] = self.scenario  # likewise
+        facts["stream"] = self.plan.digest
+        facts["data"] = self.dataset.digest()
+        facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to
+        facts["weights_sha256"] = self.backbone.weights_sha256
+        facts["source"] = self.source and self.source.dataset.digest()
+        facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
+        facts["cloud"] = self.cloud and self.cloud.preprocessing
+        facts["code"] = self.code
+        if self.model_digest is not None:
+            facts["model"] = self.model_digest
+        text = json.dumps(facts, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def path(self) -> Path:
+        """Return the run directory."""
+        parts = [self.dataset.name, self.scenario, self.backbone.name, self.method.name]
+        return run_path(self.config.output, parts, self.fingerprint())
