@@ -9,7 +9,6 @@ import typing
 import pytest
 
 import tta
-import tta.library.adapted
 import tta.library.adapting
 import tta.library.evaluating
 
