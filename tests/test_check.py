@@ -28,7 +28,7 @@ class Sound(Method):
         logits = self.backbone(images)
         found = torch.autograd.grad(logits.square().mean(), self.parameters)
         with torch.no_grad():
-            torch._foreach_add_(self.parameters, found, alpha=-1e-3)
+            torch._foreach_add_(self.parameters, torch._foreach_sign(found), alpha=-1e-3)
         return logits.detach()
 
 
@@ -158,7 +158,7 @@ def test_the_command_says_what_is_broken_once(tmp_path, monkeypatch, capsys):
     [
         (["tentt"], "unknown method 'tentt'"),
         (["nowhere.py:Mine"], "method file 'nowhere.py' does not exist"),
-        (["tent", "--set", "rate=1"], "no hyper-parameter 'rate'"),
+        (["tent", "--set", "rate=1"], "no parameter 'rate'"),
         ([], "method"),
     ],
 )

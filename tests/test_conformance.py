@@ -13,7 +13,7 @@ from tests.fakes import (
 from tta.foundation.errors import UserError
 from tta.methods import METHODS, Need
 from tta.methods.requirements import check_needs
-from tta.testing.checks import CHECKS
+from tta.testing.checks import CHECKS, difference
 
 # Fewer warm-up images: what is checked here does not depend on their number.
 # CEMA uploads and replays at once, and thresholds let every sample pass, so that every part runs.
@@ -83,6 +83,10 @@ def make_method(name: str, kind: str):
         made.attach_model(make_backbone(kind))
     made.start(make_source())
     return made
+
+
+def assert_equal_states(first, second):
+    assert difference(first, second) is None
 
 
 @pytest.fixture(params=supported(), ids="-".join)

@@ -68,7 +68,7 @@ REFUSED = {
     "--batch-size 1e12": "--batch-size must be at most 1000000",
     "--workers 100000": "--workers must be at most 1024",
     "--severity 1e30": "--severity must be at most 9223372036854775807",
-    "--method cema --set upload_budget=1.5": "upload_budget must be at most 1.0",
+    "--method cema --set upload_budget=1.5": "cema.upload_budget must be between 0.0 and 1.0, but got 1.5",
     "--link-latency 1e300": "--link-latency must be at most",
     "--dirichlet nan": "--dirichlet must be finite",
     "compare none": "'none' holds no run",

@@ -112,21 +112,22 @@ def test_the_initial_state_is_in_host_memory_and_comes_back(elsewhere):
     assert first.device == DEVICE
 
 
-def test_a_stopped_run_goes_on_to_the_same_figures(tmp_path, elsewhere):
+def test_a_stopped_run_goes_on_to_the_same_figures(tmp_path, elsewhere, monkeypatch):
     options = {"method": "sar", **OPTIONS, "checkpoint_every": 1}
     whole = run(RunConfig(**options, output=str(tmp_path / "whole")))
     config = RunConfig(**options, output=str(tmp_path / "stopped"), resume=True)
     experiment = assembly.build(config)
-    step, seen = experiment.method.step, []
+    kind, seen = type(experiment.method), []
+    step = kind.step
 
-    def breaks(images):
+    def breaks(self, images):
         if len(seen) == 3:
             raise Stopped()
         seen.append(None)
-        return step(images)
+        return step(self, images)
 
-    experiment.method.step = breaks
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(kind, "step", breaks)
         execution.run_experiment(experiment)
     resumed = run(config)
     assert resumed["resumed_at"] == [12]

@@ -149,7 +149,7 @@ def test_another_held_out_domain_is_trained_once(tmp_path, monkeypatch):
     assert own_weights(dataset) == file
     again = load_file(file)  # trained again
     assert all(torch.equal(again[key], tensor) for key, tensor in good.items())
-    monkeypatch.setattr("tta.source.models.train", None)  # another training would fail
+    monkeypatch.setattr("tta.source.training.train", None)  # another training would fail
     assert own_weights(dataset) == file
     dataset.backbone = "test_vit"
     with pytest.raises(TypeError):  # another model needs another training
@@ -167,7 +167,7 @@ def test_another_held_out_domain_is_trained_once(tmp_path, monkeypatch):
 def test_who_comes_second_waits_for_the_training_of_the_first(tmp_path, monkeypatch):
     monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("tta.source.models._key", lambda *_: "key")
-    monkeypatch.setattr("tta.source.models.train", None)  # the second would fail
+    monkeypatch.setattr("tta.source.training.train", None)  # the second would fail
     folder = tmp_path / "source_models" / "digits-r_15-key"
     folder.mkdir(parents=True)
     lock = FolderLock(folder)

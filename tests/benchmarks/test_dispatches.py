@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.timing.dispatches import OperatorCounter, operators
-from tests.fakes import make_backbone, make_images
+from tests.fakes import make_backbone, make_images, make_source
 from tta.methods import METHODS
 from tta.ops.views.augment import CottaAugment
 
@@ -19,12 +19,7 @@ AUGMENTATION = 115
 def started(name, **params):
     method = METHODS[name]
     made = method(make_backbone("batch_norm"), method.Params(**params), seed=0)
-    if name == "petta":
-        shape = made.class_means.shape
-        made.source_means = made.source_variances = torch.ones(shape)
-        made.source_counts = torch.full(shape[:1], 9)
-    else:
-        made.start()
+    made.start(make_source())
     return made
 
 

@@ -78,7 +78,7 @@ def test_every_shell_has_a_script(capsys):
     for shell in SHELLS:
         assert main([shell], "tta completion") == 0
         text = capsys.readouterr().out
-        assert "roid" in text and "generate-corrupted" in text and "upload-budget" in text
+        assert "roid" in text and "generate-corrupted" in text and "checkpoint-every" in text
 
 
 def test_without_shtab_its_installation_is_told(monkeypatch, capsys):

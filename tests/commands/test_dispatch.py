@@ -53,7 +53,7 @@ def test_modules_keep_their_names(capsys, name):
     [
         (["rum"], "error: unknown command 'rum'; did you mean 'run'?\n"),
         (["generate_corrupted"], "did you mean 'generate-corrupted'?\n"),
-        ([""], "error: unknown command ''; known: compare, completion, "),
+        ([""], "error: unknown command ''; known: check, compare, completion, "),
         (["--bogus"], "error: unrecognized arguments: --bogus; see tta --help\n"),
         (["run", "--bogus"], "error: unrecognized arguments: --bogus; see tta run --help\n"),
         (["get", "verify", "--data-dir", "."], "write: tta get verify NAME\n"),

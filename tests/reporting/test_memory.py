@@ -12,6 +12,27 @@ from tta.experiment.saving import checkpoints as checkpoint
 MIB = 2**20
 
 
+ONE_CLASS = '''
+from tta.methods import Method
+
+
+class OneClass(Method):
+    """Predicts one class from the third batch on."""
+
+    name = "one_class"
+    state = ("steps",)
+
+    def configure(self):
+        self.steps = 0
+
+    def step(self, images):
+        self.steps += 1
+        logits = self.predict(images)
+        logits[:, 0] += 100.0 * (self.steps > 2)
+        return logits
+'''
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is set back on Linux alone")
 def test_the_peak_is_that_since_the_start():
     held = torch.ones(64 * MIB, dtype=torch.uint8)
@@ -59,7 +80,8 @@ def test_checkpoints_and_the_verdict_are_no_memory_of_a_run(tmp_path, monkeypatc
 
     made_heavy(checkpoint, "write_state")
     made_heavy(recording, "initial_predictions")
-    collapses = {"method": "tent", "set": {"lr": 1.0}, "domains": ("fog", "contrast")}
+    (tmp_path / "one.py").write_text(ONE_CLASS)
+    collapses = {"method": f"{tmp_path / 'one.py'}:OneClass", "domains": ("fog", "contrast")}
     options = {"num_samples": 320, "batch_size": 32, "checkpoint_every": 10}
     summary = run(RunConfig(**collapses, **options, output=str(tmp_path)))
     assert {"write_state", "initial_predictions"} == set(calls)

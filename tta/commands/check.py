@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tta.commands.cli import Parser, given_text, guarded, parse_settings
+from tta.commands.cli import Parser, guarded, parse_settings
 from tta.foundation.text import printable_lines
 from tta.methods import METHODS
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None, prog: str) -> int:
 def parser(prog: str) -> Parser:
     """Return the parser of this command."""
     made = Parser(prog=prog, description=__doc__)
-    made.add_argument("method", type=given_text, help="my_file.py:MyMethod, or a name")
+    made.add_argument("method", help="my_file.py:MyMethod, or a name")
     made.add_argument(
         "--set",
         action="append",

@@ -22,6 +22,7 @@ from tta.commands.cli import Parser, given_path, given_text, guarded
 from tta.config import RunConfig
 from tta.datasets import DATASETS
 from tta.datasets.getting.sources import SOURCES
+from tta.foundation.devices import DEVICES
 from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.presets import preset_names
@@ -33,6 +34,7 @@ NAMES: dict[str, Callable[[], Iterable[str]]] = {
     "method": lambda: METHODS,
     "methods": lambda: METHODS,
     "dataset": lambda: DATASETS,
+    "device": lambda: DEVICES,
     "source": lambda: DATASETS,
     "scenario": lambda: SCENARIOS,
     "preset": lambda: ["auto", "defaults", *preset_names()],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from textwrap import wrap
 
 import tta
 from tta.commands import COMMANDS, module_of
@@ -18,7 +19,7 @@ def parser(prog: str) -> Parser:
     made = Parser(
         prog=prog,
         usage=f"{prog} COMMAND [OPTIONS]",
-        description=(tta.__doc__ or "").partition("\n")[0],
+        description="\n".join(wrap((tta.__doc__ or "").partition("\n")[0], 80)),
         epilog=f"commands:\n{listed}\n\n`{prog} COMMAND --help` tells of each.",
     )
     made.add_argument("--version", action="version", version=f"tta {tta.__version__}")

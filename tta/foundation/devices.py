@@ -13,7 +13,8 @@ NO_TF32 = (
     "--precision tf32 would have no effect on {}: it is a way to multiply of NVIDIA's GPUs from "
     "Ampere on; use --precision fp32"
 )
-_NAME = re.compile(r"auto|cpu|mps|cuda(:(0|[1-9]\d{0,3}))?")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+_NAME = re.compile(rf"({'|'.join(DEVICES)})|cuda:(0|[1-9]\d{{0,3}})")
 
 
 def parse_device(value: Any) -> str:

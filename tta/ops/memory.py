@@ -106,8 +106,9 @@ class MemoryBank:
 
     def to_device(self, values: Tensor) -> Tensor:
         """Return host values on the images' device; nothing waits for that."""
-        # From memory that is not pinned: the driver has its own copy before the call returns.
-        return values.to(self.device, non_blocking=True)
+        if self.device.type == "cuda":  # from any other memory the host would wait
+            return values.pin_memory().to(self.device, non_blocking=True)
+        return values.to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes."""
