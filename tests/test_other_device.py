@@ -53,7 +53,7 @@ def outputs(method, device):
     return found
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_tensor_is_where_the_model_is(name, elsewhere):
     if name in OPTIONAL:
         pytest.importorskip(OPTIONAL[name])

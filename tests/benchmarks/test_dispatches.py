@@ -10,7 +10,7 @@ from tests.fakes import make_backbone, make_images, make_source
 from tta.methods import METHODS
 from tta.ops.views.augment import CottaAugment
 
-BANKS = {"note": 40, "rotta": 60, "petta": 170}
+BANKS = {"note": 40, "rotta": 60, "petta": 180}
 """Most operators of a batch beside the network, without the augmentation of stored images. In
 PeTTA about 110 are its three losses, its pull to the source and the divergence of its features."""
 AUGMENTATION = 115

@@ -61,7 +61,7 @@ def expect(holds: bool, found: str) -> None:
 
 def stepped(method: Method, batches: tuple[Tensor, ...]) -> list[Tensor]:
     """Return copies of the outputs of some steps."""
-    return [method.step(images).clone() for images in batches]
+    return [method.step(images.clone()).clone() for images in batches]
 
 
 def difference(first: Any, second: Any, where: str = "state") -> str | None:
@@ -180,7 +180,7 @@ def predict(make: Callable[[], Method]) -> None:
     method = make()
     stepped(method, BATCHES[:1])
     before = method.state_dict()
-    found = method.predict(BATCHES[2])
+    found = method.predict(BATCHES[2].clone())
     shape = (len(BATCHES[2]), NUM_CLASSES)
     expect(found.shape == shape, f"predict() gave the shape {tuple(found.shape)}, not {shape}")
     apart = difference(before, method.state_dict())
@@ -266,7 +266,7 @@ def counted(make: Callable[[], Method]) -> None:
     """See the words above."""
     method = make()
     for images in BATCHES[:2]:
-        method.step(images)
+        method.step(images.clone())
         found = method.count()
         shape = None if found is None else tuple(found.shape)
         wanted = (len(method.counters), len(images)) if method.counters else None
