@@ -9,5 +9,7 @@ import torch
 
 def pytest_configure() -> None:
     os.environ.pop("COLUMNS", None)  # with it, tables are folded as on a terminal
+    # Only what is set before CUDA starts lets deterministic runs stand beside others.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))

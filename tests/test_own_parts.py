@@ -2,18 +2,23 @@
 
 import json
 import pickle
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tests.fakes import RandomImages
+from tta import datasets
 from tta.commands.run import main
+from tta.config import RunConfig
 from tta.datasets import open_dataset
 from tta.datasets.sending import Sender
 from tta.foundation.errors import UserError
-from tta.streams import ScenarioOptions, find_scenario, plan_stream
+from tta.foundation.own_file import module_name
+from tta.streams import SCENARIOS, ScenarioOptions, find_scenario, plan_stream
 
 DATA = '''
 import numpy as np
@@ -41,6 +46,8 @@ class Stripes(Dataset):
         return torch.full((len(indices), 3, 32, 32), level, dtype=torch.uint8)
 '''
 ORDERS = '''
+import dataclasses
+
 from tta.streams import chosen_domains, draw, each_domain, in_turn, scenario, up_and_down
 
 
@@ -63,6 +70,20 @@ def too_far(catalog, options):
     plan = backwards(catalog, options)
     plan.index[3] = 1000
     return plan
+
+
+def floats(catalog, options):
+    plan = backwards(catalog, options)
+    return dataclasses.replace(plan, index=plan.index * 1.0)
+
+
+def lists(catalog, options):
+    plan = backwards(catalog, options)
+    return dataclasses.replace(plan, visit=plan.visit.tolist())
+
+
+def fails(catalog, options):
+    return 1 / 0
 
 
 class Order:
@@ -144,6 +165,12 @@ def test_an_order_of_ones_own(files, capsys):
     [
         ("orders.py:nothing", "'nothing' returned NoneType; return a tta.streams.StreamPlan"),
         ("orders.py:too_far", "shows images 0 to 1000 of .*, which has 9; count them from 0"),
+        ("orders.py:floats", "gave index that is no array of integers"),
+        ("orders.py:lists", "gave visit that is no array of integers"),
+        (
+            "orders.py:fails",
+            r"scenario 'fails' fails in line 39 .ZeroDivisionError: division by zero",
+        ),
         ("orders.py:Order", "no function named 'Order'"),
         ("orders.py:missing", "no function named 'missing'"),
         ("none.py:order", "scenario file 'none.py' does not exist"),
@@ -182,7 +209,7 @@ def test_data_sets_that_are_none(files, text, words, capsys):
 def test_data_of_ones_own_is_loaded_in_processes_that_have_not_run_its_file(files):
     expected = open_dataset("data.py:Stripes")
     sent = Sender(expected).dumps()
-    del sys.modules["tta_user_data"]
+    del sys.modules[module_name(files / "data.py")]
     found = pickle.loads(sent)
     assert found is not expected
     assert torch.equal(
@@ -193,3 +220,51 @@ def test_data_of_ones_own_is_loaded_in_processes_that_have_not_run_its_file(file
 def test_what_follows_the_name_is_not_taken_for_a_choice(files):
     assert open_dataset("data.py:Stripes").domains == ("day", "night")
     assert np.array_equal(open_dataset("data.py:Stripes").labels("day", 0), np.arange(12) % 10)
+
+
+def test_two_files_of_one_name_are_two(files, capsys):
+    for folder, level in (("a", 100), ("b", 50)):
+        (files / folder).mkdir()
+        (files / folder / "data.py").write_text(DATA.replace("LEVEL = 100", f"LEVEL = {level}"))
+    found = [open_dataset(f"{folder}/data.py:Stripes") for folder in "ab"]
+    assert [int(data.images("day", 0, np.arange(1))[0, 0, 0, 0]) for data in found] == [100, 50]
+    assert pickle.loads(Sender(found[0]).dumps()).digest() == found[0].digest()
+
+
+def test_a_file_is_run_once_and_may_import_what_lies_beside_it(files):
+    (files / "beside.py").write_text("LEVEL = 100\n")
+    text = DATA.replace("LEVEL = 100", "from beside import LEVEL\nprint('run')")
+    (files / "sub").mkdir()
+    for name in ("data.py", "beside.py"):
+        (files / "sub" / name).write_text(text if name == "data.py" else "LEVEL = 3\n")
+    (files / "beside.py").unlink()
+    kinds = {type(open_dataset("sub/data.py:Stripes")) for _ in range(3)}
+    assert len(kinds) == 1
+
+
+def test_a_published_order_is_found(monkeypatch, files):
+    class Point:
+        group, name = "tta.scenarios", "published_order"
+
+        def load(self):
+            return find_scenario("orders.py:backwards")
+
+    monkeypatch.setattr(SCENARIOS, "_published", lambda: {"published_order": Point()})
+    assert SCENARIOS._group == "tta.scenarios"
+    assert find_scenario("published_order").name == "backwards"
+
+
+def test_options_that_became_hyper_parameters_are_named():
+    with pytest.raises(UserError, match="hyper-parameter of cema: set: .upload_budget"):
+        RunConfig.from_mapping({"method": "cema", "upload_budget": 0.5}, "old.yaml")
+
+
+def test_the_examples_of_the_documentation_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = Path(datasets.__file__).parent / "README.md"
+    data, order = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    Path("my_data.py").write_text(data)
+    Path("my_order.py").write_text(order)
+    parts = ("--dataset", "my_data.py:Stripes", "--scenario", "my_order.py:backwards")
+    summary = run(capsys, *parts, "--method", "bn")
+    assert [row["domain"] for row in summary["domains"]] == ["night", "day"]

@@ -6,7 +6,7 @@ This module imports neither torch nor timm, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -18,6 +18,15 @@ from tta.foundation.inputs import read_text
 from tta.foundation.normalisation import check_normalisation, spread
 from tta.foundation.options import as_declared, check_type, check_value, is_empty, option
 from tta.foundation.yaml_files import parse_yaml
+
+OF_CEMA = ("upload_budget", "link_latency", "link_bandwidth", "batch_interval")
+"""Options of earlier versions, which configurations that these wrote still have."""
+
+
+def _known_otherwise(name: str, names: Iterable[str]) -> str:
+    if name in OF_CEMA:
+        return f"it is a hyper-parameter of cema: set: {{{name}: ...}}, or --set {name}=..."
+    return did_you_mean(name, names)
 
 
 @dataclass(frozen=True)
@@ -311,7 +320,7 @@ class RunConfig:
         for name in values:
             if name not in names:
                 raise UserError(
-                    f"{origin} has an unknown option {name!r}; {did_you_mean(name, names)}"
+                    f"{origin} has an unknown option {name!r}; {_known_otherwise(name, names)}"
                 )
         hints = get_type_hints(cls)
         converted = {name: as_declared(value, hints[name]) for name, value in values.items()}

@@ -137,7 +137,7 @@ def oracle_errors(cases: list[Subject], target_weight: float) -> list[float]:
 def ops() -> Section:
     """Each operation beside its naive form."""
     section = Section(
-        "Operations relative to their naive forms (`benchmarks/naive.py`)",
+        "Operations relative to their naive forms (`timing/naive.py`)",
         ["operation", "ms", "ratio", "extra memory, MiB", "naive: MiB"],
     )
     for operation in operations():
@@ -155,7 +155,7 @@ def rmt() -> Section:
         "here": _step(case.method("rmt"), case),
         "naive": _step(plain.start(NaiveRmt), plain),
     }
-    value = _compare(section, case, calls, "fp32, NCHW, loops, repeats (`benchmarks/naive.py`)")
+    value = _compare(section, case, calls, "fp32, NCHW, loops, repeats (`timing/naive.py`)")
     section.targets.append(
         Target(f"rmt step, {case.title}, fp32 / the same step written naively", 0.85, value)
     )

@@ -4,6 +4,7 @@ import torch
 
 from tests.fakes import make_backbone, make_images
 from tta.methods.base import Method
+from tta.methods.state import park
 from tta.methods.tent import Tent
 from tta.methods.window import SlidingWindow
 
@@ -57,3 +58,16 @@ def test_reset_and_round_trip():
     assert all(map(torch.equal, rest, [window.step(image) for image in images[3:]]))
     window.reset()
     assert all(map(torch.equal, first, [window.step(image) for image in images[:3]]))
+
+
+def test_a_window_that_was_saved_in_host_memory_comes_back():
+    window = SlidingWindow(Echo(make_backbone("batch_norm")), 3)
+    window.start()
+    for image in stream(2):
+        window.step(image)
+    saved = park(window.state_dict())
+    saved["buffer"] = {"on the device": saved["buffer"]}  # as of a GPU
+    other = SlidingWindow(Echo(make_backbone("batch_norm")), 3)
+    other.start()
+    other.load_state_dict(saved)
+    assert torch.equal(other.step(stream(3)[2]), window.step(stream(3)[2]))

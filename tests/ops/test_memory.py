@@ -267,3 +267,13 @@ def test_images_elsewhere_are_placed_as_here(kind):
         assert torch.equal(there.images_in(slots).cpu(), here.images_in(slots))
         there.load_state_dict(here.state_dict())
         assert there.images.device == DEVICE
+
+
+@pytest.mark.parametrize("kind", [TimelyBank, BalancedReservoir])
+def test_a_state_of_another_bank_is_refused(kind):
+    with pytest.raises(ValueError, match="of a bank"):
+        kind(8, 5).load_state_dict(kind(4, 5).state_dict())
+    state = kind(8, 5).state_dict()
+    with pytest.raises(ValueError, match="classes of a bank go from 9 to 9"):
+        kind(8, 5).load_state_dict({**state, "labels": torch.full((8,), 9)})
+    kind(8, 5).load_state_dict(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 from types import SimpleNamespace
@@ -10,10 +11,12 @@ import pytest
 
 from tta.commands.sweep import main
 from tta.config import RunConfig
+from tta.foundation.devices import WORKSPACE
+from tta.foundation.errors import UserError
 from tta.sweeps import gpus, local
-from tta.sweeps.gpus import VISIBLE, count_gpus, gpus_of_workers, visible_gpus
+from tta.sweeps.gpus import VISIBLE, count_gpus, gpus_of_workers, visible_gpus, workspace_of
 from tta.sweeps.grid import Cell
-from tta.sweeps.on_ray import Cluster, gpus_of
+from tta.sweeps.on_ray import Cluster, gpus_of, run_on_ray
 
 
 def cells(*devices):
@@ -107,3 +110,21 @@ def test_a_cell_of_a_cluster_takes_a_gpu_where_there_are_some(given, device, wit
 def test_shares_of_a_machine_are_numbers(tmp_path, capsys, option, value):
     assert main([str(tmp_path / "grid.yaml"), option, value]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_sweep_with_a_deterministic_cell_says_so_to_cublas_from_the_start(monkeypatch):
+    monkeypatch.delenv(WORKSPACE, raising=False)
+    plain = cells("cpu")
+    one = [dataclasses.replace(plain[0], config=RunConfig(deterministic=True))]
+    assert workspace_of(plain) == {}
+    assert workspace_of([*plain, *one]) == {WORKSPACE: ":4096:8"}
+    worker = local._Worker(1, None, workspace_of(one))
+    try:
+        assert worker._process.submit(os.getenv, WORKSPACE).result() == ":4096:8"
+    finally:
+        worker.close()
+
+
+def test_ray_chooses_the_gpu_of_a_cell():
+    with pytest.raises(UserError, match="Ray|ray chooses the GPU of each cell.*write device: cuda"):
+        next(run_on_ray(cells("cuda:1"), Cluster()))

@@ -93,7 +93,7 @@ class _Reader:
             check_batch(image[None] if isinstance(image, Tensor) else image, self.channels)
         stacked = _joined([image[None] for image in images])
         check_range(stacked)
-        return stacked
+        return stacked.cpu()
 
 
 def _all_labels(dataset: TorchDataset[Any]) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as LoadedDataset
 from tta.datasets.base import Dataset
 from tta.datasets.sending import Sender
 from tta.foundation.cores import core_count
-from tta.foundation.errors import UserError
+from tta.foundation.errors import UserError, message_of
 from tta.foundation.orphans import serve_parent
 
 Item = TypeVar("Item")
@@ -52,6 +52,8 @@ class _Loads(LoadedDataset, Generic[Item]):
             self.load = pickle.loads(sent)  # noqa: S301 - from the process that started this one
         except OSError as error:  # a file that was to be mapped has gone
             self.load = partial(_refuse, f"{error.filename!r} cannot be read ({error.strerror})")
+        except UserError as error:  # one's own file has changed, or gone
+            self.load = partial(_refuse, message_of(error))
 
 
 def _refuse(problem: str, _: object) -> Tensor:
@@ -125,7 +127,7 @@ class Loader(Generic[Item]):
             except StopIteration:
                 return
             except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+                if not str(error).startswith("DataLoader worker"):  # else raised in one
                     raise
                 raise UserError(_why_killed()) from error
             if isinstance(batch, UserError):

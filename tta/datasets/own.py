@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 
 from tta.datasets.base import Dataset
 from tta.foundation.errors import UserError
+from tta.foundation.own_file import faults_of
 
 
 def open_own(kind: type[Dataset], specification: str) -> Dataset:
@@ -19,7 +16,7 @@ def open_own(kind: type[Dataset], specification: str) -> Dataset:
     Raises:
         UserError: something is missing or of another form, or the class itself raises.
     """
-    with _said_of(specification):
+    with faults_of(f"dataset {specification!r}", kind):
         made = kind.open("", None)
         _check_facts(made, specification)
         for domain in made.domains:
@@ -29,20 +26,6 @@ def open_own(kind: type[Dataset], specification: str) -> Dataset:
             made.images(made.domains[0], made.default_severity, np.array([0])), specification
         )
     return made
-
-
-@contextmanager
-def _said_of(specification: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # a user's code may raise anything
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
-        raise UserError(
-            f"dataset {specification!r} fails in line {lines[-1]} ({type(error).__name__}: "
-            f"{error}); mend the file"
-        ) from error
 
 
 def _check_facts(made: Dataset, specification: str) -> None:

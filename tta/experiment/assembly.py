@@ -45,7 +45,7 @@ from tta.methods import Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.source.calibration import calibrate
 from tta.source.source_data import SourceData
-from tta.streams import StreamPlan, plan_stream
+from tta.streams import StreamPlan, find_scenario, plan_stream
 from tta.streams.stream import Stream
 
 
@@ -63,7 +63,8 @@ def build(config: RunConfig, calibrated: bool = True, given: Given = NOTHING) ->
     """
     preflight(config, given)
     require_tracker(config.track)
-    if config.deterministic and torch.cuda.is_available():
+    on_gpu = config.device == "auto" or config.device.startswith("cuda")
+    if config.deterministic and on_gpu and torch.cuda.is_available():
         fix_workspace()  # before a question about a device starts CUDA
     device = choose_device(config.device, config.precision)
     with rounding_of(config, device):
@@ -100,6 +101,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         config=config,
         dataset=dataset,
         geometry=geometry,
+        order=find_scenario(config.scenario),
         plan=plan,
         stream=stream,
         backbone=backbone,

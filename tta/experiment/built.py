@@ -35,7 +35,7 @@ from tta.methods import Method, Need
 from tta.methods.window import SlidingWindow
 from tta.reporting.records.run_directory import run_path
 from tta.source.source_data import SourceData
-from tta.streams import StreamPlan, find_scenario
+from tta.streams import Scenario, StreamPlan
 from tta.streams.stream import Stream
 
 LOCATIONS = (
@@ -60,6 +60,7 @@ class Experiment:
         config: as the user gave it, but for a precision that was left open.
         dataset: the test data.
         geometry: in which size its images are shown, and how they get it.
+        order: the scenario.
         plan: order of the stream.
         stream: batches in that order.
         backbone: the source model, as loaded.
@@ -77,6 +78,7 @@ class Experiment:
     config: RunConfig
     dataset: Dataset
     geometry: Geometry
+    order: Scenario
     plan: StreamPlan
     stream: Stream
     backbone: Backbone
@@ -144,22 +146,19 @@ class Experiment:
     @property
     def scenario(self) -> str:
         """Name of the scenario; of one's own, without its file."""
-        return find_scenario(self.config.scenario).name
+        return self.order.name
 
     @cached_property
     def code(self) -> str:
         """Digest of this package's code and one's own, as it was when first asked for."""
-        kinds = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
-        files = {inspect.getfile(kind) for kind in kinds}
-        named = (self.config.dataset, self.config.source or "", self.config.scenario)
-        owns = {str(own[0]) for own in map(split_own, named) if own is not None}
-        return code_digest(*files, *owns, *self._code_of_data())
-
-    def _code_of_data(self) -> set[str]:
-        data = (self.given.dataset, self.given.source)
+        methods = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
+        data = (self.dataset, self.given.source, self.source and self.source.dataset)
         kinds = {kind for part in data for kind in type(part).__mro__ if issubclass(kind, Dataset)}
-        files = (getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in kinds)
-        return {file for file in files if file and not Path(file).is_relative_to(PACKAGE)}
+        named = (self.config.method, self.config.dataset, self.config.source or "")
+        files = {str(own[0]) for own in map(split_own, named) if own is not None}
+        files |= set(filter(None, map(_file_of, [*kinds, self.order.plan])))
+        own = {file for file in files if not Path(file).resolve().is_relative_to(PACKAGE)}
+        return code_digest(*{inspect.getfile(kind) for kind in methods}, *own)
 
     def resolved(self) -> dict[str, Any]:
         """Return the configuration with its choices made explicit; it runs again as it is.
@@ -169,7 +168,7 @@ class Experiment:
         """
         config = self.config.to_mapping()
         config.update(
-            stream_choices(self.config, self.dataset, self.plan),
+            stream_choices(self.config, self.dataset, self.plan, self.order.uses),
             **self.geometry.resolved(),
             batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
@@ -211,3 +210,7 @@ class Experiment:
         """Return the run directory."""
         parts = [self.dataset.name, self.scenario, self.backbone.name, self.method.name]
         return run_path(self.config.output, parts, self.fingerprint())
+
+
+def _file_of(found: Any) -> str | None:
+    return getattr(sys.modules.get(found.__module__), "__file__", None)

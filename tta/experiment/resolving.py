@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tta.config import RunConfig
 from tta.methods.params import build_params
 from tta.presets import published_params
-from tta.streams import ScenarioOptions, StreamPlan, find_scenario
+from tta.streams import ScenarioOptions, StreamPlan
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
@@ -55,9 +55,17 @@ def scenario_options(config: RunConfig) -> ScenarioOptions:
     )
 
 
-def stream_choices(config: RunConfig, dataset: Dataset, plan: StreamPlan) -> dict[str, Any]:
-    """Return the options of the stream in the one form that all ways to write them share."""
-    uses = find_scenario(config.scenario).uses
+def stream_choices(
+    config: RunConfig, dataset: Dataset, plan: StreamPlan, uses: frozenset[str]
+) -> dict[str, Any]:
+    """Return the options of the stream in the one form that all ways to write them share.
+
+    Args:
+        config: of the run.
+        dataset: the test data.
+        plan: of the stream.
+        uses: options that its scenario reads.
+    """
     severity = config.severity
     if severity is None:
         severity = dataset.default_severity

@@ -18,11 +18,9 @@ from typing import Any
 
 import torch
 
+from tta.foundation.devices import WORKSPACE, WORKSPACES
 from tta.foundation.errors import UserError
 
-WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-"""Read once by cuBLAS, when CUDA starts; with other values its sums may differ between runs."""
-WORKSPACES = (":4096:8", ":16:8")
 _REFUSED = re.compile(r"(\S[^\n]*?) does not have a deterministic implementation")
 _OLD_SWITCHES = ("cuda.matmul.allow_tf32", "cudnn.allow_tf32")
 _SWITCHES = tuple(

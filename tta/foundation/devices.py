@@ -13,6 +13,9 @@ NO_TF32 = (
     "--precision tf32 would have no effect on {}: it is a way to multiply of NVIDIA's GPUs from "
     "Ampere on; use --precision fp32"
 )
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""Read once by cuBLAS, when CUDA starts; with other values its sums may differ between runs."""
+WORKSPACES = (":4096:8", ":16:8")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _NAME = re.compile(rf"({'|'.join(DEVICES)})|cuda:(0|[1-9]\d{{0,3}})")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tta.foundation.cache import Preparation
 from tta.methods.base import Method
-from tta.methods.state import capture, restore
+from tta.methods.state import capture, restore, unpark
 from tta.ops.norm.batch_norm import batch_norm_layers
 from tta.source.source_data import SourceData
 
@@ -83,6 +83,7 @@ class SlidingWindow:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`."""
-        self.buffer = restore(self.buffer, state["buffer"])
+        device = self.method.backbone.mean.device
+        self.buffer = restore(self.buffer, unpark(state["buffer"], device))
         self.pointer = state["pointer"]
         self.method.load_state_dict(state["method"])

@@ -115,11 +115,28 @@ class MemoryBank:
         return {name: getattr(self, name) for name in self.tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`state_dict`."""
+        """Continue from a :meth:`state_dict`.
+
+        Raises:
+            ValueError: it is of a bank of another capacity, or of other classes.
+        """
+        self._check_fits(state)
         for name in self.tensors:
             value = state[name]
             device = self.device if name == "images" else "cpu"
             setattr(self, name, None if value is None else value.to(device))
+
+    def _check_fits(self, state: dict[str, Any]) -> None:
+        for name in self.tensors:
+            own, given = getattr(self, name), state[name]
+            fits = given is None or own is None or given.shape == own.shape
+            if name != "images" and not (fits and given is not None and given.dtype == own.dtype):
+                raise ValueError(f"{name} of a bank are {getattr(given, 'shape', None)}")
+        labels, images = state["labels"], state["images"]
+        if labels.min() < 0 or labels.max() > self.num_classes:
+            raise ValueError(f"classes of a bank go from {labels.min()} to {labels.max()}")
+        if images is not None and len(images) != self.capacity:
+            raise ValueError(f"a bank of {len(images)} images, not {self.capacity}")
 
     def _read(self, logits: Tensor, *facts: Tensor) -> tuple[list[int], Tensor]:
         """Return the classes that logits ``[B, C]`` predict, and facts ``[B]``, on the host.

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from tta.foundation.errors import UserError
+from tta.foundation.own_file import faults_of
 from tta.foundation.registry import Registry
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import Scenario, as_scenario, checked, flaw_of_scenario, scenario
@@ -66,7 +67,7 @@ NAMES = (
 SCENARIOS: Registry[Any] = Registry(
     "scenario",
     {name: f"tta.streams.scenarios:{name}" for name in NAMES},
-    entry_point_group="tta.streams.scenarios",
+    entry_point_group="tta.scenarios",
     wanted="function",
     flaw=flaw_of_scenario,
 )
@@ -92,8 +93,11 @@ def plan_stream(name: str, catalog: Catalog, options: ScenarioOptions) -> Stream
     """
     check_stream(name, catalog, options)
     found = find_scenario(name)
-    plan = found.plan(catalog, options)
-    return plan if SCENARIOS.location(name) else checked(plan, found.name, catalog)
+    if SCENARIOS.location(name):
+        return found.plan(catalog, options)
+    with faults_of(f"scenario {found.name!r}", found.plan):
+        plan = found.plan(catalog, options)
+    return checked(plan, found.name, catalog)
 
 
 def check_stream(name: str, catalog: Catalog | None, options: ScenarioOptions) -> None:
@@ -117,4 +121,5 @@ def check_stream(name: str, catalog: Catalog | None, options: ScenarioOptions) -
             f"dataset {catalog.name!r} is a stream in an order of its own; choose --scenario "
             f"{keeping}"
         )
-    found.itinerary(catalog, options)
+    with faults_of(f"scenario {found.name!r}", found.itinerary):
+        found.itinerary(catalog, options)

@@ -80,6 +80,12 @@ def checked(plan: Any, name: str, catalog: Catalog) -> StreamPlan:
             f"scenario {name!r} returned {type(plan).__name__}; return a tta.streams.StreamPlan"
         )
     columns = ("domain", "severity", "index", "visit", "segment", "reset_before")
+    kinds = {column: "b" if column == "reset_before" else "iu" for column in columns}
+    for column, kind in kinds.items():
+        found = getattr(plan, column)
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in kind:
+            wanted = "booleans" if kind == "b" else "integers"
+            raise UserError(f"scenario {name!r} gave {column} that is no array of {wanted}")
     lengths = {column: np.shape(getattr(plan, column)) for column in columns}
     if len(set(lengths.values())) > 1 or lengths["index"] == (0,):
         shown = ", ".join(f"{column} {shape}" for column, shape in lengths.items())

@@ -119,7 +119,7 @@ def as_stored(catalog: Catalog, options: ScenarioOptions) -> list[tuple[str, int
     return [(domain, catalog.default_severity) for domain in chosen_domains(catalog, options)]
 
 
-@scenario(as_stored, keeps_order=True)
+@scenario(as_stored, uses=(), keeps_order=True)
 def recorded(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
     """The order in which the samples are stored, never reset."""
     domain, index = catalog.stored_order()

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Sequence
 
+from tta.foundation.devices import WORKSPACE, WORKSPACES
 from tta.sweeps.grid import Cell
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -52,3 +53,12 @@ def count_gpus() -> int:
     except (OSError, subprocess.SubprocessError):
         return 0
     return sum(line.startswith("GPU ") for line in answer.stdout.splitlines())
+
+
+def workspace_of(cells: Sequence[Cell]) -> dict[str, str]:
+    """Return the variable that processes need from their start where a cell is deterministic.
+
+    All cells of a sweep get it: a process runs several, and CUDA reads it once.
+    """
+    deterministic = any(cell.config.deterministic for cell in cells)
+    return {WORKSPACE: os.environ.get(WORKSPACE, WORKSPACES[0])} if deterministic else {}

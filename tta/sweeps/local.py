@@ -9,7 +9,7 @@ import queue
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     CancelledError,
     Future,
@@ -26,7 +26,7 @@ from tta.foundation.cores import core_count
 from tta.foundation.orphans import GRACE, end_with_parent, is_orphan
 from tta.foundation.stops import Stopped
 from tta.sweeps.cells import Finished, Outcome, fault_of, one_line, run_cell
-from tta.sweeps.gpus import VISIBLE, gpus_of_workers
+from tta.sweeps.gpus import VISIBLE, gpus_of_workers, workspace_of
 from tta.sweeps.grid import Cell, distinct, refuse_impossible
 
 Result = TypeVar("Result")
@@ -49,7 +49,8 @@ def run_locally(cells: Sequence[Cell], workers: int) -> Iterator[Outcome]:
         UserError: a cell cannot run; none was run.
     """
     threads = max(1, core_count() // workers)
-    everyone = [_Worker(threads, gpu) for gpu in gpus_of_workers(cells, workers)]
+    variables = workspace_of(cells)
+    everyone = [_Worker(threads, gpu, variables) for gpu in gpus_of_workers(cells, workers)]
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     for worker in everyone:
         idle.put(worker)
@@ -101,17 +102,21 @@ class _Worker:
     Args:
         threads: of its arithmetic.
         gpu: the only one that it sees; None for all.
+        variables: further ones of its environment.
     """
 
-    def __init__(self, threads: int, gpu: str | None = None) -> None:
-        self.threads, self.gpu = threads, gpu
+    def __init__(
+        self, threads: int, gpu: str | None = None, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.threads = threads
+        self.variables = dict(variables or {}) | ({} if gpu is None else {VISIBLE: gpu})
         self._is_stopped = False
         self._pid: Future[int] | None = None
         self._process = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, spawn, _begin, (self.threads, self.gpu))
+        return ProcessPoolExecutor(1, spawn, _begin, (self.threads, self.variables))
 
     def check(self, cell: Cell) -> str:
         """Return why the cell cannot run; empty where that is not known."""
@@ -170,12 +175,10 @@ class _Worker:
         self._process.shutdown()
 
 
-def _begin(threads: int, gpu: str | None) -> None:
+def _begin(threads: int, variables: Mapping[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop, by SIGTERM
     end_with_parent(GRACE)
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    if gpu is not None:
-        os.environ[VISIBLE] = gpu
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(variables))
     import torch  # reads the variables now, unless the caller's main module has loaded it before
 
     torch.set_num_threads(threads)

@@ -21,6 +21,7 @@ from tta.sweeps.cells import (
     run_cell,
     run_cell_apart,
 )
+from tta.sweeps.gpus import workspace_of
 from tta.sweeps.grid import Cell, distinct, refuse_impossible
 
 RETRIES = 3
@@ -56,6 +57,12 @@ def run_on_ray(cells: Sequence[Cell], cluster: Cluster) -> Iterator[Outcome]:
         UserError: Ray is not installed, there is no such cluster, or a cell cannot run: then none
             was run.
     """
+    for cell in cells:
+        if cell.config.device.startswith("cuda:"):
+            raise UserError(
+                f"--executor ray chooses the GPU of each cell, and {cell.name} asks for "
+                f"{cell.config.device}: write device: cuda"
+            )
     ray = import_ray()
     started = not ray.is_initialized()
     if started:
@@ -123,7 +130,7 @@ def gpus_of(config: RunConfig, cluster: Cluster, with_gpus: bool) -> float:
 
 
 def _check(ray: Any, kinds: Sequence[Cell], cluster: Cluster, with_gpus: bool) -> None:
-    task = ray.remote(num_cpus=cluster.cpus)(fault_of)
+    task = ray.remote(num_cpus=cluster.cpus, **_environment(kinds))(fault_of)
     faults = []
     futures = [
         task.options(num_gpus=gpus_of(cell.config, cluster, with_gpus)).remote(cell.config)
@@ -137,6 +144,11 @@ def _check(ray: Any, kinds: Sequence[Cell], cluster: Cluster, with_gpus: bool) -
     refuse_impossible(kinds, faults)
 
 
+def _environment(cells: Sequence[Cell]) -> dict[str, Any]:
+    variables = workspace_of(cells)
+    return {"runtime_env": {"env_vars": variables}} if variables else {}
+
+
 def _by_output(cells: Sequence[Cell]) -> list[list[Cell]]:
     outputs = dict.fromkeys(cell.config.output for cell in cells)
     return [[cell for cell in cells if cell.config.output == output] for output in outputs]
@@ -146,7 +158,8 @@ def _submit(
     ray: Any, cells: Sequence[Cell], cluster: Cluster, with_gpus: bool
 ) -> Iterator[tuple[Any, Cell]]:
     """Yield a future and its cell, for cells of one output folder."""
-    resources = ray.remote(num_cpus=cluster.cpus, max_retries=RETRIES)
+    limits = {"num_cpus": cluster.cpus, "max_retries": RETRIES}
+    resources = ray.remote(**limits, **_environment(cells))
     task = resources(_on_shared_folder if cluster.shared else run_cell_apart)
     output = cells[0].config.output
     done = None if cluster.shared else ray.put(frozenset(finished_below(output)))

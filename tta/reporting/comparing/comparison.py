@@ -101,7 +101,7 @@ def compare(
     """Return one comparison per protocol.
 
     Args:
-        runs: read by :func:`tta.reporting.records.runs.find_runs`.
+        runs: read by :func:`tta.reporting.records.finding.find_runs`.
         baseline: method, title or label that differences are given to.
         split: compare runs of unlike protocols apart, instead of refusing them.
 
