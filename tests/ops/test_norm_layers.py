@@ -78,8 +78,9 @@ def test_a_replaced_split_batch_norm_normalises_the_whole_batch():
     ],
 )
 def test_whole_networks_of_these_families(name, kind, parts):
-    with torch.device("meta"):
-        model = timm.create_model(name)
+    if not timm.is_model(name):
+        pytest.skip(f"timm {timm.__version__} has no {name}")
+    model = timm.create_model(name)
     assert kind in norm_kinds(model)
     layers = [module for module in model.modules() if type(module).__name__ == kind]
     wanted = {id(getattr(layer, part)) for layer in layers for part in parts}
