@@ -11,6 +11,7 @@ from tta.commands.check import main
 from tta.methods import METHODS, Method, trainable
 from tta.ops.parameters import norm_affine_parameters
 from tta.testing import check_method
+from tta.testing.stand_ins import BACKBONES
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,7 +113,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN, ids=lambda kind: kind.__name__)
-def test_what_is_broken_is_found_in_words(kind):
+def test_what_is_broken_is_found_in_words(kind, monkeypatch):
+    one = {"batch_norm": BACKBONES["batch_norm"]}  # enough, and a quarter of the time
+    monkeypatch.setattr("tta.testing.checking.BACKBONES", one)
     with pytest.raises(AssertionError, match=re.escape(BROKEN[kind])):
         check_method(kind)
 
