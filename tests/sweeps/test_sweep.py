@@ -176,7 +176,7 @@ def test_workers_share_the_cores_that_they_may_use(tmp_path, capsys, monkeypatch
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5}, raising=False)
     threads = []
     monkeypatch.setattr(
-        "tta.sweeps.local._Worker.__init__", lambda _, share, gpu: threads.append(share)
+        "tta.sweeps.local._Worker.__init__", lambda _, share, *_others: threads.append(share)
     )
     monkeypatch.setattr("tta.sweeps.local._Worker.run", lambda _, cell: Outcome(cell, None))
     monkeypatch.setattr("tta.sweeps.local._Worker.check", lambda _, cell: "")
