@@ -231,15 +231,15 @@ def test_two_files_of_one_name_are_two(files, capsys):
     assert pickle.loads(Sender(found[0]).dumps()).digest() == found[0].digest()
 
 
-def test_a_file_is_run_once_and_may_import_what_lies_beside_it(files):
-    (files / "beside.py").write_text("LEVEL = 100\n")
-    text = DATA.replace("LEVEL = 100", "from beside import LEVEL\nprint('run')")
+def test_a_file_is_run_once_and_may_import_what_lies_beside_it(files, capsys):
     (files / "sub").mkdir()
-    for name in ("data.py", "beside.py"):
-        (files / "sub" / name).write_text(text if name == "data.py" else "LEVEL = 3\n")
-    (files / "beside.py").unlink()
-    kinds = {type(open_dataset("sub/data.py:Stripes")) for _ in range(3)}
-    assert len(kinds) == 1
+    text = DATA.replace("LEVEL = 100", "from beside import LEVEL\nprint('run')")
+    (files / "sub" / "data.py").write_text(text)
+    (files / "sub" / "beside.py").write_text("LEVEL = 3\n")
+    made = [open_dataset("sub/data.py:Stripes") for _ in range(3)]
+    assert len(set(map(type, made))) == 1
+    assert made[0].images("day", 0, np.arange(1)).unique().tolist() == [3]
+    assert capsys.readouterr().out == "run\n"
 
 
 def test_a_published_order_is_found(monkeypatch, files):

@@ -126,5 +126,7 @@ def test_a_sweep_with_a_deterministic_cell_says_so_to_cublas_from_the_start(monk
 
 
 def test_ray_chooses_the_gpu_of_a_cell():
-    with pytest.raises(UserError, match="Ray|ray chooses the GPU of each cell.*write device: cuda"):
+    with pytest.raises(
+        UserError, match="--executor ray chooses the GPU of each cell.*write device: cuda$"
+    ):
         next(run_on_ray(cells("cuda:1"), Cluster()))
