@@ -20,6 +20,7 @@ from tta.foundation.errors import UserError
 from tta.methods.params import OptimizerParams
 from tta.methods.state import capture, park, restore, unpark
 from tta.ops.loss_scaling import scale_losses, scaled, step_unscaled
+from tta.tasks.known_scores import energy
 
 if TYPE_CHECKING:
     from tta.foundation.cache import Preparation
@@ -212,6 +213,10 @@ class Method:
     def predict(self, images: Tensor) -> Tensor:
         """Return outputs ``[B, C]`` of the latest adapted model, without adapting."""
         return self.backbone(images)
+
+    def score(self, outputs: Tensor) -> Tensor:
+        """Return how much each image looks known ``[B]``, higher is more, from its outputs."""
+        return energy(outputs, self.outputs)
 
     def reset(self) -> None:
         """Return bit for bit to the state after :meth:`start`, which waits in host memory."""
