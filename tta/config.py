@@ -19,6 +19,8 @@ from tta.foundation.normalisation import check_normalisation, spread
 from tta.foundation.options import as_declared, check_type, check_value, is_empty, option
 from tta.foundation.yaml_files import parse_yaml
 
+SCORES = ("own", "energy", "max_softmax", "entropy")
+"""How known an image looks; see :mod:`tta.tasks.known_scores`."""
 OF_CEMA = ("upload_budget", "link_latency", "link_bandwidth", "batch_interval")
 """Options of earlier versions, which configurations that these wrote still have."""
 
@@ -203,6 +205,14 @@ class RunConfig:
         metavar="A",
     )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
+    score: str | None = option(
+        None,
+        "of streams with unknown images: what tells how known an image looks: the method's own "
+        "score, or the energy, the largest probability or minus the entropy of its outputs; "
+        "default: own",
+        "stream",
+        choices=SCORES,
+    )
     device: str = option(
         "auto",
         "where the model runs: auto, cpu, mps, cuda or cuda:N; no figure depends on N; auto is the "

@@ -28,9 +28,9 @@ Facts = dict[str, str]
 
 
 def _metrics() -> dict[str, str]:
-    from tta.tasks.metric import METRICS  # NumPy
+    from tta.tasks.task import ALL_METRICS  # NumPy
 
-    return {metric.name: metric.in_words for metric in METRICS}
+    return {metric.name: metric.in_words for metric in ALL_METRICS}
 
 
 @dataclasses.dataclass(frozen=True)

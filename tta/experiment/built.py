@@ -7,12 +7,14 @@ import hashlib
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tta.backbones.backbone import Backbone
 from tta.config import RunConfig
@@ -37,6 +39,8 @@ from tta.reporting.records.run_directory import run_path
 from tta.source.source_data import SourceData
 from tta.streams import Scenario, StreamPlan
 from tta.streams.stream import Stream
+from tta.tasks.known_scores import KNOWN_SCORES
+from tta.tasks.task import OPEN_SET, Task, task_of
 
 LOCATIONS = (
     "dataset",
@@ -134,6 +138,19 @@ class Experiment:
         """Whether the method reads source images along the stream."""
         return self._reads_source(Need.SOURCE_AT_STEP)
 
+    @cached_property
+    def task(self) -> Task:
+        """What the stream is judged by: whether it shows unknown images."""
+        return task_of(self.stream.labels())
+
+    @property
+    def score(self) -> Callable[[Tensor], Tensor]:
+        """How much images look known, of outputs of the method ``[B, C]``."""
+        method, name = self.adapting_method, self.config.score or "own"
+        if name == "own":
+            return method.score
+        return partial(KNOWN_SCORES[name], kind=method.outputs)
+
     def _reads_source(self, need: Need) -> bool:
         needs = type(self.adapting_method).needs(self.params)
         return self.source is not None and need in needs
@@ -180,6 +197,7 @@ class Experiment:
             memory_format=str(self.stream.memory_format)
             .removeprefix("torch.")
             .removesuffix("_format"),
+            score=(self.config.score or "own") if self.task is OPEN_SET else None,
             **cloud_choices(self.config, self.cloud),
             **dict(zip(("mean", "std"), map(list, self.backbone.normalisation), strict=True)),
             force=False,

@@ -15,6 +15,7 @@ from tta.backbones.model_card import UNSTATED
 from tta.backbones.sizes import create_for_size
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
+from tta.datasets.checks import check_all_known
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
 from tta.experiment.class_numbers import OutputClasses, number_source_classes
@@ -219,7 +220,11 @@ def make_source(
     classes: OutputClasses,
     given: Given = NOTHING,
 ) -> SourceData | None:
-    """Return the source images that the user gave or named, or the data set's own, or None."""
+    """Return the source images that the user gave or named, or the data set's own, or None.
+
+    Raises:
+        UserError: one is of no class, or they do not fit the test data.
+    """
     dataset, device = stream.dataset, stream.device
     specification = config.source or dataset.source
     if specification is None and given.source is None:
@@ -227,6 +232,8 @@ def make_source(
     images = copy.copy(given.source) or open_dataset(str(specification), config.data_dir)
     _keep_decoded(config, images)
     images.in_use = tuple((name, images.severities[0]) for name in images.domains)
+    for place in images.in_use:
+        check_all_known(images.labels(*place), images.name)
     show_source(images, dataset, backbone)
     images = number_source_classes(images, dataset, backbone, classes)
     batch_size = max(batch_size_of(config, dataset), config.window)

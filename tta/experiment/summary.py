@@ -14,6 +14,7 @@ from tta.experiment.observing.recorder import Recorder
 from tta.experiment.parts import batch_size_of
 from tta.experiment.saving.checkpoints import Checkpoints
 from tta.tasks.finite import nonfinite_facts
+from tta.tasks.task import OPEN_SET
 
 
 def summarise(
@@ -76,7 +77,14 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
         "seed": config.seed,
         "precision": config.precision,
         "resets": int(experiment.plan.reset_before.sum()),
+        **_open_set(experiment),
     }
+
+
+def _open_set(experiment: Experiment) -> dict[str, Any]:
+    if experiment.task is not OPEN_SET:
+        return {}
+    return {"task": experiment.task.name, "score": experiment.config.score or "own"}
 
 
 def _health(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:

@@ -9,6 +9,11 @@ from tta.foundation.terminal import wrapped
 from tta.foundation.text import printable_lines
 from tta.reporting.folding import folded
 from tta.reporting.tables import markdown, percent
+from tta.tasks.task import OPEN_SET_FIGURES
+
+RATES = ("accuracy %", "error %")
+OPEN_SET = {figure.name: figure.header for figure in OPEN_SET_FIGURES if figure.metric.shown}
+"""What is shown of open-set recognition, and its headers."""
 
 
 def domain_table(summary: dict[str, Any], width: int | None = None) -> str:
@@ -22,7 +27,8 @@ def domain_table(summary: dict[str, Any], width: int | None = None) -> str:
     counters = list(summary["counters"])
     visits = summary["domains"]
     domains = visits if width is None else by_domain(visits, counters)
-    header = ["domain", "severity", "n", "accuracy %", "error %", *_counted_header(counters)]
+    further = _open_set_headers(summary)
+    header = ["domain", "severity", "n", *RATES, *further, *_counted_header(counters)]
     rows = [_row(domain, counters) for domain in domains] + _totals(summary, counters)
     if width is None:
         return markdown(header, rows)
@@ -47,10 +53,26 @@ def _mean(visits: list[dict[str, Any]], counters: list[str]) -> dict[str, Any]:
     return {
         "domain": visits[0]["domain"],
         "severity": "–".join(map(str, dict.fromkeys((severities[0], severities[-1])))),
-        **{name: fmean(visit[name] for visit in visits) for name in ("accuracy", "error")},
+        **{name: _mean_of(visits, name) for name in ("accuracy", "error")},
+        **{name: _mean_of(visits, name) for name in OPEN_SET if name in visits[0]},
         **sums,
         "upload_fraction": sums.get("uploads", 0) / sums["samples"],
     }
+
+
+def _mean_of(visits: list[dict[str, Any]], name: str) -> float | None:
+    """Return the mean over the visits that have a figure."""
+    known = [visit[name] for visit in visits if visit[name] is not None]
+    return fmean(known) if known else None
+
+
+def _open_set_headers(figures: dict[str, Any]) -> list[str]:
+    """Return the headers of what a run or a domain has of open-set recognition."""
+    return [header for name, header in OPEN_SET.items() if name in figures]
+
+
+def _open_set(figures: dict[str, Any]) -> list[str]:
+    return [percent(figures[name]) for name in OPEN_SET if name in figures]
 
 
 def _row(domain: dict[str, Any], counters: list[str]) -> list[str]:
@@ -60,6 +82,7 @@ def _row(domain: dict[str, Any], counters: list[str]) -> list[str]:
         str(domain["samples"]),
         percent(domain["accuracy"]),
         percent(domain["error"]),
+        *_open_set(domain),
         *_counted(domain, counters),
     ]
 
@@ -75,9 +98,18 @@ def _totals(summary: dict[str, Any], counters: list[str]) -> list[list[str]]:
             samples,
             percent(summary["mean_accuracy"]),
             percent(summary["mean_error"]),
+            *_open_set(summary),
             *[""] * len(_counted_header(counters)),
         ],
-        ["pooled", "", samples, percent(1 - pooled), percent(pooled), *_counted(totals, counters)],
+        [
+            "pooled",
+            "",
+            samples,
+            percent(1 - pooled),
+            percent(pooled),
+            *[""] * len(_open_set_headers(summary)),
+            *_counted(totals, counters),
+        ],
     ]
 
 
@@ -96,6 +128,15 @@ def _counted(row: dict[str, Any], counters: list[str]) -> list[str]:
 
 def _cloud(summary: dict[str, Any]) -> str:
     return f" with {summary['cloud_backbone']} in the cloud" if summary["cloud_backbone"] else ""
+
+
+def _of_open_set(summary: dict[str, Any]) -> str:
+    text = (
+        f"{summary['known_images']} images are known, {summary['unknown_images']} unknown; "
+        f"accuracy and error are of the known ones; score: {summary['score']}"
+    )
+    alone = summary["visits_left_out"]
+    return text + (f"; {alone} visits show one kind alone, and have no AUROC" if alone else "")
 
 
 def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -> str:
@@ -121,6 +162,8 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
         f"stream {summary['stream_digest'][:16]}  weights {summary['weights_sha256'][:16]}",
         f"record: {summary['path']}",
     ]
+    if "unknown_images" in summary:
+        lines.insert(3, _of_open_set(summary))
     if summary.get("precision_reason"):
         lines.insert(-1, f"precision: {summary['precision']}, {summary['precision_reason']}")
     if summary["reused"]:

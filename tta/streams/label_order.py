@@ -10,8 +10,10 @@ from tta.foundation.errors import UserError
 def grouped_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return an order in which classes follow each other whole, themselves in random order.
 
-    The non-iid stream of LAME (Boudiaf et al., CVPR 2022) for data without videos.
+    Unknown images (-1) are one more class. The non-iid stream of LAME (Boudiaf et al., CVPR 2022)
+    for data without videos.
     """
+    labels = np.where(labels < 0, labels.max() + 1, labels)
     rank = rng.permutation(int(labels.max()) + 1)
     return np.argsort(rank[labels], kind="stable")
 

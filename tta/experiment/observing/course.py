@@ -62,6 +62,7 @@ def make_recorder(course: Course) -> Recorder:
         passes=experiment.backbone.passes,
         watch=_watch(experiment, labels, course.memory),
         tracker=open_tracker(track, directory.path, options, course.position),
+        score=experiment.score,
     )
     if course.saved is not None:
         with taking_over(directory):

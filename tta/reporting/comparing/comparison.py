@@ -16,7 +16,8 @@ from tta.reporting.comparing.protocol import by_protocol, describe, told_apart
 from tta.reporting.comparing.rows import Row, rows_of
 from tta.reporting.comparing.titles import titles
 from tta.reporting.records.runs import Run
-from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.metric import RunFigure
+from tta.tasks.task import ALL_FIGURES, OPEN_SET_FIGURES
 
 MACHINE_COSTS = ("ms_per_image", "memory_mib", "memory_rise_mib")
 
@@ -72,10 +73,15 @@ class Comparison:
 
     @cached_property
     def figures(self) -> pd.DataFrame:
-        """One row of numbers per method: headline, calibration and cost; NaN where unknown."""
+        """One row of numbers per method: headline, calibration and cost; NaN where unknown.
+
+        Those of open-set recognition are there where any run has one.
+        """
         figures = pd.DataFrame.from_dict(
             {row.label: _figures(row) for row in self.rows}, orient="index"
         )
+        names = [figure.name for figure in OPEN_SET_FIGURES]
+        figures = figures.drop(columns=[name for name in names if figures[name].isna().all()])
         finished = [row.label for row in self.rows if row.finished]
         figures["rank"] = self.errors.loc[finished].rank().mean(axis=1)
         plain = self._source_figures(figures)
@@ -148,7 +154,7 @@ def _figures(row: Row) -> dict[str, float]:
         "mean": means.mean(),
         "std": means.std(ddof=1),
         "pooled": row.figures("pooled_error").mean(),
-        **{figure.name: _mean(row, figure) for figure in RUN_FIGURES},
+        **{figure.name: _mean(row, figure) for figure in ALL_FIGURES},
         **cost,
     }
 

@@ -12,10 +12,10 @@ from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.published import beside_ours
 from tta.reporting.comparing.rows import Row
 from tta.reporting.comparing.statistics import LEVEL, MINIMUM_DOMAINS
-from tta.reporting.tables import as_metric
-from tta.tasks.metric import RUN_FIGURES
+from tta.reporting.tables import MISSING, as_metric
+from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.task import OPEN_SET_FIGURES
 
-MISSING = "–"
 FACTS = ("predicts", "source data", "seeds")
 """Columns that follow the figures where a table is folded."""
 SOURCE_NEEDS = {
@@ -65,6 +65,8 @@ def error_table(comparison: Comparison, metric: str) -> Table:
     for header, domain in (domains | {"mean": "mean"}).items():
         bold[header] = best[domain].to_numpy()
     notes = [_protocol(comparison, metric), BOLD_NOTE, *row_notes(comparison.rows)]
+    if any("unknown_images" in row.summary for row in comparison.rows):
+        notes.insert(1, f"{metric}s are of the known images alone")
     _, *others = [name for name in cells if name not in domains]
     figures_first = sorted(others, key=lambda name: name in FACTS)
     caption = _caption(f"Online {metric} in %", comparison)
@@ -84,9 +86,7 @@ def cost_table(comparison: Comparison) -> Table:
     if figures["upload_fraction"].notna().any():
         cells["uploads %"] = _percent(figures["upload_fraction"])
     for figure in RUN_FIGURES:
-        metric = figure.metric
-        factor = 100 if metric.percent else 1
-        cells[figure.header] = _text(factor * figures[figure.name], f"{{:.{metric.digits}f}}")
+        cells[figure.header] = _shown(figure, figures)
     note = (
         "forwards, backwards (images through the model and its copies) and ms are per image of "
         "the stream, preparation apart; time / source and memory over source where both ran on "
@@ -97,6 +97,28 @@ def cost_table(comparison: Comparison) -> Table:
     )
     caption = _caption("Cost and calibration", comparison)
     return Table("cost", cells, None, [note, *unlike_notes(comparison.rows)], caption)
+
+
+def open_set_table(comparison: Comparison) -> Table:
+    """Return how well methods tell known images from unknown ones."""
+    figures = comparison.figures
+    cells = pd.DataFrame({"method": figures.index}, figures.index)
+    cells["score"] = [row.summary.get("score") or MISSING for row in comparison.rows]
+    for figure in OPEN_SET_FIGURES:
+        if figure.name in figures:
+            cells[figure.header] = _shown(figure, figures)
+    note = (
+        "means over domains; accuracy is of known images, none rejected; a score says how known an "
+        "image looks, and COME's figures ask it to tell the known and rightly classified images "
+        "from all others; higher is better but for FPR; "
+        f"{MISSING} where a run's outputs were not all numbers"
+    )
+    return Table("open_set", cells, None, [note], _caption("Open-set recognition", comparison))
+
+
+def _shown(figure: RunFigure, figures: pd.DataFrame) -> list[str]:
+    factor = 100 if figure.metric.percent else 1
+    return _text(factor * figures[figure.name], f"{{:.{figure.metric.digits}f}}")
 
 
 def paired_table(comparison: Comparison) -> Table:

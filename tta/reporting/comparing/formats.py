@@ -17,6 +17,7 @@ from tta.reporting.comparing.comparison_tables import (
     Table,
     cost_table,
     error_table,
+    open_set_table,
     paired_table,
     published_table,
     source_data,
@@ -62,13 +63,18 @@ def tables(
     metric: str,
     published: pd.DataFrame | None = None,
 ) -> list[Table]:
-    """Return the named tables of a comparison: ``errors``, ``cost``, ``tests``."""
+    """Return the named tables of a comparison: ``errors``, ``cost``, ``open_set``, ``tests``.
+
+    That of open-set recognition is there where any run has such figures.
+    """
     makers = {
         "errors": lambda: error_table(comparison, metric),
         "cost": lambda: cost_table(comparison),
+        "open_set": lambda: open_set_table(comparison),
         "tests": lambda: paired_table(comparison),
     }
-    made = [makers[name]() for name in names]
+    open_set = any("unknown_images" in row.summary for row in comparison.rows)
+    made = [makers[name]() for name in names if open_set or name != "open_set"]
     if published is not None:
         made.append(published_table(comparison, published, metric))
     return made

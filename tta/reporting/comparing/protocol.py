@@ -32,6 +32,8 @@ STREAM_OPTIONS = (
     "crop",
     "mean",
     "std",
+    "unknown_ratio",
+    "unknown_mix",
 )
 """Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
 them resolved."""
@@ -122,6 +124,7 @@ def describe(runs: Sequence[Run]) -> dict[str, str]:
         "dataset": summary["dataset"],
         "scenario": summary["scenario"],
         "images per domain": _images(summary),
+        **_unknown(summary),
         "severity": ", ".join(sorted({str(row.get("severity")) for row in summary["domains"]})),
         "batch size": str(summary["batch_size"]),
         "reset": _reset_policy(summary),
@@ -138,6 +141,12 @@ def _images(summary: dict[str, Any]) -> str:
     size = str(fewest) if fewest == most else f"{fewest} to {most}"
     visited = len(visits) / len({row["domain"] for row in summary["domains"]})
     return size if visited == 1 else f"{size} at each of {visited:.3g} visits"
+
+
+def _unknown(summary: dict[str, Any]) -> dict[str, str]:
+    if "unknown_images" not in summary:
+        return {}
+    return {"unknown images": f"{summary['unknown_images']} of {summary['samples']}"}
 
 
 def _reset_policy(summary: dict[str, Any]) -> str:

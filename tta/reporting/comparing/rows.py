@@ -25,6 +25,7 @@ OPTIONS = (
     "memory_format",
     "on_nonfinite",
     "deterministic",
+    "score",
 )
 """What namesakes may differ in beside their hyper-parameters: in the summary, in the options.
 

@@ -12,7 +12,8 @@ from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.comparison_tables import MISSING, p_value, source_data
 from tta.reporting.comparing.rows import Row
 from tta.reporting.tables import as_metric
-from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.metric import RunFigure
+from tta.tasks.task import ALL_FIGURES
 
 Cell = dict[str, Any]
 """``text``; ``value`` to sort by, empty where unknown; ``best``; of rates and their differences,
@@ -59,7 +60,7 @@ def _word(text: str) -> Cell:
 
 def _figure(name: str, digits: int, factor: float = 1) -> Maker:
     return lambda comparison, row: number_cell(
-        comparison.figures.loc[row.label, name], digits, factor
+        comparison.figures.loc[row.label].get(name), digits, factor
     )
 
 
@@ -127,7 +128,7 @@ COLUMNS = {
     "written": Column(
         "written (UTC)", lambda _, row: _word(max(run.written for run in row.runs)), number=False
     ),
-    **{figure.name: _run_figure(figure) for figure in RUN_FIGURES},
+    **{figure.name: _run_figure(figure) for figure in ALL_FIGURES},
     "forwards": Column("forwards", _figure("forwards", 2), shown=False),
     "backwards": Column("backwards", _figure("backwards", 2), shown=False),
     "ms_per_image": Column("ms", _figure("ms_per_image", 2)),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.task import OPEN_SET_FIGURES
 
 Check = Callable[[Any], bool]
 
@@ -84,6 +85,8 @@ NEEDED: dict[str, Check] = {
 OPTIONAL: dict[str, Check] = {
     "finished": is_flag,
     **{figure.name: _figure(figure) for figure in RUN_FIGURES if figure.pooled},
+    **{figure.name: _figure(figure) for figure in OPEN_SET_FIGURES},
+    **dict.fromkeys(("known_images", "unknown_images", "visits_left_out"), is_count),
     "upload_fraction": is_positive,
     **dict.fromkeys(("needs", "warnings"), _are_texts),
     "passes": _all_values(is_number),
@@ -110,6 +113,8 @@ OPTIONAL: dict[str, Check] = {
             "code_digest",
             "on_nonfinite",
             "nonfinite_weights_after",
+            "task",
+            "score",
         ),
         _or_none(is_text),
     ),
@@ -117,10 +122,14 @@ OPTIONAL: dict[str, Check] = {
 DOMAIN: dict[str, Check] = {
     "domain": is_text,
     "samples": lambda value: is_count(value) and value > 0,
-    "error": is_fraction,
-    "accuracy": is_fraction,
+    "error": _or_none(is_fraction),
+    "accuracy": _or_none(is_fraction),
 }
-DOMAIN_OPTIONAL: dict[str, Check] = {"severity": _is_plain, "correct": is_count}
+DOMAIN_OPTIONAL: dict[str, Check] = {
+    "severity": _is_plain,
+    **dict.fromkeys(("correct", "known", "unknown"), is_count),
+    **{figure.name: _figure(figure) for figure in OPEN_SET_FIGURES},
+}
 
 
 def damage(summary: Mapping[str, Any]) -> str:
@@ -152,18 +161,30 @@ def _are_domains(value: Any) -> bool:
         and bool(value)
         and all(isinstance(row, dict) for row in value)
         and not any(_wrong(row, DOMAIN, DOMAIN_OPTIONAL) for row in value)
+        and all(_is_judged(row) == (row["error"] is not None) for row in value)
+        and all((row["accuracy"] is None) == (row["error"] is None) for row in value)
+        and any(map(_is_judged, value))
     )
+
+
+def judged_images(row: Mapping[str, Any]) -> int:
+    """Return how many images of a visit errors are of: the known ones."""
+    return row.get("known", row["samples"])
+
+
+def _is_judged(row: Mapping[str, Any]) -> bool:
+    return judged_images(row) > 0
 
 
 def _contradiction(summary: Mapping[str, Any]) -> str:
     """Return which figure does not follow from those of the domains."""
-    rows = summary["domains"]
-    total = sum(row["samples"] for row in rows)
+    rows = [row for row in summary["domains"] if _is_judged(row)]
+    wrong_images = sum(row["error"] * judged_images(row) for row in rows)
     expected = {
-        "samples": total,
+        "samples": sum(row["samples"] for row in summary["domains"]),
         "mean_error": sum(row["error"] for row in rows) / len(rows),
         "mean_accuracy": sum(row["accuracy"] for row in rows) / len(rows),
-        "pooled_error": sum(row["error"] * row["samples"] for row in rows) / total,
+        "pooled_error": wrong_images / sum(map(judged_images, rows)),
     }
     wrong = [name for name, value in expected.items() if not _close(summary[name], value)]
     return ", ".join(f"{name!r} does not follow from 'domains'" for name in wrong)

@@ -1,0 +1,66 @@
+"""A stream with unknown images against the authors' code, score by score."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from tests.assets import asset
+from tests.recorded import KeepOutputs, recorded_config
+from tta.experiment import build
+from tta.experiment.figures import figures
+from tta.experiment.observing.recorder import Recorder
+from tta.streams.loop import evaluate
+from tta.streams.stream import Batch
+from tta.tasks.known_scores import KNOWN_SCORES
+
+SCORES = {"energy": "energy", "max_softmax": "max_softmax", "entropy": "neg_entropy"}
+
+
+def outputs_of(method, **options):
+    data = f"arrays:{asset('reference', 'open-set', 'open-set.npz')}"
+    experiment = build(recorded_config(method, dataset=data, **options))
+    experiment.method.start(experiment.source)
+    labels = experiment.stream.labels()
+    recorder = KeepOutputs(experiment.plan, labels, "logits", score=experiment.score)
+    evaluate(experiment.method, experiment.stream, recorder)
+    recorder.close()
+    return experiment.plan, labels, torch.cat(recorder.kept), figures(recorder.domains())
+
+
+def scored(plan, labels, outputs, name):
+    score = partial(KNOWN_SCORES[name], kind="logits")
+    recorder = Recorder(plan, labels, "logits", score=score)
+    recorder.update(Batch(torch.empty(0), 0, len(plan), False), outputs)
+    recorder.close()
+    return figures(recorder.domains())
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "slack"),
+    [
+        ("source", {}, 0.0),
+        ("bn", {}, 0.0),
+        ("tent", {}, 0.0),
+        ("eata", {"set": {"compat": True}}, 0.0),
+    ],
+)
+def test_figures_are_those_of_the_authors_code(method, options, slack):
+    entries = json.loads(asset("reference", "open-set", "figures.json").read_text())["open_set"]
+    expected = next(entry for entry in entries if entry["method"] == method)
+    plan, labels, outputs, own = outputs_of(method, **options)
+    for name, there in SCORES.items():
+        found = scored(plan, labels, outputs, name)
+        columns = {"known_accuracy": expected["accuracy_known"]} | {
+            ours: expected[there][theirs]
+            for ours, theirs in (("auroc", "auroc"), ("fpr95", "fpr95"), ("h_score", "H"))
+        }
+        for column, values in columns.items():
+            rows = [100 * row[column] for row in found["domains"]]
+            # Their scores were rounded otherwise, where the softmax saturates.
+            close = {"known_accuracy": 0.001, "fpr95": 0.001}.get(column, 0.02) + slack
+            np.testing.assert_allclose(rows, values, atol=close, err_msg=f"{name} {column}")
+            assert found[column] == pytest.approx(np.mean(rows) / 100)
+    assert own["auroc"] == scored(plan, labels, outputs, "energy")["auroc"]
