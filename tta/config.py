@@ -213,6 +213,28 @@ class RunConfig:
         "stream",
         choices=SCORES,
     )
+    unknown: str | None = option(
+        None,
+        "data set whose images are shown as unknown ones (label -1) beside those of --dataset, in "
+        "the same forms",
+        "stream",
+        metavar="NAME",
+    )
+    unknown_ratio: float | None = option(
+        None,
+        "unknown images per known one; default: 1",
+        "stream",
+        minimum=0.001,
+        maximum=1000.0,
+        metavar="R",
+    )
+    unknown_mix: str | None = option(
+        None,
+        "where they come: shuffled among the known images, paired (half of every batch) or in a "
+        "burst halfway through a domain; default: shuffled",
+        "stream",
+        choices=("shuffled", "paired", "burst"),
+    )
     device: str = option(
         "auto",
         "where the model runs: auto, cpu, mps, cuda or cuda:N; no figure depends on N; auto is the "
@@ -312,6 +334,13 @@ class RunConfig:
             check_normalisation(spread(self.mean), spread(self.std), "--mean and --std")
         if self.precision == "tf32" and not has_tf32(self.device):
             raise UserError(NO_TF32.format(self.device))
+        if self.unknown is None and (self.unknown_ratio, self.unknown_mix) != (None, None):
+            raise UserError("--unknown-ratio and --unknown-mix say how --unknown is shown: pass it")
+        if self.unknown_mix == "paired" and self.contiguous_batches:
+            raise UserError(
+                "--unknown-mix paired lays out every batch by itself: leave --contiguous-batches "
+                "out"
+            )
         if self.classes is not None and self.class_order is not None:
             raise UserError("--classes tells the order of the classes: leave --class-order out")
 

@@ -68,6 +68,7 @@ DATASETS: Registry[type[Dataset]] = Registry(
         "imagenet-r": "tta.datasets.imagenet:ImageNetR",
         "imagenet-sketch": "tta.datasets.imagenet:ImageNetSketch",
         "imagenet-v2": "tta.datasets.imagenet:ImageNetV2",
+        "letters": "tta.datasets.letters:Letters",
         "office-home": "tta.datasets.domain_folders:OfficeHome",
         "office-home-source": "tta.datasets.domain_folders:OfficeHomeSource",
         "pacs": "tta.datasets.domain_folders:Pacs",

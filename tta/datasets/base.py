@@ -83,6 +83,8 @@ class Dataset(ABC):
         length: images of a stream without end, set from ``--num-samples``; None for all others.
         costly: whether images are decoded or made when they are asked for, which worker processes
             can do ahead.
+        makes_corruptions: whether its images are corrupted on the fly, by
+            ``corrupted(clean, domain, severity, ids)``, which other images may be shown to.
         decoded_cache: folder in which decoded image files are kept, or None.
         in_use: domains and severities that the stream shows, in the data set's order, set by
             :meth:`check`; None before. The digest of large data follows these.
@@ -114,6 +116,7 @@ class Dataset(ABC):
     in_order: bool = False
     length: int | None = None
     costly: bool = False
+    makes_corruptions: bool = False
     decoded_cache: Path | None = None
     in_use: tuple[tuple[str, int], ...] | None = None
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from tta.backbones.backbone import Backbone
 from tta.config import RunConfig
 from tta.datasets import Dataset
+from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.parts import (
     batch_size_of,
@@ -52,6 +53,7 @@ LOCATIONS = (
     "class_order",
     "source",
     "cloud_weights",
+    "unknown",
 )
 """Options that say where or what something is; fingerprints hold digests of what was found."""
 
@@ -169,9 +171,10 @@ class Experiment:
     def code(self) -> str:
         """Digest of this package's code and one's own, as it was when first asked for."""
         methods = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
-        data = (self.dataset, self.given.source, self.source and self.source.dataset)
+        data = (*_parts(self.dataset), self.given.source, self.source and self.source.dataset)
         kinds = {kind for part in data for kind in type(part).__mro__ if issubclass(kind, Dataset)}
-        named = (self.config.method, self.config.dataset, self.config.source or "")
+        config = self.config
+        named = (config.method, config.dataset, config.source or "", config.unknown or "")
         files = {str(own[0]) for own in map(split_own, named) if own is not None}
         files |= set(filter(None, map(_file_of, [*kinds, self.order.plan])))
         own = {file for file in files if not Path(file).resolve().is_relative_to(PACKAGE)}
@@ -185,7 +188,7 @@ class Experiment:
         """
         config = self.config.to_mapping()
         config.update(
-            stream_choices(self.config, self.dataset, self.plan, self.order.uses),
+            stream_choices(self.config, known_part(self.dataset), self.plan, self.order.uses),
             **self.geometry.resolved(),
             batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
@@ -228,6 +231,12 @@ class Experiment:
         """Return the run directory."""
         parts = [self.dataset.name, self.scenario, self.backbone.name, self.method.name]
         return run_path(self.config.output, parts, self.fingerprint())
+
+
+def _parts(dataset: Dataset) -> tuple[Dataset, ...]:
+    if isinstance(dataset, WithUnknown):
+        return dataset.known, dataset.unknown
+    return (dataset,)
 
 
 def _file_of(found: Any) -> str | None:

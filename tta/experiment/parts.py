@@ -18,6 +18,7 @@ from tta.datasets import Dataset, open_dataset
 from tta.datasets.checks import check_all_known
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
+from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.class_numbers import OutputClasses, number_source_classes
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.showing import Geometry, check_size, show, show_source
@@ -32,12 +33,18 @@ from tta.streams.stream import Stream
 
 
 def open_test_data(config: RunConfig, given: Given = NOTHING) -> Dataset:
-    """Return the test data; a stream without end gets its length from the number of samples."""
+    """Return the test data, with the unknown images that are to be shown beside.
+
+    A stream without end gets its length from the number of samples.
+    """
     # A copy of what is given: sizes and such are set on it.
     dataset = copy.copy(given.dataset) or open_dataset(config.dataset, config.data_dir)
     if dataset.length is not None and config.num_samples is not None:
         dataset.length = config.num_samples
-    return dataset
+    if config.unknown is None:
+        return dataset
+    unknown = open_dataset(config.unknown, config.data_dir)
+    return WithUnknown(dataset, unknown, config.domains or dataset.domains)
 
 
 def choose_device(name: str, precision: str = "fp32") -> torch.device:
@@ -225,7 +232,7 @@ def make_source(
     Raises:
         UserError: one is of no class, or they do not fit the test data.
     """
-    dataset, device = stream.dataset, stream.device
+    dataset, device = known_part(stream.dataset), stream.device
     specification = config.source or dataset.source
     if specification is None and given.source is None:
         return None

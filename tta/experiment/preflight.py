@@ -48,7 +48,8 @@ def preflight(config: RunConfig, given: Given = NOTHING) -> None:
     if METHODS.location(config.method) is not None:  # another method may register its own nets
         for name in filter(None, (config.backbone, config.cloud_backbone)):
             check_architecture(name)
-    _check_folders(config, dataset)
+    unknown = None if config.unknown is None else _checked_data(config.unknown)
+    _check_folders(config, dataset, unknown)
     if config.source is not None and given.source is None:
         _checked_data(config.source)
     check_choice(config.classes)
@@ -110,10 +111,9 @@ def _catalog(config: RunConfig, dataset: Any) -> Any:
     )
 
 
-def _check_folders(config: RunConfig, dataset: Any) -> None:
+def _check_folders(config: RunConfig, *datasets: Any) -> None:
     stored = declared("tta.datasets.stored:StoredDataset")
-    needed = isinstance(dataset, type) and issubclass(dataset, stored)
-    if needed:
+    if any(isinstance(kind, type) and issubclass(kind, stored) for kind in datasets):
         data_folder(config.data_dir)
     elif config.data_dir is not None:
         optional_data_folder(config.data_dir)

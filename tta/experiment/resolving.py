@@ -75,8 +75,18 @@ def stream_choices(
         "domains": list(plan.domains),
         "severity": severity if "severity" in uses else None,
         "num_samples": None if takes_all and dataset.length is None else config.num_samples,
+        **unknown_choices(config),
         "dirichlet": config.dirichlet if "dirichlet" in uses else RunConfig.dirichlet,
         "zipf": config.zipf if "zipf" in uses else RunConfig.zipf,
+    }
+
+
+def unknown_choices(config: RunConfig) -> dict[str, Any]:
+    """Return how unknown images are shown beside the known ones; None where there are none."""
+    shown = config.unknown is not None
+    return {
+        "unknown_ratio": (config.unknown_ratio or 1.0) if shown else None,
+        "unknown_mix": (config.unknown_mix or "shuffled") if shown else None,
     }
 
 
