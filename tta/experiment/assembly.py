@@ -22,6 +22,7 @@ from tta.experiment.class_numbers import OutputClasses, number_classes, number_c
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.observing.memory import held_bytes
 from tta.experiment.observing.trackers import require_tracker
+from tta.experiment.pacing import paced, with_adaptation_set
 from tta.experiment.parts import (
     batch_size_of,
     choose_device,
@@ -29,6 +30,7 @@ from tta.experiment.parts import (
     choose_workers,
     fit_images,
     make_backbone,
+    make_clean,
     make_cloud,
     make_method,
     make_source,
@@ -92,6 +94,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
     config, precision_reason = _with_precision(config, stream, backbone)
     needs = method_class.needs(params)
     source, cloud = _source_and_cloud(config, needs, stream, backbone, classes, given)
+    clean = make_clean(config, stream, backbone, classes, given)
     check_needs(method_class, params, backbone, source is not None, cloud)
     choose_workers(config, stream, source, Need.SOURCE_AT_STEP in needs)
     if calibrated and isinstance(dataset, ContinuallyChanging):
@@ -109,10 +112,11 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         stream=stream,
         backbone=backbone,
         cloud=cloud,
-        method=method,
+        method=paced(config, method, stream, backbone),
         params=params,
         preset=preset,
         source=source,
+        clean=clean,
         precision_reason=precision_reason,
         method_bytes=max(0, held_bytes(device) - held),
         given=given,
@@ -122,11 +126,11 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
 
 def _plan(config: RunConfig, dataset: Dataset) -> StreamPlan:
     plan = plan_stream(config.scenario, known_part(dataset), scenario_options(config))
-    if not isinstance(dataset, WithUnknown):
-        return plan
-    ratio, order = unknown_choices(config).values()
-    mix = UnknownMix(ratio, order, batch_size_of(config, dataset), config.seed)
-    return with_unknown(plan, dataset.counts, mix)
+    if isinstance(dataset, WithUnknown):
+        ratio, order = unknown_choices(config).values()
+        mix = UnknownMix(ratio, order, batch_size_of(config, dataset), config.seed)
+        plan = with_unknown(plan, dataset.counts, mix)
+    return with_adaptation_set(config, dataset, plan)
 
 
 def _model_digest(given: Given) -> str | None:

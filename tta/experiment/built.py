@@ -21,10 +21,10 @@ from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.given import NOTHING, Given
-from tta.experiment.parts import (
-    batch_size_of,
-)
+from tta.experiment.pacing import Adapting
+from tta.experiment.parts import batch_size_of
 from tta.experiment.resolving import (
+    OWN_SOURCE,
     cloud_choices,
     preset_of,
     stream_choices,
@@ -35,7 +35,6 @@ from tta.foundation.code_digest import PACKAGE, code_digest
 from tta.foundation.notes import in_order, with_those_of
 from tta.foundation.own_file import split_own
 from tta.methods import Method, Need
-from tta.methods.window import SlidingWindow
 from tta.reporting.records.run_directory import run_path
 from tta.source.source_data import SourceData
 from tta.streams import Scenario, StreamPlan
@@ -75,6 +74,7 @@ class Experiment:
         params: the method's resolved hyper-parameters.
         preset: where they come from, in words.
         source: source images, or None where the method needs none.
+        clean: clean images by which forgetting is measured, or None.
         precision_reason: why ``--precision auto`` picked what it did; None where it was given.
         method_bytes: of memory that the method took to be made: its models, its optimiser.
         given: the parts that a program handed over.
@@ -89,10 +89,11 @@ class Experiment:
     stream: Stream
     backbone: Backbone
     cloud: Backbone | None
-    method: Method | SlidingWindow
+    method: Adapting
     params: Any
     preset: str
     source: SourceData | None
+    clean: SourceData | None
     precision_reason: str | None
     method_bytes: int
     given: Given = NOTHING
@@ -127,8 +128,8 @@ class Experiment:
 
     @property
     def adapting_method(self) -> Method:
-        """The method itself, without the window around it."""
-        return self.method.method if isinstance(self.method, SlidingWindow) else self.method
+        """The method itself, without what stands around it."""
+        return self.method if isinstance(self.method, Method) else self.method.method
 
     @property
     def prepares(self) -> bool:
@@ -159,8 +160,9 @@ class Experiment:
 
     def close(self) -> None:
         """End the processes that load source images; those of the stream end with it."""
-        if self.source is not None:
-            self.source.close()
+        for images in (self.source, self.clean):
+            if images is not None:
+                images.close()
 
     @property
     def scenario(self) -> str:
@@ -194,7 +196,8 @@ class Experiment:
             set=dataclasses.asdict(self.params),
             preset=preset_of(self.config, self.dataset) or "defaults",
             backbone=self.backbone.name,
-            source=self.source and (self.config.source or self.dataset.source),
+            source=self._source_name,
+            probe_samples=self.config.probe_samples if self.clean else RunConfig.probe_samples,
             device=self.device.type,
             deterministic=self.config.deterministic and self.device.type == "cuda",
             memory_format=str(self.stream.memory_format)
@@ -208,6 +211,12 @@ class Experiment:
         )
         return config
 
+    @property
+    def _source_name(self) -> str | None:
+        """Specification of the source images, where the run reads any."""
+        used = self.source is not None or self.config.probe == OWN_SOURCE
+        return (self.config.source or self.dataset.source) if used else None
+
     def fingerprint(self) -> str:
         """Return twelve hexadecimal digits that differ where figures may differ."""
         passed_over = (*RunConfig.UNRECORDED, *LOCATIONS)
@@ -219,6 +228,8 @@ class Experiment:
         facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to
         facts["weights_sha256"] = self.backbone.weights_sha256
         facts["source"] = self.source and self.source.dataset.digest()
+        if self.clean is not None:
+            facts["clean"] = self.clean.dataset.digest()
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
         facts["cloud"] = self.cloud and self.cloud.preprocessing
         facts["code"] = self.code

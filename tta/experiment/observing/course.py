@@ -10,6 +10,7 @@ import torch
 from tta.experiment.built import Experiment
 from tta.experiment.observing.collapse import CollapseWatch
 from tta.experiment.observing.memory import PeakMemory
+from tta.experiment.observing.probe import Probe, ProbedRecorder
 from tta.experiment.observing.recorder import Recorder
 from tta.experiment.observing.trackers import open_tracker
 from tta.experiment.saving.checkpoints import Checkpoints, saved_bytes
@@ -46,11 +47,11 @@ class Course:
 
 
 def make_recorder(course: Course) -> Recorder:
-    """Return the recorder of a run whose method is prepared, where a checkpoint left it."""
+    """Return the recorder of a run whose method is prepared."""
     experiment, directory = course.experiment, course.directory
     track, options = experiment.config.track, experiment.resolved()
     labels = experiment.stream.labels()
-    recorder = Recorder(
+    return Recorder(
         experiment.plan,
         labels,
         experiment.method.outputs,
@@ -64,10 +65,24 @@ def make_recorder(course: Course) -> Recorder:
         tracker=open_tracker(track, directory.path, options, course.position),
         score=experiment.score,
     )
+
+
+def make_observer(course: Course, recorder: Recorder) -> Recorder | ProbedRecorder:
+    """Return what sees the batches, where a checkpoint left it: the recorder, or one that probes.
+
+    The probe before the stream is made here.
+    """
+    experiment = course.experiment
+    observer: Recorder | ProbedRecorder = recorder
+    if experiment.clean is not None:
+        probe = Probe(experiment.method, experiment.clean, experiment.config.probe_samples)
+        observer = ProbedRecorder(recorder, probe, experiment.plan, course.memory.paused)
     if course.saved is not None:
-        with taking_over(directory):
-            recorder.load_state_dict(course.saved.recorder)
-    return recorder
+        with taking_over(course.directory):
+            observer.load_state_dict(course.saved.recorder)
+    elif isinstance(observer, ProbedRecorder):
+        observer.measure()
+    return observer
 
 
 def _watch(experiment: Experiment, labels: np.ndarray, memory: PeakMemory) -> CollapseWatch:
@@ -103,13 +118,13 @@ def initial_predictions(experiment: Experiment, positions: np.ndarray) -> np.nda
     return torch.cat(classes).cpu().numpy()
 
 
-def make_checkpoints(course: Course, recorder: Recorder) -> Checkpoints:
+def make_checkpoints(course: Course, observer: Recorder | ProbedRecorder) -> Checkpoints:
     """Return what saves a run whose method is prepared."""
     experiment, saved = course.experiment, course.saved
     preparation = experiment.adapting_method.preparation()
     is_new = experiment.prepares and saved is None
     return Checkpoints(
-        recorder,
+        observer,
         experiment.method,
         course.directory,
         len(experiment.plan),

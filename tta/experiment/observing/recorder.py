@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -116,9 +117,16 @@ class Recorder:
         self._since = now
         if time.perf_counter() - self._last_flush > DISPLAY_INTERVAL:
             self.flush()
-            self._spans.append((self._since, self._clock.mark()))
-            self.judge()
-            self._since = self._clock.mark()  # the verdict is no cost of the method
+            with self.apart():
+                self.judge()
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Return a context in which nothing is a cost of the method; only between two batches."""
+        self._spans.append((self._since, self._clock.mark()))
+        yield
+        self._take_passes()
+        self._since = self._clock.mark()
 
     def _take_passes(self) -> tuple[int, ...]:
         return self.passes.take() if self.passes else ()
@@ -138,7 +146,6 @@ class Recorder:
         """Say whether the run has collapsed by now; only between two batches."""
         if self.watch is not None:
             self.watch.judge()
-            self._take_passes()  # the verdict may have taken some
 
     def flush(self) -> None:
         """Fetch what is pending, write it down and show it."""
