@@ -25,6 +25,7 @@ from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.label_order import grouped_order
 from tta.streams.stream import Batch, Stream
 from tta.tasks.metrics import open_set_metrics, sample_metrics
+from tta.tasks.queue_rejection import queue_threshold
 from tta.tasks.task import ALL_METRICS, OPEN_SET_FIGURES, task_of
 
 OPTIONS = {
@@ -141,6 +142,8 @@ def test_a_classification_run_has_none_of_it(tmp_path, capsys):
     assert Run.load(result.path).config["score"] is None  # without effect
     assert compare([str(tmp_path)]) == 0
     assert "AUROC" not in capsys.readouterr().out
+    assert compare([str(tmp_path), "--tables", "open_set"]) == 2
+    assert "leave --tables open_set out" in capsys.readouterr().err
 
 
 def test_visits_of_one_kind_are_left_out_of_means(tmp_path):
@@ -230,3 +233,27 @@ def test_options_of_unknown_images_need_them():
         tta.RunConfig(unknown_mix="burst")
     with pytest.raises(UserError, match="lays out every batch"):
         tta.RunConfig(unknown="letters", unknown_mix="paired", contiguous_batches=True)
+
+
+def test_the_rule_of_rejection_of_a_method_is_told(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "from tta.methods import Method\n\n\n"
+        "class Rejecting(Method):\n"
+        '    """Plain, and rejects by the queue."""\n\n'
+        '    name = "rejecting"\n    rejection = "queue"\n\n'
+        "    def step(self, images):\n        return self.predict(images)\n\n"
+        "    def score(self, outputs):\n        return outputs.softmax(1).amax(1)\n"
+    )
+    arguments = ["--method", f"{tmp_path / 'mine.py'}:Rejecting", "--dataset", "digits-c"]
+    arguments += ["--unknown", "letters", "--domains", "fog", "--num-samples", "40"]
+    assert run([*arguments, "--output", str(tmp_path)]) == 0
+    (file,) = tmp_path.rglob("summary.json")
+    loaded = Run.load(file.parent)
+    samples, summary = loaded.samples(), loaded.summary
+    novelty = 1 - samples.score.astype(float)
+    first = novelty[:64] > queue_threshold(novelty[:64])
+    second = novelty[64:] > queue_threshold(novelty)
+    rejected = np.concatenate([first, second])
+    assert summary["acc_n"] == pytest.approx(rejected[~samples.known].mean())
+    assert summary["acc_s"] == pytest.approx((samples.correct & ~rejected)[samples.known].mean())
+    assert "with its rule of rejection ACC S " in capsys.readouterr().out

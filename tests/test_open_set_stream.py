@@ -15,6 +15,7 @@ from tta.experiment.observing.recorder import Recorder
 from tta.streams.loop import evaluate
 from tta.streams.stream import Batch
 from tta.tasks.known_scores import KNOWN_SCORES
+from tta.tasks.queue_rejection import rejection_figures
 
 SCORES = {"energy": "energy", "max_softmax": "max_softmax", "entropy": "neg_entropy"}
 
@@ -65,3 +66,15 @@ def test_figures_are_those_of_the_authors_code(method, options, images):
             np.testing.assert_allclose(rows, values, atol=close, err_msg=f"{name} {column}")
             assert found[column] == pytest.approx(np.mean(rows) / 100)
     assert own["auroc"] == scored(plan, labels, outputs, "energy")["auroc"]
+
+
+def test_the_rule_of_the_queue_gives_the_figures_of_the_authors_script():
+    entries = json.loads(asset("reference", "open-set", "figures.json").read_text())["open_set"]
+    expected = next(entry for entry in entries if entry["method"] == "owttt")
+    with np.load(asset("reference", "open-set", "logits.npz")) as stored:
+        outputs = stored[expected["logits"]]
+    with np.load(asset("reference", "open-set", "open-set.npz")) as stored:
+        labels = stored["labels"]
+    right, starts = outputs.argmax(1) == labels, np.arange(0, 4000, 200)
+    found = rejection_figures(outputs.max(1) / 10, starts, right, labels >= 0)
+    assert [round(rate, 4) for rate in found.values()] == [*expected["released_rule"].values()]

@@ -19,6 +19,7 @@ from tta.streams.adaptation_set import held_out_figures
 from tta.streams.pacing.paced import Paced
 from tta.streams.stream import labels_of
 from tta.tasks.finite import nonfinite_facts
+from tta.tasks.queue_rejection import rejection_figures
 from tta.tasks.task import OPEN_SET
 
 
@@ -45,6 +46,7 @@ def summarise(
         "schema": 1,
         "finished": finished,
         **_choices(experiment),
+        **_open_set(experiment, recorder),
         **_health(experiment, recorder),
         **_protocol(experiment, recorder, checkpoints.recorder),
         "resumed_at": checkpoints.resumed_at,
@@ -83,14 +85,19 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
         "seed": config.seed,
         "precision": config.precision,
         "resets": int(experiment.plan.reset_before.sum()),
-        **_open_set(experiment),
     }
 
 
-def _open_set(experiment: Experiment) -> dict[str, Any]:
+def _open_set(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
+    """Return what images were scored by, and what the method's own rule of rejection came to."""
     if experiment.task is not OPEN_SET:
         return {}
-    return {"task": experiment.task.name, "score": experiment.config.score or "own"}
+    score, samples = experiment.config.score or "own", recorder.samples
+    facts = {"task": experiment.task.name, "score": score}
+    if type(experiment.adapting_method).rejection != "queue" or score != "own":
+        return facts
+    starts, right = experiment.stream.edges[:-1], samples.correct > 0
+    return facts | rejection_figures(samples.score, starts, right, samples.known)
 
 
 def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict[str, Any]:

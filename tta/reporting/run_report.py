@@ -135,6 +135,9 @@ def _of_open_set(summary: dict[str, Any]) -> str:
         f"{summary['known_images']} images are known, {summary['unknown_images']} unknown; "
         f"accuracy and error are of the known ones; score: {summary['score']}"
     )
+    if summary.get("acc_h") is not None:
+        rates = [f"{name} {percent(summary[f'acc_{name.lower()}'])} %" for name in "SNH"]
+        text += f"; with its rule of rejection ACC {', '.join(rates)}"
     alone = summary["visits_left_out"]
     return text + (f"; {alone} visits show one kind alone, and have no AUROC" if alone else "")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def _within(novelty: np.ndarray, below: np.ndarray) -> float:
     return sum(len(side) * side.var() for side in sides) / len(novelty)
 
 
-def rejected_in_queue(novelty: np.ndarray, starts: Sequence[int]) -> np.ndarray:
+def rejected_in_queue(novelty: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Return which images are rejected, bool ``[N]``: those above their batch's threshold.
 
     Args:
@@ -40,7 +40,7 @@ def rejected_in_queue(novelty: np.ndarray, starts: Sequence[int]) -> np.ndarray:
         starts: positions of the batches' first images; a batch's own novelties are in the queue.
     """
     rejected = np.zeros(len(novelty), bool)
-    for start, stop in zip(starts, [*starts[1:], len(novelty)], strict=True):
+    for start, stop in zip(starts, np.append(starts[1:], len(novelty)), strict=True):
         threshold = queue_threshold(novelty[max(0, stop - QUEUE) : stop])
         rejected[start:stop] = novelty[start:stop] > threshold
     return rejected
@@ -62,3 +62,21 @@ def rejection_rates(
     accepted = float((right & ~rejected)[known].mean())
     refused = float(rejected[~known].mean())
     return accepted, refused, harmonic_mean(accepted, refused)
+
+
+def rejection_figures(
+    cosine: np.ndarray, starts: np.ndarray, right: np.ndarray, known: np.ndarray
+) -> dict[str, Any]:
+    """Return ``acc_s``, ``acc_n`` and ``acc_h`` of a stream; None where one is not known.
+
+    Args:
+        cosine: scores of the images seen ``[N]`` in stream order.
+        starts: positions of the stream's batches.
+        right: see :func:`rejection_rates`.
+        known: likewise.
+    """
+    names = ("acc_s", "acc_n", "acc_h")
+    if np.isnan(cosine).any() or known.all() or not known.any():
+        return dict.fromkeys(names)
+    rejected = rejected_in_queue(1 - cosine.astype(float), starts[starts < len(cosine)])
+    return dict(zip(names, rejection_rates(rejected, right, known), strict=True))

@@ -70,6 +70,11 @@ class SampleTable:
         return self.values[self.task.columns.index("known"), : self.seen] > 0
 
     @property
+    def score(self) -> np.ndarray:
+        """How known the samples seen look ``[n]``, of a stream that shows unknown images."""
+        return self.values[self.task.columns.index("score"), : self.seen]
+
+    @property
     def accuracy(self) -> float:
         """Share of the known samples seen that were classified rightly; NaN before the first."""
         correct = self.correct[self.known]
@@ -113,8 +118,7 @@ class SampleTable:
     def _scores(self) -> dict[str, np.ndarray]:
         if "score" not in self.task.columns:
             return {}
-        score = self.values[self.task.columns.index("score"), : self.seen]
-        return {"known": self.known, "score": score}
+        return {"known": self.known, "score": self.score}
 
     def batches(self, starts: Sequence[int], stop: int) -> pd.DataFrame:
         """Return one row per batch; together, as at batch size 1 there are many.

@@ -10,6 +10,7 @@ from functools import partial
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from tta.foundation.errors import UserError
 from tta.foundation.terminal import wrapped
 from tta.foundation.text import markdown_text
 from tta.reporting.comparing.comparison import Comparison
@@ -66,6 +67,9 @@ def tables(
     """Return the named tables of a comparison: ``errors``, ``cost``, ``open_set``, ``tests``.
 
     That of open-set recognition is there where any run has such figures.
+
+    Raises:
+        UserError: it alone is asked for, and none has.
     """
     makers = {
         "errors": lambda: error_table(comparison, metric),
@@ -75,6 +79,10 @@ def tables(
     }
     open_set = any("unknown_images" in row.summary for row in comparison.rows)
     made = [makers[name]() for name in names if open_set or name != "open_set"]
+    if not made:
+        raise UserError(
+            f"no run of {comparison.title!r} was shown unknown images: leave --tables open_set out"
+        )
     if published is not None:
         made.append(published_table(comparison, published, metric))
     return made

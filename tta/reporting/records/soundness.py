@@ -87,6 +87,7 @@ OPTIONAL: dict[str, Check] = {
     **{figure.name: _figure(figure) for figure in RUN_FIGURES if figure.pooled},
     **{figure.name: _figure(figure) for figure in OPEN_SET_FIGURES},
     **dict.fromkeys(("known_images", "unknown_images", "visits_left_out"), is_count),
+    **dict.fromkeys(("acc_s", "acc_n", "acc_h"), _or_none(is_fraction)),
     "upload_fraction": is_positive,
     **dict.fromkeys(("needs", "warnings"), _are_texts),
     "passes": _all_values(is_number),
