@@ -112,9 +112,7 @@ def test_ends_of_domains():
 
 def test_batches_across_domains_are_probed_once(tmp_path, monkeypatch):
     calls, accuracy = [], probing.Probe.accuracy
-    monkeypatch.setattr(
-        probing.Probe, "accuracy", lambda self: calls.append(1) or accuracy(self)
-    )
+    monkeypatch.setattr(probing.Probe, "accuracy", lambda self: calls.append(1) or accuracy(self))
     options = {"contiguous_batches": True, "batch_size": 100, "num_samples": 40}
     found = make(tmp_path, probe="source", probe_samples=20, **options)["probe"]
     assert len(calls) == 3  # before the stream, and after batches of 100 and of 20
@@ -134,7 +132,7 @@ def test_without_source_images_a_dataset_is_asked_for(tmp_path):
     images = np.zeros((20, 32, 32, 3), np.uint8)
     np.savez(file, images=images, labels=np.arange(20) % 10)
     options = {"dataset": f"arrays:{file}", "domains": None, "backbone": "test_resnet.r160_in1k"}
-    options |= {"weights": CorruptedDigits().weights}
+    options |= {"weights": CorruptedDigits().weights, "num_classes": 10}
     config = RunConfig(**{**SMALL, **options}, probe="source")
     with pytest.raises(UserError, match="has no source images of its own; pass --source"):
         build(config)

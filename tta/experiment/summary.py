@@ -19,6 +19,7 @@ from tta.streams.adaptation_set import held_out_figures
 from tta.streams.pacing.paced import Paced
 from tta.streams.stream import labels_of
 from tta.tasks.finite import nonfinite_facts
+from tta.tasks.recovery import recovery
 
 
 def summarise(
@@ -39,7 +40,7 @@ def summarise(
         prepare_seconds: that the method took before the stream.
         finished: whether the stream came to its end.
     """
-    experiment = course.experiment
+    experiment, joules = course.experiment, course.energy.joules()
     return {
         "schema": 1,
         "finished": finished,
@@ -56,6 +57,7 @@ def summarise(
             "images_per_second": recorder.samples.seen / recorder.seconds,
             "peak_memory_bytes": course.memory.bytes(),
             "memory_rise_bytes": course.memory.rise(),
+            **({} if joules is None else {"energy_joules": joules}),
         },
         **_provenance(experiment),
     }
@@ -94,6 +96,13 @@ def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict
     if plan.adaptation is not None:
         labels = labels_of(experiment.dataset, plan)
         facts["held_out"] = held_out_figures(plan, labels, recorder.samples.correct)
+    correct, judged = recorder.samples.correct, plan.counted[: recorder.samples.seen]
+    facts["recovery"] = recovery(
+        correct[judged],
+        plan.visit[: len(correct)][judged],
+        plan.domain[: len(correct)][judged],
+        batch_size_of(experiment.config, experiment.dataset),
+    )
     if isinstance(observer, ProbedRecorder):
         facts["probe"] = observer.figures()
     return facts
