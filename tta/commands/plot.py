@@ -5,6 +5,7 @@ usage examples:
   python -m tta.plot heatmap results/runs -o heatmap.svg
   python -m tta.plot cost results/runs --cost passes --width column -o cost.pdf
   python -m tta.plot reliability results/runs -o reliability.png
+  python -m tta.plot forgetting results/runs -o forgetting.pdf
   python -m tta.plot uploads results/runs -o uploads.pdf
   python -m tta.plot samples digits-c -o samples.png
 """
@@ -36,6 +37,7 @@ KINDS = {
     "cost": "accuracy or error against cost, with the Pareto front",
     "reliability": "accuracy by confidence",
     "uploads": "accuracy or error against the share of uploaded images",
+    "forgetting": "clean images along the stream, of runs with --probe",
     "samples": "the same images in every domain of a data set",
 }
 COSTS = ("ms_per_image", "passes", "memory_mib")
@@ -103,6 +105,7 @@ def _with_what_is_drawn(runs: Sequence[Run], kind: str) -> list[Run]:
 
 def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:
     from tta.reporting.pictures.along_stream import draw_along_stream
+    from tta.reporting.pictures.forgetting import draw_forgetting
     from tta.reporting.pictures.heat_map import draw_heat_map
     from tta.reporting.pictures.reliability import draw_reliability
     from tta.reporting.pictures.trade_off import draw_trade_off, draw_uploads
@@ -114,6 +117,8 @@ def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:
         return draw_heat_map(comparison, options.metric, width)
     if options.kind == "reliability":
         return draw_reliability(comparison.rows, width)
+    if options.kind == "forgetting":
+        return draw_forgetting(comparison.rows, options.metric, width)
     if options.kind == "uploads":
         return draw_uploads(comparison, options.metric, width)
     return draw_trade_off(comparison, options.metric, options.cost, width)

@@ -20,6 +20,7 @@ from tta.streams.pacing.paced import Paced
 from tta.streams.stream import labels_of
 from tta.tasks.finite import nonfinite_facts
 from tta.tasks.queue_rejection import rejection_figures
+from tta.tasks.recovery import recovery
 from tta.tasks.task import OPEN_SET
 
 
@@ -41,7 +42,7 @@ def summarise(
         prepare_seconds: that the method took before the stream.
         finished: whether the stream came to its end.
     """
-    experiment = course.experiment
+    experiment, joules = course.experiment, course.energy.joules()
     return {
         "schema": 1,
         "finished": finished,
@@ -59,6 +60,7 @@ def summarise(
             "images_per_second": recorder.samples.seen / recorder.seconds,
             "peak_memory_bytes": course.memory.bytes(),
             "memory_rise_bytes": course.memory.rise(),
+            **({} if joules is None else {"energy_joules": joules}),
         },
         **_provenance(experiment),
     }
@@ -109,6 +111,14 @@ def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict
     if plan.adaptation is not None:
         labels = labels_of(experiment.dataset, plan)
         facts["held_out"] = held_out_figures(plan, labels, recorder.samples.correct)
+    correct, known = recorder.samples.correct, recorder.samples.known
+    judged = plan.counted[: len(correct)] & known
+    facts["recovery"] = recovery(
+        correct[judged],
+        plan.visit[: len(correct)][judged],
+        plan.domain[: len(correct)][judged],
+        batch_size_of(experiment.config, experiment.dataset),
+    )
     if isinstance(observer, ProbedRecorder):
         facts["probe"] = observer.figures()
     return facts
