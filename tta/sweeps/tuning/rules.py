@@ -1,0 +1,154 @@
+"""Rules that choose among finished runs, each by a score of one run; higher is better.
+
+Names and definitions follow Cygert et al., "Realistic evaluation of test-time adaptation: the role
+of hyper-parameter selection" (2024), where they are exact enough to follow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tta.config import RunConfig
+from tta.foundation.errors import UserError, did_you_mean
+from tta.reporting.records.runs import Run
+
+LABELS = "labels"
+"""Rule that is given a number of labels, as in ``labels:100``."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way to choose.
+
+    Attributes:
+        name: as it is typed.
+        score: of one run, NaN where it cannot be told; None for the rule that looks at the same
+            setting on other data sets.
+        needs: options that a run must have had; names of ``evidence`` join those that it has.
+        oracle: whether it sees all labels of the stream, as no user does.
+        labels: images whose labels it is shown; None for none, or for all.
+    """
+
+    name: str
+    score: Callable[[Run], float] | None
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    oracle: bool = False
+    labels: int | None = None
+
+
+def accuracy(run: Run) -> float:
+    """Return the mean accuracy over visits to domains, the figure that tables show."""
+    return run.summary["mean_accuracy"]
+
+
+def _of_probe(run: Run) -> float:
+    probe = run.summary.get("probe")
+    return _number(probe["mean"]) if probe else math.nan
+
+
+def _entropy(run: Run) -> float:
+    """Return minus the mean entropy over all images, of which every visit has its mean."""
+    rows = run.summary["domains"]
+    entropies = np.array([_number(row.get("entropy")) for row in rows])
+    sizes = np.array([row["samples"] for row in rows])
+    return -float(entropies @ sizes / sizes.sum())
+
+
+def _of_evidence(name: str, run: Run) -> float:
+    return _number(run.summary.get("evidence", {}).get(name))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def labelled_accuracy(count: int, run: Run) -> float:
+    """Return the accuracy on ``count`` images of the stream, which the run's seed draws.
+
+    They are the same images for every run on the same stream; all of a stream that has no more.
+    """
+    samples = run.samples()
+    if samples is None:
+        return math.nan
+    order = np.random.default_rng(run.summary["seed"]).permutation(len(samples.correct))
+    return float(samples.correct[order[:count]].mean())
+
+
+RULES = {
+    rule.name: rule
+    for rule in (
+        Rule("source", _of_probe, {"probe": "source"}),
+        Rule("entropy", _entropy),
+        *(
+            Rule(name, partial(_of_evidence, name), {"evidence": (name,)})
+            for name in ("consistency", "snd", "infomax")
+        ),
+        Rule("transfer", None),
+        Rule("oracle", accuracy, oracle=True),
+    )
+}
+"""Rules by name, but for ``labels:N``."""
+
+
+def labels_rule(count: int) -> Rule:
+    """Return the rule that is shown the labels of ``count`` images."""
+    return Rule(f"{LABELS}:{count}", partial(labelled_accuracy, count), labels=count)
+
+
+def every_rule(with_transfer: bool) -> list[Rule]:
+    """Return the rules that ``all`` stands for, the oracle last."""
+    *rules, oracle = RULES.values()
+    rules = [rule for rule in rules if with_transfer or rule.name != "transfer"]
+    return [*rules, labels_rule(100), oracle]
+
+
+def parse_rules(text: str, datasets: int) -> list[Rule]:
+    """Return the rules that ``--select`` names, each once.
+
+    Args:
+        text: names with commas between, or ``all``.
+        datasets: in the grid; ``transfer`` needs two.
+
+    Raises:
+        UserError: an unknown name, or a rule that the grid has nothing for.
+    """
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if names == ["all"]:
+        return every_rule(datasets > 1)
+    rules = [_rule(name) for name in names]
+    if datasets < 2 and any(rule.score is None for rule in rules):
+        raise UserError(
+            "--select transfer goes by the labels of another data set: put two or more into the "
+            "grid, as in dataset: [cifar10-c, cifar100-c]"
+        )
+    return rules
+
+
+def _rule(name: str) -> Rule:
+    kind, colon, number = name.partition(":")
+    if kind == LABELS and colon:
+        if not number.isdecimal() or len(number) > 9 or int(number) < 1:
+            raise UserError(f"--select labels:N takes whole numbers N above 0, not {name[:50]!r}")
+        return labels_rule(int(number))
+    if name not in RULES:
+        known = (*RULES, f"{LABELS}:100", "all")
+        raise UserError(f"--select has no rule {name[:100]!r}; {did_you_mean(name, known)}")
+    return RULES[name]
+
+
+def with_needs(config: RunConfig, rules: Sequence[Rule]) -> RunConfig:
+    """Return a configuration that records what the rules need."""
+    needed: dict[str, Any] = {}
+    for rule in rules:
+        for name, value in rule.needs.items():
+            before = needed.get(name, getattr(config, name))
+            both = isinstance(value, tuple)
+            needed[name] = (*(before or ()), *value) if both else value
+    return dataclasses.replace(config, **needed)
