@@ -16,11 +16,13 @@ from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.geometry import check_together, parse_crop, parse_input_size, parse_resize
 from tta.foundation.inputs import read_text
 from tta.foundation.normalisation import check_normalisation, spread
-from tta.foundation.options import as_declared, check_type, check_value, is_empty, option
+from tta.foundation.options import as_declared, check_type, check_value, is_empty, option, some_of
 from tta.foundation.yaml_files import parse_yaml
 
 OF_CEMA = ("upload_budget", "link_latency", "link_bandwidth", "batch_interval")
 """Options of earlier versions, which configurations that these wrote still have."""
+EVIDENCE = ("infomax", "snd", "consistency")
+"""Figures without labels that a run can record beside its entropy, which is always there."""
 
 
 def _known_otherwise(name: str, names: Iterable[str]) -> str:
@@ -261,6 +263,14 @@ class RunConfig:
     metric: str = option(
         "error", "figure that tables show", "records", choices=("error", "accuracy")
     )
+    evidence: tuple[str, ...] | None = option(
+        None,
+        "figures without labels to record for tta sweep --select, of infomax, snd and consistency; "
+        "the last takes two more forward passes; times leave them out",
+        "records",
+        metavar="A,B",
+        parse=some_of("--evidence", EVIDENCE),
+    )
 
     UNRECORDED = (
         "data_dir",
@@ -296,6 +306,8 @@ class RunConfig:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
         if self.resume and self.force:
             raise UserError("--resume goes on with a run and --force starts it over: pass one")
+        if self.window > 1 and "consistency" in (self.evidence or ()):
+            raise UserError("--evidence consistency needs whole batches: leave --window out")
         if (self.mean is None) != (self.std is None):
             raise UserError("--mean and --std belong together: pass both")
         if self.mean is not None:

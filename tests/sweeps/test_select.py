@@ -149,6 +149,15 @@ def test_what_saw_all_labels_says_so_in_every_form():
     assert [row.split(",")[column] for row in rows] == ["False", "True"]
 
 
+def test_a_collapsed_choice_is_called_so():
+    groups = group_runs([cell(0.5, 0.1, collapsed_at_batch=3, **snd(1)), cell(0.9, 0.01, **snd(0))])
+    rules = [RULES["snd"], RULES["oracle"]]
+    text = render(groups, rules, "markdown", "error", None)
+    assert "| lr=0.1 (collapsed) |" in text
+    (entry,) = json.loads(render(groups, rules, "json", "error", None))["groups"]
+    assert [row["collapsed"] for row in entry["choices"]] == [True, False]
+
+
 def test_figures_that_tie_share_a_rank():
     assert spearman([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(4.5 / math.sqrt(4.5 * 5))
     assert math.isnan(spearman([1, 1], [1, 2]))
@@ -179,3 +188,26 @@ def test_an_unknown_rule_is_refused_before_anything_is_run(tmp_path, monkeypatch
     assert main(["grid.yaml", "--select", "entrpy"]) == 2
     assert "did you mean 'entropy'" in capsys.readouterr().err
     assert not Path("results").exists()
+
+
+def test_a_grid_is_run_and_chosen_in(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    grid = (
+        "{domains: [contrast, fog], num_samples: 60, batch_size: 20, method: tent, output: runs, "
+        "grid: {set.lr: [0.0001, 0.001, 0.3]}}"
+    )
+    Path("grid.yaml").write_text(grid)
+    command = ["grid.yaml", "--workers", "1", "--format", "json"]
+    assert main([*command, "--select", "snd,infomax,consistency,entropy,labels:120,oracle"]) == 0
+    captured = capsys.readouterr()
+    assert "3 cells: 3 run" in captured.err
+    (group,) = json.loads(captured.out)["groups"]
+    assert group["settings"] == [{"lr": 0.0001}, {"lr": 0.001}, {"lr": 0.3}]
+    choices = {choice["rule"]: choice for choice in group["choices"]}
+    assert choices["labels:120"]["chosen"] == choices["oracle"]["chosen"]
+    assert choices["oracle"]["gap"] == 0
+    assert choices["entropy"]["chosen"] == {"lr": 0.3}  # it collapses, which looks certain
+    assert choices["entropy"]["gap"] > 0.1
+    # Rules that need nothing more go by the same runs; so does evidence that is already there.
+    assert main([*command, "--select", "snd,consistency,infomax"]) == 0
+    assert "3 cells: 0 run, 3 finished before" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import torch
 
 from tta.experiment.built import Experiment
 from tta.experiment.observing.collapse import CollapseWatch
+from tta.experiment.observing.evidence import Evidence
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.recorder import Recorder
 from tta.experiment.observing.trackers import open_tracker
@@ -62,11 +63,26 @@ def make_recorder(course: Course) -> Recorder:
         passes=experiment.backbone.passes,
         watch=_watch(experiment, labels, course.memory),
         tracker=open_tracker(track, directory.path, options, course.position),
+        evidence=_evidence(experiment),
     )
     if course.saved is not None:
         with taking_over(directory):
             recorder.load_state_dict(course.saved.recorder)
     return recorder
+
+
+def _evidence(experiment: Experiment) -> Evidence | None:
+    if not experiment.config.evidence:
+        return None
+    return Evidence(
+        experiment.config.evidence,
+        experiment.plan,
+        experiment.backbone.num_classes,
+        experiment.method.outputs,
+        experiment.method.predict,
+        experiment.config.seed,
+        experiment.device,
+    )
 
 
 def _watch(experiment: Experiment, labels: np.ndarray, memory: PeakMemory) -> CollapseWatch:

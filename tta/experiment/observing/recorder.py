@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from tta.backbones.passes import Passes
 from tta.experiment.observing.collapse import CollapseWatch
+from tta.experiment.observing.evidence import Evidence
 from tta.experiment.observing.progress import make_progress
 from tta.experiment.observing.sample_table import SampleTable
 from tta.experiment.observing.trackers import Tracker
@@ -62,6 +64,7 @@ class Recorder:
         watch: says where the run collapsed; None for none.
         tracker: is sent the figures of batches as they are fetched; None for none.
         clock: of the batches' times; None for that of the device.
+        evidence: figures without labels, which no time or pass is counted for; None for none.
 
     Attributes:
         samples: the figures that have been fetched.
@@ -82,9 +85,11 @@ class Recorder:
         watch: CollapseWatch | None = None,
         tracker: Tracker | None = None,
         clock: Clock | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self.plan, self.outputs, self.directory = plan, outputs, directory
         self.passes, self.watch, self.tracker = passes, watch, tracker
+        self.evidence = evidence
         self._take_passes()
         counters = (*counters, *PASS_COUNTERS) if passes else counters
         self.samples = SampleTable(plan, counters, encoded_bytes)
@@ -106,6 +111,9 @@ class Recorder:
         if self.watch is not None:
             self.watch.update(batch, outputs)
         self._since = now
+        if self.evidence is not None:
+            with self.apart():
+                self.evidence.update(batch, outputs)
         if time.perf_counter() - self._last_flush > DISPLAY_INTERVAL:
             self.flush()
             self._spans.append((self._since, self._clock.mark()))
@@ -114,6 +122,14 @@ class Recorder:
 
     def _take_passes(self) -> tuple[int, ...]:
         return self.passes.take() if self.passes else ()
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Leave what is done meanwhile out of times and passes: it is no cost of the method."""
+        self._spans.append((self._since, self._clock.mark()))
+        with self.passes.paused() if self.passes else contextlib.nullcontext():
+            yield
+        self._since = self._clock.mark()
 
     def restart_clock(self) -> None:
         """Start timing: the first batch is timed from here."""
@@ -173,7 +189,10 @@ class Recorder:
         self.flush()
         samples = torch.from_numpy(self.samples.values[:, : self.samples.seen].copy())
         watch = None if self.watch is None else self.watch.state_dict()
-        return {"samples": samples, "seconds": self.seconds, "watch": watch}
+        state = {"samples": samples, "seconds": self.seconds, "watch": watch}
+        if self.evidence is not None:
+            state["evidence"] = self.evidence.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`; the directory must hold its rows."""
@@ -181,6 +200,8 @@ class Recorder:
         self.seconds = state["seconds"]
         if self.watch is not None:
             self.watch.load_state_dict(state["watch"])
+        if self.evidence is not None:
+            self.evidence.load_state_dict(state["evidence"])
         self._wrote_header = True
         self._progress.go_on_from(self.samples.seen)
 

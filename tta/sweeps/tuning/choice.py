@@ -37,6 +37,12 @@ class Setting:
         """Mean over its seeds."""
         return fmean(map(accuracy, self.runs.values()))
 
+    @property
+    def collapsed(self) -> bool:
+        """Whether one of its runs is marked so."""
+        runs = self.runs.values()
+        return any(run.summary.get("collapsed_at_batch") is not None for run in runs)
+
     def score(self, rule: Rule) -> float:
         """Return the mean score over its seeds, NaN where that of one cannot be told."""
         return fmean(rule.score(run) for run in self.runs.values()) if rule.score else math.nan

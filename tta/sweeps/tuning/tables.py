@@ -100,9 +100,10 @@ def _row(group: Group, choice: Choice, metric: str) -> list[str]:
     name = f"{choice.rule.name} (all labels)" if choice.rule.oracle else choice.rule.name
     if choice.setting is None:
         return [name, "nothing: no score", NONE, _shown(_best(group), metric), NONE, NONE]
+    collapsed = " (collapsed)" if choice.setting.collapsed else ""
     return [
         name,
-        in_words(choice.setting.values),
+        in_words(choice.setting.values) + collapsed,
         _shown(choice.setting.accuracy, metric),
         _shown(_best(group), metric),
         percent(choice.gap),
@@ -134,6 +135,7 @@ def _facts(group: Group, choice: Choice) -> dict[str, Any]:
         "rule": choice.rule.name,
         "oracle": choice.rule.oracle,
         "chosen": choice.setting and choice.setting.values,
+        "collapsed": choice.setting and choice.setting.collapsed,
         "accuracy": accuracy,
         "error": None if accuracy is None else 1 - accuracy,
         "oracle_accuracy": _best(group),
