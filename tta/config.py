@@ -17,6 +17,7 @@ from tta.foundation.geometry import check_together, parse_crop, parse_input_size
 from tta.foundation.inputs import read_text
 from tta.foundation.normalisation import check_normalisation, spread
 from tta.foundation.options import as_declared, check_type, check_value, is_empty, option, some_of
+from tta.foundation.pacing import check_pacing, parse_classes, parse_cost, parse_every
 from tta.foundation.yaml_files import parse_yaml
 
 OF_CEMA = ("upload_budget", "link_latency", "link_bandwidth", "batch_interval")
@@ -205,6 +206,67 @@ class RunConfig:
         metavar="A",
     )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
+    stream_rate: float | None = option(
+        None,
+        "let the stream not wait: a batch that costs c forward passes is followed by "
+        "ceil(ETA c) - 1 that are only predicted; 0 waits, 1 is as fast as the plain model",
+        "protocol",
+        minimum=0.0,
+        maximum=1.0,
+        metavar="ETA",
+    )
+    cost: str | float = option(
+        "measured",
+        "of a step under --stream-rate: measured against the frozen source model, counted in "
+        "images forward and backward (as two), or given as a number of forward passes",
+        "protocol",
+        metavar="C",
+        parse=parse_cost,
+    )
+    single_model: bool = option(
+        False, "guess the batches that --stream-rate lets a method miss", "protocol"
+    )
+    adaptation_rate: float | None = option(
+        None,
+        "adapt to this share of the batches, evenly spread, and predict the others",
+        "protocol",
+        minimum=1e-6,
+        maximum=1.0,
+        metavar="R",
+    )
+    adapt_first: bool = option(
+        False,
+        "begin --adaptation-rate with an adapted batch instead of ending with one",
+        "protocol",
+    )
+    adapt_every: tuple[int, int] | None = option(
+        None,
+        "adapt to the first N (default 1) of every K batches, and predict the others",
+        "protocol",
+        metavar="K[,N]",
+        parse=parse_every,
+    )
+    adapt_from: str = option(
+        "batch",
+        "what a sparse step adapts to: the batch at hand, or as many images drawn, even in their "
+        "predicted classes, from all since the last step",
+        "protocol",
+        choices=("batch", "pool"),
+    )
+    adapt_samples: int | None = option(
+        None,
+        "adapt to so many images of one half of each domain, then freeze and judge by the other",
+        "protocol",
+        minimum=1,
+        metavar="N",
+    )
+    adapt_classes: int | tuple[int, ...] | None = option(
+        None,
+        "likewise, to images of so many classes, drawn by the seed, or of these alone",
+        "protocol",
+        metavar="COUNT|A,B",
+        parse=parse_classes,
+    )
     device: str = option(
         "auto",
         "where the model runs: auto, cpu, mps, cuda or cuda:N; no figure depends on N; auto is the "
@@ -302,6 +364,7 @@ class RunConfig:
     def _check_together(self) -> None:
         """Refuse options that contradict each other, or lack what they need."""
         check_together(self.resize, self.crop)
+        check_pacing(self)
         if self.window > 1 and self.batch_size != 1:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
         if self.resume and self.force:

@@ -21,6 +21,7 @@ from tta.experiment.class_numbers import OutputClasses, number_classes, number_c
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.observing.memory import held_bytes
 from tta.experiment.observing.trackers import require_tracker
+from tta.experiment.pacing import paced, with_adaptation_set
 from tta.experiment.parts import (
     batch_size_of,
     choose_device,
@@ -80,11 +81,11 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
     method_class = given.method or find_method(config.method)
     dataset = open_test_data(config, given)
     params, preset = resolve_params(method_class, config, dataset)
-    plan = plan_stream(config.scenario, dataset, scenario_options(config))
+    plan = _plan(config, dataset)
     backbone = make_backbone(config, dataset, given)
     classes = number_classes(config, dataset, backbone)
     if isinstance(dataset, NamedClasses):  # labels may have got other numbers
-        plan = plan_stream(config.scenario, dataset, scenario_options(config))
+        plan = _plan(config, dataset)
     stream, geometry = _stream(config, dataset, plan, backbone, device)
     config, precision_reason = _with_precision(config, stream, backbone)
     needs = method_class.needs(params)
@@ -106,7 +107,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         stream=stream,
         backbone=backbone,
         cloud=cloud,
-        method=method,
+        method=paced(config, method, stream, backbone),
         params=params,
         preset=preset,
         source=source,
@@ -115,6 +116,11 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         given=given,
         model_digest=_model_digest(given),
     )
+
+
+def _plan(config: RunConfig, dataset: Dataset) -> StreamPlan:
+    plan = plan_stream(config.scenario, dataset, scenario_options(config))
+    return with_adaptation_set(config, dataset, plan)
 
 
 def _model_digest(given: Given) -> str | None:

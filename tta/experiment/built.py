@@ -18,6 +18,7 @@ from tta.backbones.backbone import Backbone
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.experiment.given import NOTHING, Given
+from tta.experiment.pacing import Adapting
 from tta.experiment.parts import (
     batch_size_of,
 )
@@ -32,7 +33,6 @@ from tta.foundation.code_digest import PACKAGE, code_digest
 from tta.foundation.notes import in_order, with_those_of
 from tta.foundation.own_file import split_own
 from tta.methods import Method, Need
-from tta.methods.window import SlidingWindow
 from tta.reporting.records.run_directory import run_path
 from tta.source.source_data import SourceData
 from tta.streams import Scenario, StreamPlan
@@ -83,7 +83,7 @@ class Experiment:
     stream: Stream
     backbone: Backbone
     cloud: Backbone | None
-    method: Method | SlidingWindow
+    method: Adapting
     params: Any
     preset: str
     source: SourceData | None
@@ -121,8 +121,8 @@ class Experiment:
 
     @property
     def adapting_method(self) -> Method:
-        """The method itself, without the window around it."""
-        return self.method.method if isinstance(self.method, SlidingWindow) else self.method
+        """The method itself, without what stands around it."""
+        return self.method if isinstance(self.method, Method) else self.method.method
 
     @property
     def prepares(self) -> bool:

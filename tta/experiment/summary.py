@@ -11,8 +11,12 @@ from tta.experiment.built import Experiment
 from tta.experiment.figures import classes_digest, environment, figures
 from tta.experiment.observing.course import Course
 from tta.experiment.observing.recorder import Recorder
+from tta.experiment.pacing import pace_in_words
 from tta.experiment.parts import batch_size_of
 from tta.experiment.saving.checkpoints import Checkpoints
+from tta.streams.adaptation_set import held_out_figures
+from tta.streams.pacing.paced import Paced
+from tta.streams.stream import labels_of
 from tta.tasks.finite import nonfinite_facts
 
 
@@ -40,6 +44,7 @@ def summarise(
         "finished": finished,
         **_choices(experiment),
         **_health(experiment, recorder),
+        **_protocol(experiment, recorder),
         "resumed_at": checkpoints.resumed_at,
         "precision_reason": experiment.precision_reason,
         **figures(domains, experiment.method.counters, recorder.samples.pooled()),
@@ -78,6 +83,18 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
         "precision": config.precision,
         "resets": int(experiment.plan.reset_before.sum()),
     }
+
+
+def _protocol(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
+    """Return what a protocol has made of the run: nothing, where a method simply adapts."""
+    method, plan = experiment.method, experiment.plan
+    facts: dict[str, Any] = {}
+    if isinstance(method, Paced):
+        facts["pace"] = {"rule": pace_in_words(experiment.config), **method.facts()}
+    if plan.adaptation is not None:
+        labels = labels_of(experiment.dataset, plan)
+        facts["held_out"] = held_out_figures(plan, labels, recorder.samples.correct)
+    return facts
 
 
 def _health(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:

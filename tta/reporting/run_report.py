@@ -98,6 +98,27 @@ def _cloud(summary: dict[str, Any]) -> str:
     return f" with {summary['cloud_backbone']} in the cloud" if summary["cloud_backbone"] else ""
 
 
+def protocol_lines(summary: dict[str, Any]) -> list[str]:
+    """Return what a protocol has made of a run; nothing where the method simply adapts."""
+    lines = []
+    if pace := summary.get("pace"):
+        share = pace["adapted_batches"] / pace["batches"]
+        cost = "" if pace["cost"] is None else f", a step costs {pace['cost']:.2f} forward passes"
+        cost = cost if "--stream-rate" in pace["rule"] else ""
+        lines.append(f"protocol: {pace['rule']}; adapted to {percent(share)} % of batches{cost}")
+    if held_out := summary.get("held_out"):
+        lines.append(
+            f"adapted to {held_out['adapted_images']} images, then frozen; accuracy on test images "
+            + ", ".join(
+                f"{percent(held_out[f'{kind}_accuracy'])} % of {held_out[f'{kind}_classes']} "
+                f"classes {kind}"
+                for kind in ("seen", "unseen")
+                if held_out[f"{kind}_accuracy"] is not None
+            )
+        )
+    return lines
+
+
 def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -> str:
     """Return what a run prints: its table, figures, provenance and where the record is.
 
@@ -121,6 +142,7 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
         f"stream {summary['stream_digest'][:16]}  weights {summary['weights_sha256'][:16]}",
         f"record: {summary['path']}",
     ]
+    lines[-2:-2] = protocol_lines(summary)
     if summary.get("precision_reason"):
         lines.insert(-1, f"precision: {summary['precision']}, {summary['precision_reason']}")
     if summary["reused"]:

@@ -61,6 +61,8 @@ class StreamPlan:
         segment: samples of different segments are never in one batch, unless batches are
             contiguous.
         reset_before: whether the method is reset before this sample.
+        adaptation: whether the sample is one to adapt to, whose figure does not count; to all
+            others the method is frozen then. None: it adapts to all, and all count.
     """
 
     domains: tuple[str, ...]
@@ -70,15 +72,23 @@ class StreamPlan:
     visit: np.ndarray
     segment: np.ndarray
     reset_before: np.ndarray
+    adaptation: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Whether the figure of each sample counts ``[N]``."""
+        return np.ones(len(self), bool) if self.adaptation is None else ~self.adaptation
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the table."""
         sha = hashlib.sha256(json.dumps(self.domains).encode())
-        columns = (self.domain, self.severity, self.index, self.segment, self.reset_before)
+        columns = [self.domain, self.severity, self.index, self.segment, self.reset_before]
+        if self.adaptation is not None:
+            columns.append(self.adaptation)
         for column in columns:
             sha.update(np.ascontiguousarray(column, dtype="<i8").data)
         return sha.hexdigest()

@@ -121,12 +121,7 @@ class Stream:
 
     def labels(self) -> np.ndarray:
         """Return the labels ``[N]`` in stream order, for the recorder alone."""
-        plan = self.plan
-        labels = np.empty(len(plan), np.int64)
-        for number, level, rows in by_place(plan.domain, plan.severity):
-            known = self.dataset.labels(plan.domains[number], level)
-            labels[rows] = known[plan.index[rows]]
-        return labels
+        return labels_of(self.dataset, self.plan)
 
     def encoded_bytes(self, positions: np.ndarray) -> np.ndarray:
         """Return the size in bytes ``[n]``, as files, of the images at these stream positions."""
@@ -136,6 +131,15 @@ class Stream:
             index = plan.index[positions[rows]]
             sizes[rows] = self.dataset.encoded_bytes(plan.domains[number], level, index)
         return sizes
+
+
+def labels_of(dataset: Dataset, plan: StreamPlan) -> np.ndarray:
+    """Return the labels ``[N]`` of a plan's samples."""
+    labels = np.empty(len(plan), np.int64)
+    for number, level, rows in by_place(plan.domain, plan.severity):
+        known = dataset.labels(plan.domains[number], level)
+        labels[rows] = known[plan.index[rows]]
+    return labels
 
 
 def batch_edges(plan: StreamPlan, batch_size: int, contiguous: bool) -> np.ndarray:

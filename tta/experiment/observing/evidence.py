@@ -50,8 +50,10 @@ class Evidence:
         device: torch.device | str = "cpu",
     ) -> None:
         self.outputs, self.predict, self.seed = outputs, predict, seed
-        self._visit = pd.factorize(plan.visit)[0]  # numbers in order of appearance, as in records
-        self._left = np.bincount(self._visit)
+        self._visit = np.full(len(plan), -1)  # of images whose figures do not count
+        # Numbers in order of appearance, as rows of records are:
+        self._visit[plan.counted] = pd.factorize(plan.visit[plan.counted])[0]
+        self._left = np.bincount(self._visit[plan.counted])
         visits = len(self._left)
         self._seen = np.zeros(visits, np.int64)
         makers = {
@@ -66,6 +68,8 @@ class Evidence:
         """Take one batch's outputs ``[B, C]``; the method must be between two batches."""
         log_p = log_probabilities(outputs, self.outputs)
         log_p = log_p.where(finite_rows(outputs, self.outputs)[:, None], torch.nan)
+        if (self._visit[batch.start : batch.stop] < 0).all():
+            return
         views = self._views(batch) if "consistency" in self.gathered else None
         for visit, rows in self._parts(batch):
             mine = log_p if rows is None else log_p[rows]
@@ -89,10 +93,10 @@ class Evidence:
         )
 
     def _parts(self, batch: Batch) -> Iterator[tuple[int, Tensor | None]]:
-        """Yield each visit in a batch with its rows; None for all of them."""
+        """Yield each visit whose images in a batch count, with its rows; None for all of them."""
         visits = self._visit[batch.start : batch.stop]
         present = np.unique(visits)
-        for visit in present:
+        for visit in present[present >= 0]:
             if len(present) == 1:
                 yield int(visit), None
                 return

@@ -68,9 +68,14 @@ class SampleTable:
         """Whether some outputs were not finite."""
         return bool(np.isnan(self.confidence).any())
 
+    @property
+    def _counted(self) -> np.ndarray:
+        """Whether the figures of the samples seen count ``[n]``."""
+        return self.plan.counted[: self.seen]
+
     def pooled(self) -> dict[str, float]:
         """Return the metrics that pool, by name, over all samples seen; NaN where any is."""
-        samples = self._columns(slice(0, self.seen))
+        samples = self._columns(np.flatnonzero(self._counted))
         return {metric.name: metric.aggregate(samples) for metric in CALIBRATION if metric.pools}
 
     def _columns(self, chosen: slice | np.ndarray) -> dict[str, np.ndarray]:
@@ -79,11 +84,12 @@ class SampleTable:
 
     def save(self, directory: RunDirectory) -> None:
         """Write what paired tests and reliability diagrams need of every sample seen."""
+        counted = self._counted
         directory.write_arrays(
             SAMPLES_FILE,
-            correct=self.correct.astype(bool),
-            confidence=self.confidence.astype(np.float16),
-            visit=self.plan.visit[: self.seen].astype(np.int32),
+            correct=self.correct[counted].astype(bool),
+            confidence=self.confidence[counted].astype(np.float16),
+            visit=self.plan.visit[: self.seen][counted].astype(np.int32),
         )
 
     def batches(self, starts: Sequence[int], stop: int) -> pd.DataFrame:
@@ -112,17 +118,21 @@ class SampleTable:
         )
 
     def visits(self) -> list[np.ndarray]:
-        """Return the positions of the samples seen at each visit to a domain."""
-        visits = self.plan.visit[: self.seen]
-        return [np.flatnonzero(visits == visit) for visit in pd.unique(visits)]
+        """Return the positions of the samples seen at each visit that has figures which count."""
+        visits, counted = self.plan.visit[: self.seen], self._counted
+        return [np.flatnonzero(visits == visit) for visit in pd.unique(visits[counted])]
 
     def domain_row(self, chosen: np.ndarray) -> dict[str, object]:
-        """Return counts, accuracy, error and calibration of the samples of one visit."""
-        samples = self._columns(chosen)
+        """Return counts, accuracy, error and calibration of the samples of one visit.
+
+        What the method counts is of all samples, the figures are of those that count.
+        """
+        counted = chosen[self._counted[chosen]]
+        samples = self._columns(counted)
         return {
             "domain": self.plan.domains[self.plan.domain[chosen[0]]],
             "severity": int(self.plan.severity[chosen[0]]),
-            "samples": len(chosen),
+            "samples": len(counted),
             "correct": int(samples["correct"].sum()),
             **{metric.name: metric.aggregate(samples) for metric in METRICS},
             **self._totals(chosen),

@@ -1,0 +1,1 @@
+"""Orders, protocols and the loop."""
