@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from tta.backbones.backbone import Backbone
+from tta.backbones.dropout import StageDropout
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.experiment.given import NOTHING, Given
@@ -24,6 +25,7 @@ from tta.experiment.parts import (
 )
 from tta.experiment.resolving import (
     cloud_choices,
+    estimate_dropout,
     preset_of,
     stream_choices,
 )
@@ -73,6 +75,7 @@ class Experiment:
         method_bytes: of memory that the method took to be made: its models, its optimiser.
         given: the parts that a program handed over.
         model_digest: of the source model's weights, settings and code, where it was handed over.
+        dropout: in the model and its copies, switched on for estimates; None where there is none.
     """
 
     config: RunConfig
@@ -91,6 +94,7 @@ class Experiment:
     method_bytes: int
     given: Given = NOTHING
     model_digest: str | None = None
+    dropout: StageDropout | None = None
 
     @property
     def understood(self) -> dict[str, str]:
@@ -180,6 +184,7 @@ class Experiment:
             memory_format=str(self.stream.memory_format)
             .removeprefix("torch.")
             .removesuffix("_format"),
+            estimate_dropout=estimate_dropout(self.config, self.backbone),
             **cloud_choices(self.config, self.cloud),
             **dict(zip(("mean", "std"), map(list, self.backbone.normalisation), strict=True)),
             force=False,

@@ -9,6 +9,7 @@ from tta.config import RunConfig
 from tta.methods.params import build_params
 from tta.presets import published_params
 from tta.streams import ScenarioOptions, StreamPlan
+from tta.tasks.aetta import dropout_rate
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
@@ -78,6 +79,14 @@ def stream_choices(
         "dirichlet": config.dirichlet if "dirichlet" in uses else RunConfig.dirichlet,
         "zipf": config.zipf if "zipf" in uses else RunConfig.zipf,
     }
+
+
+def estimate_dropout(config: RunConfig, backbone: Backbone) -> float | None:
+    """Return the share of units that an estimate drops, or None where none does."""
+    if "aetta" not in (config.estimate or ()):
+        return None
+    given = config.estimate_dropout
+    return dropout_rate(backbone.num_classes) if given is None else given
 
 
 def cloud_choices(config: RunConfig, cloud: Backbone | None) -> dict[str, Any]:

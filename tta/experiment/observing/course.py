@@ -9,6 +9,8 @@ import torch
 
 from tta.experiment.built import Experiment
 from tta.experiment.observing.collapse import CollapseWatch
+from tta.experiment.observing.estimate_table import EstimateTable
+from tta.experiment.observing.estimates import Estimator
 from tta.experiment.observing.evidence import Evidence
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.recorder import Recorder
@@ -18,6 +20,7 @@ from tta.experiment.saving.saved_run import SavedRun, taking_over
 from tta.foundation.arithmetic import arithmetic
 from tta.foundation.stops import Stops
 from tta.reporting.records.run_directory import RunDirectory
+from tta.tasks.aetta import ResetRule
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def make_recorder(course: Course) -> Recorder:
         watch=_watch(experiment, labels, course.memory),
         tracker=open_tracker(track, directory.path, options, course.position),
         evidence=_evidence(experiment),
+        estimator=_estimator(experiment),
     )
     if course.saved is not None:
         with taking_over(directory):
@@ -82,6 +86,22 @@ def _evidence(experiment: Experiment) -> Evidence | None:
         experiment.method.predict,
         experiment.config.seed,
         experiment.device,
+    )
+
+
+def _estimator(experiment: Experiment) -> Estimator | None:
+    config = experiment.config
+    if not config.estimate:
+        return None
+    return Estimator(
+        EstimateTable(config.estimate, experiment.plan),
+        experiment.method.outputs,
+        experiment.backbone.num_classes,
+        experiment.method.predict,
+        config.seed,
+        experiment.device,
+        experiment.dropout,
+        ResetRule() if config.reset_rule == "aetta" else None,
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tta.backbones.passes import Passes
 from tta.experiment.observing.collapse import CollapseWatch
+from tta.experiment.observing.estimates import Estimator
 from tta.experiment.observing.evidence import Evidence
 from tta.experiment.observing.progress import make_progress
 from tta.experiment.observing.sample_table import SampleTable
@@ -42,6 +43,7 @@ class _Pending:
     counted: Tensor | None
     spans: list[tuple[Any, Any]]
     passes: tuple[int, ...]
+    estimate: Tensor | None = None
 
 
 class Recorder:
@@ -65,6 +67,7 @@ class Recorder:
         tracker: is sent the figures of batches as they are fetched; None for none.
         clock: of the batches' times; None for that of the device.
         evidence: figures without labels, which no time or pass is counted for; None for none.
+        estimator: whose latest estimates are recorded; None for none.
 
     Attributes:
         samples: the figures that have been fetched.
@@ -86,10 +89,11 @@ class Recorder:
         tracker: Tracker | None = None,
         clock: Clock | None = None,
         evidence: Evidence | None = None,
+        estimator: Estimator | None = None,
     ) -> None:
         self.plan, self.outputs, self.directory = plan, outputs, directory
         self.passes, self.watch, self.tracker = passes, watch, tracker
-        self.evidence = evidence
+        self.evidence, self.estimator = evidence, estimator
         self._take_passes()
         counters = (*counters, *PASS_COUNTERS) if passes else counters
         self.samples = SampleTable(plan, counters, encoded_bytes)
@@ -106,7 +110,8 @@ class Recorder:
         now = self._clock.mark()
         spans, self._spans = [*self._spans, (self._since, now)], []
         passes = self._take_passes()
-        item = _Pending(batch.start, batch.stop, outputs, counted, spans, passes)
+        estimate = self.estimator.latest if self.estimator else None
+        item = _Pending(batch.start, batch.stop, outputs, counted, spans, passes, estimate)
         self._pending.append(item)
         if self.watch is not None:
             self.watch.update(batch, outputs)
@@ -156,6 +161,7 @@ class Recorder:
             first, last = pending[0].start, pending[-1].stop
             fetched = self._metrics(pending, self._labels[first:last]).cpu().numpy()
             self.samples.note(first, np.concatenate([fetched, self._passes_by_image(pending)]))
+            self._note_estimates(pending, fetched[0])
             seconds = [sum(self._clock.seconds(*span) for span in item.spans) for item in pending]
             self.seconds += sum(seconds)
             if self.watch is not None:
@@ -163,6 +169,12 @@ class Recorder:
             self._write(pending, seconds)
             self._show(last - first)
         self._last_flush = time.perf_counter()
+
+    def _note_estimates(self, pending: list[_Pending], correct: np.ndarray) -> None:
+        estimates = [item.estimate for item in pending if item.estimate is not None]
+        if self.estimator is not None:
+            sizes = [item.stop - item.start for item in pending]
+            self.estimator.table.note(pending[0].start, estimates, correct, sizes)
 
     def _metrics(self, pending: list[_Pending], labels: Tensor) -> Tensor:
         """Return metrics and counters ``[M + K, N]``."""
@@ -192,6 +204,8 @@ class Recorder:
         state = {"samples": samples, "seconds": self.seconds, "watch": watch}
         if self.evidence is not None:
             state["evidence"] = self.evidence.state_dict()
+        if self.estimator is not None:
+            state["estimator"] = self.estimator.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -202,14 +216,17 @@ class Recorder:
             self.watch.load_state_dict(state["watch"])
         if self.evidence is not None:
             self.evidence.load_state_dict(state["evidence"])
+        if self.estimator is not None:
+            self.estimator.load_state_dict(state["estimator"])
         self._wrote_header = True
         self._progress.go_on_from(self.samples.seen)
 
     def domains(self) -> pd.DataFrame:
         """Return one row per visit to a domain: counts, accuracy, error and calibration."""
-        watched = self.watch.domain_row if self.watch is not None else lambda _: {}
+        tables = [self.samples, self.watch, self.estimator and self.estimator.table]
+        rows = [table.domain_row for table in tables if table is not None]
         visits = self.samples.visits()
-        return pd.DataFrame([self.samples.domain_row(one) | watched(one) for one in visits])
+        return pd.DataFrame([{k: v for row in rows for k, v in row(one).items()} for one in visits])
 
     def close(self) -> None:
         """Flush and end the display of progress."""
@@ -232,7 +249,10 @@ class Recorder:
         self._progress.show(count, printable(domain), figures)
 
     def _write(self, pending: list[_Pending], seconds: list[float]) -> None:
-        rows = self.samples.batches([item.start for item in pending], pending[-1].stop)
+        starts = [item.start for item in pending]
+        rows = self.samples.batches(starts, pending[-1].stop)
+        if self.estimator is not None:
+            rows = rows.assign(**self.estimator.table.batches(starts))
         if self.directory is not None:
             self._append(pending, seconds, rows)
         if self.tracker is not None:

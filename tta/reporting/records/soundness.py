@@ -94,6 +94,7 @@ OPTIONAL: dict[str, Check] = {
     "passes": _all_values(is_number),
     "environment": _all_values(_is_plain),
     "evidence": _is_evidence,
+    "estimates": _all_values(_all_values(_or_none(is_number))),
     **dict.fromkeys(("resets", "window"), _or_none(is_count)),
     **dict.fromkeys(
         (
