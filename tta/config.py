@@ -313,6 +313,16 @@ class RunConfig:
         "machine",
         choices=("auto", "channels_last", "contiguous"),
     )
+    probe: str | None = option(
+        None,
+        "clean images that the method classifies before the stream and after each domain, without "
+        "adapting: source, or a dataset; what was forgotten is recorded",
+        "records",
+        metavar="NAME",
+    )
+    probe_samples: int = option(
+        1000, "how many of them", "records", minimum=1, maximum=1_000_000_000, metavar="N"
+    )
     output: str = option("results/runs", "where records go", "records", metavar="DIR")
     force: bool = option(False, "run again although a finished record exists", "records")
     resume: bool = option(False, "go on from the latest checkpoint of an unfinished run", "records")

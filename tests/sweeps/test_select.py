@@ -13,7 +13,7 @@ from tta.config import RunConfig
 from tta.foundation.errors import UserError
 from tta.reporting.records.runs import Run
 from tta.sweeps.tuning.choice import choose, group_runs, spearman
-from tta.sweeps.tuning.rules import RULES, labels_rule, parse_rules
+from tta.sweeps.tuning.rules import RULES, labels_rule, parse_rules, with_needs
 from tta.sweeps.tuning.tables import render
 
 
@@ -182,6 +182,16 @@ def test_names_of_rules():
             parse_rules(text, 1)
 
 
+def test_runs_record_what_rules_need_beside_what_they_record():
+    rules = parse_rules("snd,consistency,source,entropy,oracle,labels:5", 1)
+    config = with_needs(RunConfig(evidence=("infomax",)), rules)
+    assert config.evidence == ("infomax", "snd", "consistency")
+    assert config.probe == "source"
+    assert with_needs(RunConfig(probe="digits"), rules).probe == "digits"
+    plain = RunConfig()
+    assert with_needs(plain, parse_rules("entropy,labels:5,oracle", 1)) == plain
+
+
 def test_an_unknown_rule_is_refused_before_anything_is_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("grid.yaml").write_text("grid: {method: [tent], set.lr: [0.1, 0.01]}")
@@ -193,21 +203,24 @@ def test_an_unknown_rule_is_refused_before_anything_is_run(tmp_path, monkeypatch
 def test_a_grid_is_run_and_chosen_in(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     grid = (
-        "{domains: [contrast, fog], num_samples: 60, batch_size: 20, method: tent, output: runs, "
+        "{domains: [contrast, fog], num_samples: 60, probe_samples: 60, batch_size: 20, "
+        "method: tent, output: runs, "
         "grid: {set.lr: [0.0001, 0.001, 0.3]}}"
     )
     Path("grid.yaml").write_text(grid)
     command = ["grid.yaml", "--workers", "1", "--format", "json"]
-    assert main([*command, "--select", "snd,infomax,consistency,entropy,labels:120,oracle"]) == 0
+    assert main([*command, "--select", "all,labels:120"]) == 0
     captured = capsys.readouterr()
     assert "3 cells: 3 run" in captured.err
     (group,) = json.loads(captured.out)["groups"]
     assert group["settings"] == [{"lr": 0.0001}, {"lr": 0.001}, {"lr": 0.3}]
     choices = {choice["rule"]: choice for choice in group["choices"]}
+    assert len(choices) == 8
+    assert all(choice["chosen"] for choice in choices.values())
     assert choices["labels:120"]["chosen"] == choices["oracle"]["chosen"]
     assert choices["oracle"]["gap"] == 0
     assert choices["entropy"]["chosen"] == {"lr": 0.3}  # it collapses, which looks certain
     assert choices["entropy"]["gap"] > 0.1
     # Rules that need nothing more go by the same runs; so does evidence that is already there.
-    assert main([*command, "--select", "snd,consistency,infomax"]) == 0
+    assert main([*command, "--select", "source,snd,consistency,infomax"]) == 0
     assert "3 cells: 0 run, 3 finished before" in capsys.readouterr().err

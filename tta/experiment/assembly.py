@@ -30,6 +30,7 @@ from tta.experiment.parts import (
     choose_workers,
     fit_images,
     make_backbone,
+    make_clean,
     make_cloud,
     make_method,
     make_source,
@@ -92,6 +93,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
     config, precision_reason = _with_precision(config, stream, backbone)
     needs = method_class.needs(params)
     source, cloud = _source_and_cloud(config, needs, stream, backbone, classes, given)
+    clean = make_clean(config, stream, backbone, classes, given)
     check_needs(method_class, params, backbone, source is not None, cloud)
     choose_workers(config, stream, source, Need.SOURCE_AT_STEP in needs)
     if calibrated and isinstance(dataset, ContinuallyChanging):
@@ -114,6 +116,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         params=params,
         preset=preset,
         source=source,
+        clean=clean,
         precision_reason=precision_reason,
         method_bytes=max(0, held_bytes(device) - held),
         given=given,

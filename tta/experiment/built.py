@@ -20,10 +20,9 @@ from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.pacing import Adapting
-from tta.experiment.parts import (
-    batch_size_of,
-)
+from tta.experiment.parts import batch_size_of
 from tta.experiment.resolving import (
+    OWN_SOURCE,
     cloud_choices,
     estimate_dropout,
     preset_of,
@@ -71,6 +70,7 @@ class Experiment:
         params: the method's resolved hyper-parameters.
         preset: where they come from, in words.
         source: source images, or None where the method needs none.
+        clean: clean images by which forgetting is measured, or None.
         precision_reason: why ``--precision auto`` picked what it did; None where it was given.
         method_bytes: of memory that the method took to be made: its models, its optimiser.
         given: the parts that a program handed over.
@@ -90,6 +90,7 @@ class Experiment:
     params: Any
     preset: str
     source: SourceData | None
+    clean: SourceData | None
     precision_reason: str | None
     method_bytes: int
     given: Given = NOTHING
@@ -144,8 +145,9 @@ class Experiment:
 
     def close(self) -> None:
         """End the processes that load source images; those of the stream end with it."""
-        if self.source is not None:
-            self.source.close()
+        for images in (self.source, self.clean):
+            if images is not None:
+                images.close()
 
     @property
     def scenario(self) -> str:
@@ -178,7 +180,8 @@ class Experiment:
             set=dataclasses.asdict(self.params),
             preset=preset_of(self.config, self.dataset) or "defaults",
             backbone=self.backbone.name,
-            source=self.source and (self.config.source or self.dataset.source),
+            source=self._source_name,
+            probe_samples=self.config.probe_samples if self.clean else RunConfig.probe_samples,
             device=self.device.type,
             deterministic=self.config.deterministic and self.device.type == "cuda",
             memory_format=str(self.stream.memory_format)
@@ -192,6 +195,12 @@ class Experiment:
         )
         return config
 
+    @property
+    def _source_name(self) -> str | None:
+        """Specification of the source images, where the run reads any."""
+        used = self.source is not None or self.config.probe == OWN_SOURCE
+        return (self.config.source or self.dataset.source) if used else None
+
     def fingerprint(self) -> str:
         """Return twelve hexadecimal digits that differ where figures may differ."""
         passed_over = (*RunConfig.UNRECORDED, *LOCATIONS)
@@ -203,6 +212,8 @@ class Experiment:
         facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to
         facts["weights_sha256"] = self.backbone.weights_sha256
         facts["source"] = self.source and self.source.dataset.digest()
+        if self.clean is not None:
+            facts["clean"] = self.clean.dataset.digest()
         facts["cloud_weights_sha256"] = self.cloud and self.cloud.weights_sha256
         facts["cloud"] = self.cloud and self.cloud.preprocessing
         facts["code"] = self.code

@@ -13,7 +13,12 @@ from tta.config import RunConfig
 from tta.experiment.assembly import build, rounding_of
 from tta.experiment.built import Experiment
 from tta.experiment.given import NOTHING, Given
-from tta.experiment.observing.course import Course, make_checkpoints, make_recorder
+from tta.experiment.observing.course import (
+    Course,
+    make_checkpoints,
+    make_observer,
+    make_recorder,
+)
 from tta.experiment.observing.estimates import Estimated
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.recorder import Recorder
@@ -157,7 +162,8 @@ def _start(course: Course) -> None:
 def _stream(course: Course, prepare_seconds: float) -> dict[str, Any]:
     """Stream the data through the prepared method, and write the records."""
     directory, recorder = course.directory, make_recorder(course)
-    checkpoints = make_checkpoints(course, recorder)
+    observer = make_observer(course, recorder)
+    checkpoints = make_checkpoints(course, observer)
     _take_over(course)
     recorder.restart_clock()
     finished = False

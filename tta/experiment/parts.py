@@ -19,6 +19,7 @@ from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
 from tta.experiment.class_numbers import OutputClasses, number_source_classes
 from tta.experiment.given import NOTHING, Given
+from tta.experiment.resolving import OWN_SOURCE
 from tta.experiment.showing import Geometry, check_size, show, show_source
 from tta.foundation.devices import NO_TF32, no_such_device
 from tta.foundation.errors import UserError
@@ -220,17 +221,59 @@ def make_source(
     given: Given = NOTHING,
 ) -> SourceData | None:
     """Return the source images that the user gave or named, or the data set's own, or None."""
-    dataset, device = stream.dataset, stream.device
+    images = _source_images(config, stream.dataset, given)
+    if images is None:
+        return None
+    images = _fitted(config, images, stream, backbone, classes)
+    batch_size = max(batch_size_of(config, stream.dataset), config.window)
+    return SourceData(images, batch_size, config.seed, stream.device, stream.memory_format)
+
+
+def make_clean(
+    config: RunConfig,
+    stream: Stream,
+    backbone: Backbone,
+    classes: OutputClasses,
+    given: Given = NOTHING,
+) -> SourceData | None:
+    """Return the clean images of ``--probe``, or None where nothing is probed.
+
+    Raises:
+        UserError: the data set has no source images, or what is named cannot be read.
+    """
+    if config.probe is None:
+        return None
+    own = config.probe == OWN_SOURCE
+    images = _source_images(config, stream.dataset, given) if own else None
+    if images is None and own:
+        raise UserError(
+            f"--probe {OWN_SOURCE}: {stream.dataset.name!r} has no source images of its own; pass "
+            "--source, or a data set of clean images as --probe"
+        )
+    if images is None:
+        images = open_dataset(config.probe, config.data_dir)
+    understood = backbone.understood  # of the source images; these are others
+    images = _fitted(config, images, stream, backbone, classes)
+    backbone.understood = understood
+    batch_size = batch_size_of(config, stream.dataset)
+    return SourceData(images, batch_size, 0, stream.device, stream.memory_format)
+
+
+def _source_images(config: RunConfig, dataset: Dataset, given: Given) -> Dataset | None:
     specification = config.source or dataset.source
     if specification is None and given.source is None:
         return None
-    images = copy.copy(given.source) or open_dataset(str(specification), config.data_dir)
+    return copy.copy(given.source) or open_dataset(str(specification), config.data_dir)
+
+
+def _fitted(
+    config: RunConfig, images: Dataset, stream: Stream, backbone: Backbone, classes: OutputClasses
+) -> Dataset:
+    """Return images of the source domain, shown and labelled as those of the stream are."""
     _keep_decoded(config, images)
     images.in_use = tuple((name, images.severities[0]) for name in images.domains)
-    show_source(images, dataset, backbone)
-    images = number_source_classes(images, dataset, backbone, classes)
-    batch_size = max(batch_size_of(config, dataset), config.window)
-    return SourceData(images, batch_size, config.seed, device, stream.memory_format)
+    show_source(images, stream.dataset, backbone)
+    return number_source_classes(images, stream.dataset, backbone, classes)
 
 
 def make_method(

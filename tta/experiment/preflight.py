@@ -11,7 +11,7 @@ from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument, split_specification
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
 from tta.experiment.given import NOTHING, Given, check_given
-from tta.experiment.resolving import resolve_params, scenario_options
+from tta.experiment.resolving import OWN_SOURCE, resolve_params, scenario_options
 from tta.foundation.inputs import check_writable
 from tta.foundation.own_file import split_own
 from tta.foundation.registry import Registry
@@ -51,6 +51,8 @@ def preflight(config: RunConfig, given: Given = NOTHING) -> None:
     _check_folders(config, dataset)
     if config.source is not None and given.source is None:
         _checked_data(config.source)
+    if config.probe not in (None, OWN_SOURCE):
+        _checked_data(config.probe)
     check_choice(config.classes)
     for weights in (config.weights, config.cloud_weights):
         if weights is not None:

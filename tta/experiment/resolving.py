@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tta.datasets import Dataset
     from tta.methods import Method
 
+OWN_SOURCE = "source"
+"""What ``--probe`` calls the source images of a run."""
+
 
 def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) -> tuple[Any, str]:
     """Return the hyper-parameters of a run and where they come from.

@@ -10,6 +10,7 @@ import pandas as pd
 from tta.experiment.built import Experiment
 from tta.experiment.figures import classes_digest, environment, figures
 from tta.experiment.observing.course import Course
+from tta.experiment.observing.probe import ProbedRecorder
 from tta.experiment.observing.recorder import Recorder
 from tta.experiment.pacing import pace_in_words
 from tta.experiment.parts import batch_size_of
@@ -44,7 +45,7 @@ def summarise(
         "finished": finished,
         **_choices(experiment),
         **_health(experiment, recorder),
-        **_protocol(experiment, recorder),
+        **_protocol(experiment, recorder, checkpoints.recorder),
         "resumed_at": checkpoints.resumed_at,
         "precision_reason": experiment.precision_reason,
         **figures(domains, experiment.method.counters, recorder.samples.pooled()),
@@ -86,7 +87,7 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _protocol(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
+def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict[str, Any]:
     """Return what a protocol has made of the run: nothing, where a method simply adapts."""
     method, plan = experiment.method, experiment.plan
     facts: dict[str, Any] = {}
@@ -95,6 +96,8 @@ def _protocol(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
     if plan.adaptation is not None:
         labels = labels_of(experiment.dataset, plan)
         facts["held_out"] = held_out_figures(plan, labels, recorder.samples.correct)
+    if isinstance(observer, ProbedRecorder):
+        facts["probe"] = observer.figures()
     return facts
 
 

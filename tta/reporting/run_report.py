@@ -116,6 +116,13 @@ def protocol_lines(summary: dict[str, Any]) -> list[str]:
                 if held_out[f"{kind}_accuracy"] is not None
             )
         )
+    probe = summary.get("probe")
+    if probe and probe["after"]:
+        lines.append(
+            f"forgetting: {percent(probe['start'])} % of {probe['samples']} clean images of "
+            f"{probe['dataset']} right before the stream, {percent(probe['after'][-1])} % after "
+            f"it; at worst {percent(probe['worst_drop'])} points lost"
+        )
     return lines
 
 

@@ -13,6 +13,7 @@ from tta.experiment.observing.estimate_table import EstimateTable
 from tta.experiment.observing.estimates import Estimator
 from tta.experiment.observing.evidence import Evidence
 from tta.experiment.observing.memory import PeakMemory
+from tta.experiment.observing.probe import Probe, ProbedRecorder
 from tta.experiment.observing.recorder import Recorder
 from tta.experiment.observing.trackers import open_tracker
 from tta.experiment.saving.checkpoints import Checkpoints, saved_bytes
@@ -50,11 +51,11 @@ class Course:
 
 
 def make_recorder(course: Course) -> Recorder:
-    """Return the recorder of a run whose method is prepared, where a checkpoint left it."""
+    """Return the recorder of a run whose method is prepared."""
     experiment, directory = course.experiment, course.directory
     track, options = experiment.config.track, experiment.resolved()
     labels = experiment.stream.labels()
-    recorder = Recorder(
+    return Recorder(
         experiment.plan,
         labels,
         experiment.method.outputs,
@@ -69,10 +70,24 @@ def make_recorder(course: Course) -> Recorder:
         evidence=_evidence(experiment),
         estimator=_estimator(experiment),
     )
+
+
+def make_observer(course: Course, recorder: Recorder) -> Recorder | ProbedRecorder:
+    """Return what sees the batches, where a checkpoint left it: the recorder, or one that probes.
+
+    The probe before the stream is made here.
+    """
+    experiment = course.experiment
+    observer: Recorder | ProbedRecorder = recorder
+    if experiment.clean is not None:
+        probe = Probe(experiment.method, experiment.clean, experiment.config.probe_samples)
+        observer = ProbedRecorder(recorder, probe, experiment.plan, course.memory.paused)
     if course.saved is not None:
-        with taking_over(directory):
-            recorder.load_state_dict(course.saved.recorder)
-    return recorder
+        with taking_over(course.directory):
+            observer.load_state_dict(course.saved.recorder)
+    elif isinstance(observer, ProbedRecorder):
+        observer.measure()
+    return observer
 
 
 def _evidence(experiment: Experiment) -> Evidence | None:
@@ -138,13 +153,13 @@ def initial_predictions(experiment: Experiment, positions: np.ndarray) -> np.nda
     return torch.cat(classes).cpu().numpy()
 
 
-def make_checkpoints(course: Course, recorder: Recorder) -> Checkpoints:
+def make_checkpoints(course: Course, observer: Recorder | ProbedRecorder) -> Checkpoints:
     """Return what saves a run whose method is prepared."""
     experiment, saved = course.experiment, course.saved
     preparation = experiment.adapting_method.preparation()
     is_new = experiment.prepares and saved is None
     return Checkpoints(
-        recorder,
+        observer,
         experiment.method,
         course.directory,
         len(experiment.plan),

@@ -121,16 +121,15 @@ class Recorder:
                 self.evidence.update(batch, outputs)
         if time.perf_counter() - self._last_flush > DISPLAY_INTERVAL:
             self.flush()
-            self._spans.append((self._since, self._clock.mark()))
-            self.judge()
-            self._since = self._clock.mark()  # the verdict is no cost of the method
+            with self.apart():
+                self.judge()
 
     def _take_passes(self) -> tuple[int, ...]:
         return self.passes.take() if self.passes else ()
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
-        """Leave what is done meanwhile out of times and passes: it is no cost of the method."""
+        """Return a context in which nothing is a cost of the method: no time, no pass."""
         self._spans.append((self._since, self._clock.mark()))
         with self.passes.paused() if self.passes else contextlib.nullcontext():
             yield
@@ -151,7 +150,6 @@ class Recorder:
         """Say whether the run has collapsed by now; only between two batches."""
         if self.watch is not None:
             self.watch.judge()
-            self._take_passes()  # the verdict may have taken some
 
     def flush(self) -> None:
         """Fetch what is pending, write it down and show it."""

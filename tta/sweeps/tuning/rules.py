@@ -113,22 +113,24 @@ def parse_rules(text: str, datasets: int) -> list[Rule]:
     """Return the rules that ``--select`` names, each once.
 
     Args:
-        text: names with commas between, or ``all``.
+        text: names with commas between; ``all`` is one.
         datasets: in the grid; ``transfer`` needs two.
 
     Raises:
         UserError: an unknown name, or a rule that the grid has nothing for.
     """
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    if names == ["all"]:
-        return every_rule(datasets > 1)
-    rules = [_rule(name) for name in names]
+    names = [name.strip() for name in text.split(",")]
+    rules = [rule for name in names for rule in _rules(name, datasets > 1)]
     if datasets < 2 and any(rule.score is None for rule in rules):
         raise UserError(
             "--select transfer goes by the labels of another data set: put two or more into the "
             "grid, as in dataset: [cifar10-c, cifar100-c]"
         )
-    return rules
+    return list({rule.name: rule for rule in rules}.values())
+
+
+def _rules(name: str, with_transfer: bool) -> list[Rule]:
+    return every_rule(with_transfer) if name == "all" else [_rule(name)]
 
 
 def _rule(name: str) -> Rule:
@@ -148,7 +150,9 @@ def with_needs(config: RunConfig, rules: Sequence[Rule]) -> RunConfig:
     needed: dict[str, Any] = {}
     for rule in rules:
         for name, value in rule.needs.items():
-            before = needed.get(name, getattr(config, name))
-            both = isinstance(value, tuple)
-            needed[name] = (*(before or ()), *value) if both else value
+            before = needed.get(name) or getattr(config, name)
+            if isinstance(value, tuple):
+                needed[name] = (*(before or ()), *value)
+            else:
+                needed[name] = before or value
     return dataclasses.replace(config, **needed)
