@@ -7,31 +7,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from tta.commands.cli import Parser, given_text
 from tta.foundation.terminal import output_width
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell
+from tta.sweeps.tuning.rules import Rule, meanings, parse_rules, with_needs
 
-if TYPE_CHECKING:
-    from tta.sweeps.tuning.rules import Rule
-
-HELP = """
+_BEFORE = """
 Rules of --select choose among the hyper-parameters (set.NAME) of a grid, for each method, data set
 and scenario, over all its seeds; ties go to the earliest in the grid. Printed are the choice, its
 figure, and how far it is from the best there is, which takes every label to find.
-  source       accuracy on held-out source images of the model as adapted, after each domain
-  entropy      least mean entropy of the outputs; a collapse looks best
-  consistency  share of images of the same class when they are shifted by a few pixels
-  snd          soft neighbourhood density: how many outputs each one is like, by domain
-  infomax      entropy of the mean output minus mean entropy: certain, and not all of one class
-  transfer     accuracy of the same setting on the grid's other data sets
-  labels:N     accuracy on N images of the stream, drawn at random by the seed
-  oracle       accuracy on the stream: all labels, and marked so wherever it stands
+"""
+_AFTER = """
   all          all of these, with labels:100; transfer where there are several data sets
 Runs record what rules need (--evidence, --probe); those finished without it are run again.
 """
+_RULES = [f"  {name:<12} {meaning}" for name, meaning in meanings().items()]
+HELP = _BEFORE + "\n".join(_RULES) + _AFTER
 
 
 def add_select_options(parser: Parser) -> None:
@@ -59,8 +53,6 @@ def with_rules(cells: Sequence[Cell], options: argparse.Namespace) -> tuple[list
     """
     if options.select is None:
         return list(cells), []
-    from tta.sweeps.tuning.rules import parse_rules, with_needs  # NumPy
-
     rules = parse_rules(options.select, len({cell.config.dataset for cell in cells}))
     return [replace(cell, config=with_needs(cell.config, rules)) for cell in cells], rules
 

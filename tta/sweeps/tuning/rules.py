@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
 from tta.foundation.errors import UserError, did_you_mean
-from tta.reporting.records.runs import Run
+
+if TYPE_CHECKING:  # rules are listed without NumPy
+    from tta.reporting.records.runs import Run
 
 LABELS = "labels"
 """Rule that is given a number of labels, as in ``labels:100``."""
@@ -29,6 +29,7 @@ class Rule:
 
     Attributes:
         name: as it is typed.
+        meaning: what it goes by, in one line.
         score: of one run, NaN where it cannot be told; None for the rule that looks at the same
             setting on other data sets.
         needs: options that a run must have had; names of ``evidence`` join those that it has.
@@ -37,6 +38,7 @@ class Rule:
     """
 
     name: str
+    meaning: str
     score: Callable[[Run], float] | None
     needs: Mapping[str, Any] = field(default_factory=dict)
     oracle: bool = False
@@ -56,9 +58,8 @@ def _of_probe(run: Run) -> float:
 def _entropy(run: Run) -> float:
     """Return minus the mean entropy over all images, of which every visit has its mean."""
     rows = run.summary["domains"]
-    entropies = np.array([_number(row.get("entropy")) for row in rows])
-    sizes = np.array([row["samples"] for row in rows])
-    return -float(entropies @ sizes / sizes.sum())
+    total = sum(_number(row.get("entropy")) * row["samples"] for row in rows)
+    return -total / sum(row["samples"] for row in rows)
 
 
 def _of_evidence(name: str, run: Run) -> float:
@@ -74,6 +75,8 @@ def labelled_accuracy(count: int, run: Run) -> float:
 
     They are the same images for every run on the same stream; all of a stream that has no more.
     """
+    import numpy as np
+
     samples = run.samples()
     if samples is None:
         return math.nan
@@ -81,25 +84,51 @@ def labelled_accuracy(count: int, run: Run) -> float:
     return float(samples.correct[order[:count]].mean())
 
 
+def _by_evidence(name: str, meaning: str) -> Rule:
+    return Rule(name, meaning, partial(_of_evidence, name), {"evidence": (name,)})
+
+
 RULES = {
     rule.name: rule
     for rule in (
-        Rule("source", _of_probe, {"probe": "source"}),
-        Rule("entropy", _entropy),
-        *(
-            Rule(name, partial(_of_evidence, name), {"evidence": (name,)})
-            for name in ("consistency", "snd", "infomax")
+        Rule(
+            "source",
+            "accuracy on source images of the model as adapted, after each domain",
+            _of_probe,
+            {"probe": "source"},
         ),
-        Rule("transfer", None),
-        Rule("oracle", accuracy, oracle=True),
+        Rule("entropy", "least mean entropy of the outputs; a collapse looks best", _entropy),
+        _by_evidence(
+            "consistency", "share of images of the same class when they are moved by a few pixels"
+        ),
+        _by_evidence("snd", "soft neighbourhood density: how many outputs each is like, by domain"),
+        _by_evidence(
+            "infomax", "entropy of the mean output less mean entropy: certain, of many classes"
+        ),
+        Rule("transfer", "accuracy of the same setting on the grid's other data sets", None),
+        Rule(
+            "oracle",
+            "accuracy on the stream: sees all labels, and is marked so",
+            accuracy,
+            oracle=True,
+        ),
     )
 }
 """Rules by name, but for ``labels:N``."""
+LABELS_MEANING = "accuracy on N images of the stream, drawn at random by the seed"
 
 
 def labels_rule(count: int) -> Rule:
     """Return the rule that is shown the labels of ``count`` images."""
-    return Rule(f"{LABELS}:{count}", partial(labelled_accuracy, count), labels=count)
+    score = partial(labelled_accuracy, count)
+    return Rule(f"{LABELS}:{count}", LABELS_MEANING, score, labels=count)
+
+
+def meanings() -> dict[str, str]:
+    """Return what each rule goes by, in the order in which ``all`` has them."""
+    *rules, oracle = RULES.values()
+    listed = {rule.name: rule.meaning for rule in rules}
+    return {**listed, f"{LABELS}:N": LABELS_MEANING, oracle.name: oracle.meaning}
 
 
 def every_rule(with_transfer: bool) -> list[Rule]:
