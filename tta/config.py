@@ -16,7 +16,7 @@ from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.geometry import check_together, parse_crop, parse_input_size, parse_resize
 from tta.foundation.inputs import read_text
 from tta.foundation.normalisation import check_normalisation, spread
-from tta.foundation.options import as_declared, check_type, check_value, is_empty, option
+from tta.foundation.options import as_declared, check_type, check_value, is_empty, option, some_of
 from tta.foundation.pacing import check_pacing, parse_classes, parse_cost, parse_every
 from tta.foundation.yaml_files import parse_yaml
 
@@ -24,6 +24,11 @@ SCORES = ("own", "energy", "max_softmax", "entropy")
 """How known an image looks; see :mod:`tta.tasks.known_scores`."""
 OF_CEMA = ("upload_budget", "link_latency", "link_bandwidth", "batch_interval")
 """Options of earlier versions, which configurations that these wrote still have."""
+EVIDENCE = ("infomax", "snd", "consistency")
+"""Figures without labels that a run can record beside its entropy, which is always there."""
+
+ESTIMATES = ("aetta", "softmax")
+"""Estimates of accuracy that a run can record."""
 
 
 def _known_otherwise(name: str, names: Iterable[str]) -> str:
@@ -61,6 +66,13 @@ class RunConfig:
         "batch; the last two wait for the device once a batch",
         "method",
         choices=("mark", "stop", "reset"),
+    )
+    reset_rule: str = option(
+        "none",
+        "reset the method after a batch whose --estimate aetta is below 20 percent, or has fallen; "
+        "waits for the device once a batch",
+        "method",
+        choices=("none", "aetta"),
     )
     dataset: str = option(
         "digits-c",
@@ -365,6 +377,31 @@ class RunConfig:
     metric: str = option(
         "error", "figure that tables show", "records", choices=("error", "accuracy")
     )
+    evidence: tuple[str, ...] | None = option(
+        None,
+        "figures without labels to record for tta sweep --select, of infomax, snd and consistency; "
+        "the last takes two more forward passes; times leave them out",
+        "records",
+        metavar="A,B",
+        parse=some_of("--evidence", EVIDENCE),
+    )
+    estimate: tuple[str, ...] | None = option(
+        None,
+        "estimate each batch's accuracy without its labels: aetta, by ten forward passes with "
+        "dropout, and softmax, the mean confidence at temperature 2; times leave them out",
+        "records",
+        metavar="A,B",
+        parse=some_of("--estimate", ESTIMATES),
+    )
+    estimate_dropout: float | None = option(
+        None,
+        "share of units that --estimate aetta drops; default: as published, by the number of "
+        "classes: .4 up to 10, .3 up to 200, else .2",
+        "records",
+        minimum=0.01,
+        maximum=0.99,
+        metavar="RATE",
+    )
 
     UNRECORDED = (
         "data_dir",
@@ -401,6 +438,12 @@ class RunConfig:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
         if self.resume and self.force:
             raise UserError("--resume goes on with a run and --force starts it over: pass one")
+        if self.window > 1 and "consistency" in (self.evidence or ()):
+            raise UserError("--evidence consistency needs whole batches: leave --window out")
+        if self.window > 1 and self.estimate:
+            raise UserError("--estimate is of whole batches: leave --window out")
+        if self.reset_rule == "aetta" and "aetta" not in (self.estimate or ()):
+            raise UserError("--reset-rule aetta goes by an estimate: add --estimate aetta")
         if (self.mean is None) != (self.std is None):
             raise UserError("--mean and --std belong together: pass both")
         if self.mean is not None:

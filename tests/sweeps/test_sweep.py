@@ -109,7 +109,7 @@ def test_the_file_of_tracebacks_replaces_a_planted_link(tmp_path):
     outcome = SimpleNamespace(cell=cell, finished=None, error="no\x1b[2J\udcff", details="why")
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "log").symlink_to(tmp_path / "victim")
-    assert _conclude([outcome], tmp_path / "log") == 1
+    assert _conclude([outcome], tmp_path / "log", sys.stdout) == 1
     assert (tmp_path / "victim").read_text() == "precious"
     assert (tmp_path / "log").read_text() == r"a: no\x1b[2J\udcff" + "\nwhy"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -34,3 +36,12 @@ class Passes:
         taken = self.forward, self.backward
         self.forward = self.backward = 0
         return taken
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what goes through meanwhile."""
+        kept = self.forward, self.backward
+        try:
+            yield
+        finally:
+            self.forward, self.backward = kept

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -30,6 +32,9 @@ _TORCHVISION = {
 }
 
 
+_NUMBERED = re.compile(r"(?:layer|block|stage)_?\d+$")
+
+
 def early_norm_parameters(model: nn.Module, frozen_share: float) -> list[nn.Parameter]:
     """Return the affine parameters of norm layers ahead of the last ``frozen_share`` of stages.
 
@@ -42,21 +47,60 @@ def early_norm_parameters(model: nn.Module, frozen_share: float) -> list[nn.Para
     return [parameter for parameter in norm_affine_parameters(model) if parameter not in frozen]
 
 
+def stage_modules(model: nn.Module, most: int = 4) -> list[nn.Module]:
+    """Return the modules at whose ends the stages of a model end, in their order.
+
+    Of more stages than ``most``, as the blocks of a ViT, those that end its equal parts. Models
+    that have no ``group_matcher`` are known by children called layer1, block1, stage_1 and so on;
+    others have none.
+    """
+    stages = [module for module in map(partial(_main_module, model), _stages(model)) if module]
+    stages = stages or [part for name, part in model.named_children() if _NUMBERED.match(name)]
+    count = min(most, len(stages))
+    return [stages[len(stages) * (part + 1) // count - 1] for part in range(count)]
+
+
+def _main_module(model: nn.Module, parameters: list[nn.Parameter]) -> nn.Module | None:
+    """Return the largest module that has no other parameters than those of a stage."""
+    mine = set(parameters)
+    sizes = {
+        module: len(owned)
+        for module in model.modules()
+        if (owned := list(module.parameters())) and mine.issuperset(owned)
+    }
+    return max(sizes, key=sizes.__getitem__, default=None)
+
+
+def _stages(model: nn.Module) -> list[list[nn.Parameter]]:
+    """Return the parameters of each stage: without stem and head."""
+    grouped, groups = _grouped(model)
+    parameters = dict(grouped.named_parameters())
+    return [[parameters[name] for name in group] for group in groups[1:-1]]
+
+
 def _last_stages(model: nn.Module, share: float) -> set[nn.Parameter]:
+    grouped, groups = _grouped(model)
+    stages = len(groups) - 2  # the first group is the stem, the last is the head
+    frozen = int(share * stages)
+    if frozen <= 0:
+        return set()
+    names = {name for group in groups[-1 - frozen :] for name in group}
+    return {parameter for name, parameter in grouped.named_parameters() if name in names}
+
+
+def _grouped(model: nn.Module) -> tuple[nn.Module, list[list[str]]]:
+    """Return the part of a model that tells its stages, and names of parameters by depth.
+
+    Stem first, head last; none where no part tells them.
+    """
     found = ((part, _matcher(part)) for part in model.modules())
     grouped, matcher = next((pair for pair in found if pair[1] is not None), (model, None))
     if matcher is None:
-        return set()
+        return model, []
     from timm.models import group_parameters  # here: lists import every method without timm
 
     groups = group_parameters(grouped, matcher)
-    stages = len(groups) - 2  # the first group is the stem, the last is the head
-    frozen = int(share * stages)
-    if frozen == 0:
-        return set()
-    depths = range(len(groups) - 1 - frozen, len(groups))
-    names = {name for depth in depths for name in groups[depth]}
-    return {parameter for name, parameter in grouped.named_parameters() if name in names}
+    return grouped, [groups[depth] for depth in range(len(groups))]
 
 
 def _matcher(part: nn.Module) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from tta.methods import METHODS
 from tta.methods.declared import first_line
 from tta.presets import heading, load_preset, preset_names
 from tta.streams import SCENARIOS, find_scenario
+from tta.sweeps.tuning.rules import meanings
 
 WIDTH = 100
 """No list is wider."""
@@ -143,6 +144,7 @@ KINDS = {
         lambda name: {"says": described(name)},
     ),
     "metrics": Kind(_metrics, lambda name: _metrics()[name], lambda _: {}),
+    "rules": Kind(meanings, lambda name: meanings()[name], lambda _: {"of": "tta sweep --select"}),
 }
 
 

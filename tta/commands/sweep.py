@@ -15,6 +15,7 @@ Examples:
   python -m tta.sweep grid.yaml --dry-run
   python -m tta.sweep grid.yaml --workers 2
   python -m tta.sweep grid.yaml --executor ray --address auto --gpus-per-cell 0.5
+  python -m tta.sweep grid.yaml --select all       # hyper-parameters as a user could choose them
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ import math
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
+from tta.commands.choices import HELP, add_select_options, notes_of, print_choices, with_rules
 from tta.commands.cli import EXIT_BAD_INPUT, Parser, given_path, guarded
 from tta.foundation.cores import core_count
 from tta.foundation.errors import UserError
@@ -44,7 +47,7 @@ EXIT_FAILED_CELLS = 1
 def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, run the grid, and return the exit status."""
     options = parser(prog).parse_args(arguments)
-    cells = read_grid(options.grid)
+    cells, rules = with_rules(read_grid(options.grid), options)
     options.workers = min(options.workers or core_count(), len(cells))
     if options.dry_run:
         return _dry_run(cells, options.workers)
@@ -58,22 +61,28 @@ def main(arguments: Sequence[str] | None, prog: str) -> int:
             line = f"stopped by {stop.name}; the same command goes on with what is missing"
             print(line, file=sys.stderr)
             return stop.status
-    return _conclude(outcomes, options.grid.with_suffix(".errors.txt"))
+    notes = notes_of(options)
+    status = _conclude(outcomes, options.grid.with_suffix(".errors.txt"), notes)
+    if rules:
+        print(file=notes)
+        print_choices(outcomes, cells, rules, options.format)
+    return status
 
 
 def _collect(cells: Sequence[Cell], options: argparse.Namespace, outcomes: list[Outcome]) -> None:
     """Run the cells, and show and keep every outcome as it comes."""
     with contextlib.closing(_execute(cells, options)) as ended:
         for outcome in tqdm(ended, total=len(cells), unit="cell", disable=None):
-            tqdm.write(printable(_line(outcome)))
+            tqdm.write(printable(_line(outcome)), file=notes_of(options))
             outcomes.append(outcome)
 
 
 def parser(prog: str) -> Parser:
     """Return the parser of this command."""
-    made = Parser(prog=prog, description=__doc__)
+    made = Parser(prog=prog, description=__doc__ + HELP)
     made.add_argument("grid", type=given_path, help="YAML file of the grid")
     made.add_argument("--dry-run", action="store_true", help="list the cells, and estimate")
+    add_select_options(made)
     made.add_argument("--executor", choices=("local", "ray"), default="local")
     made.add_argument(
         "--workers",
@@ -144,12 +153,13 @@ def _line(outcome: Outcome) -> str:
     return text + (" (doubtful: see the warning in its record)" if finished.warned else "")
 
 
-def _conclude(outcomes: Sequence[Outcome], log: Path) -> int:
+def _conclude(outcomes: Sequence[Outcome], log: Path, notes: TextIO) -> int:
     """Print the counts and the failures, and leave their tracebacks in ``log``."""
     failed = [outcome for outcome in outcomes if outcome.finished is None]
     reused = sum(outcome.finished.reused for outcome in outcomes if outcome.finished is not None)
     ran = len(outcomes) - len(failed) - reused
-    print(f"{len(outcomes)} cells: {ran} run, {reused} finished before, {len(failed)} failed")
+    counts = f"{ran} run, {reused} finished before, {len(failed)} failed"
+    print(f"{len(outcomes)} cells: {counts}", file=notes)
     if not failed:
         log.unlink(missing_ok=True)
         return 0

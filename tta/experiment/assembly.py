@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from tta.backbones.backbone import Backbone
+from tta.backbones.dropout import StageDropout
 from tta.backbones.identity import model_identity
 from tta.backbones.precision import PRECISIONS, choose_precision
 from tta.backbones.taking import bare_network
@@ -38,6 +39,7 @@ from tta.experiment.parts import (
 )
 from tta.experiment.preflight import preflight
 from tta.experiment.resolving import (
+    estimate_dropout,
     resolve_params,
     scenario_options,
     unknown_choices,
@@ -100,6 +102,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
     if calibrated and isinstance(dataset, ContinuallyChanging):
         kept = not config.no_cache and given.model is None  # its key knows models by name
         calibrate(dataset, backbone, stream.device, cache=kept)
+    dropout = _dropout(config, backbone)  # before the method copies the model
     held = held_bytes(device)
     batch_size = batch_size_of(config, dataset)
     method = make_method(method_class, backbone, cloud, params, config, batch_size)
@@ -121,7 +124,13 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         method_bytes=max(0, held_bytes(device) - held),
         given=given,
         model_digest=_model_digest(given),
+        dropout=dropout,
     )
+
+
+def _dropout(config: RunConfig, backbone: Backbone) -> StageDropout | None:
+    rate = estimate_dropout(config, backbone)
+    return None if rate is None else StageDropout(backbone, rate)
 
 
 def _plan(config: RunConfig, dataset: Dataset) -> StreamPlan:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tta.backbones.backbone import Backbone
+from tta.backbones.dropout import StageDropout
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.with_unknown import WithUnknown, known_part
@@ -26,6 +27,7 @@ from tta.experiment.parts import batch_size_of
 from tta.experiment.resolving import (
     OWN_SOURCE,
     cloud_choices,
+    estimate_dropout,
     preset_of,
     stream_choices,
 )
@@ -79,6 +81,7 @@ class Experiment:
         method_bytes: of memory that the method took to be made: its models, its optimiser.
         given: the parts that a program handed over.
         model_digest: of the source model's weights, settings and code, where it was handed over.
+        dropout: in the model and its copies, switched on for estimates; None where there is none.
     """
 
     config: RunConfig
@@ -98,6 +101,7 @@ class Experiment:
     method_bytes: int
     given: Given = NOTHING
     model_digest: str | None = None
+    dropout: StageDropout | None = None
 
     @property
     def understood(self) -> dict[str, str]:
@@ -204,6 +208,7 @@ class Experiment:
             .removeprefix("torch.")
             .removesuffix("_format"),
             score=(self.config.score or "own") if self.task is OPEN_SET else None,
+            estimate_dropout=estimate_dropout(self.config, self.backbone),
             **cloud_choices(self.config, self.cloud),
             **dict(zip(("mean", "std"), map(list, self.backbone.normalisation), strict=True)),
             force=False,

@@ -19,6 +19,7 @@ from tta.experiment.observing.course import (
     make_observer,
     make_recorder,
 )
+from tta.experiment.observing.estimates import Estimated
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.recorder import Recorder
 from tta.experiment.saving.checkpoints import Checkpoints
@@ -206,7 +207,11 @@ def _pass(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> bool:
         return False
     batches = course.experiment.stream.batches(course.position)
     guard = make_guard(policy, method.outputs, method.reset)
-    return evaluate(method, batches, checkpoints, guard)
+    estimator = recorder.estimator
+    if estimator is None:
+        return evaluate(method, batches, checkpoints, guard)
+    estimated = Estimated(method, method.predicts, estimator, recorder.apart)
+    return evaluate(estimated, batches, checkpoints, estimator.guard(guard, method.reset))
 
 
 def preparation_cache(experiment: Experiment) -> PreparationCache | None:

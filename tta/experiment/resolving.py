@@ -9,6 +9,7 @@ from tta.config import RunConfig
 from tta.methods.params import build_params
 from tta.presets import published_params
 from tta.streams import ScenarioOptions, StreamPlan
+from tta.tasks.aetta import dropout_rate
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
@@ -91,6 +92,14 @@ def unknown_choices(config: RunConfig) -> dict[str, Any]:
         "unknown_ratio": (config.unknown_ratio or 1.0) if shown else None,
         "unknown_mix": (config.unknown_mix or "shuffled") if shown else None,
     }
+
+
+def estimate_dropout(config: RunConfig, backbone: Backbone) -> float | None:
+    """Return the share of units that an estimate drops, or None where none does."""
+    if "aetta" not in (config.estimate or ()):
+        return None
+    given = config.estimate_dropout
+    return dropout_rate(backbone.num_classes) if given is None else given
 
 
 def cloud_choices(config: RunConfig, cloud: Backbone | None) -> dict[str, Any]:

@@ -53,6 +53,8 @@ def summarise(
         "resumed_at": checkpoints.resumed_at,
         "precision_reason": experiment.precision_reason,
         **figures(domains, experiment.method.counters, recorder.samples.pooled()),
+        **(recorder.estimator.facts() if recorder.estimator else {}),
+        **({"evidence": recorder.evidence.figures()} if recorder.evidence else {}),
         "cost": {
             "prepare_seconds": prepare_seconds,
             "stream_seconds": recorder.seconds,

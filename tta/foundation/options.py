@@ -53,6 +53,24 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def some_of(flag: str, known: tuple[str, ...]) -> Callable[[Any], tuple[str, ...]]:
+    """Return what reads some of the names in ``known``: a list, or text with commas between.
+
+    They come back in the order of ``known``, each once; other names raise a ``UserError``.
+    """
+
+    def parse(value: Any) -> tuple[str, ...]:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, tuple | list) or not all(isinstance(one, str) for one in names):
+            raise UserError(f"{flag} takes names, such as {known[0]}, but got {shown(value)}")
+        wanted = {name.strip() for name in names}
+        for name in sorted(wanted.difference(known)):
+            raise UserError(f"{flag} has no {shown(name)}; it has: {', '.join(known)}")
+        return tuple(name for name in known if name in wanted)
+
+    return parse
+
+
 def as_declared(value: Any, hint: Any) -> Any:
     """Return a value as its option declares it: equal options are equal to the byte.
 

@@ -170,6 +170,23 @@ def protocol_lines(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
+def estimate_lines(summary: dict[str, Any]) -> list[str]:
+    """Return what was estimated of the accuracy, and how often that led to a reset."""
+    lines = [
+        f"accuracy estimated by {name}: {_percent_or_none(found['mean'])}, a batch's is off by "
+        f"{_percent_or_none(found['mean_absolute_error'])} on average"
+        for name, found in summary.get("estimates", {}).items()
+    ]
+    if "reset_rule" in summary:
+        count = len(summary["reset_rule"]["after_batches"])
+        lines.append(f"reset by the rule of {summary['reset_rule']['name']} after {count} batches")
+    return lines
+
+
+def _percent_or_none(fraction: float | None) -> str:
+    return "not a number" if fraction is None else f"{percent(fraction)} %"
+
+
 def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -> str:
     """Return what a run prints: its table, figures, provenance and where the record is.
 
@@ -193,7 +210,7 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
         f"stream {summary['stream_digest'][:16]}  weights {summary['weights_sha256'][:16]}",
         f"record: {summary['path']}",
     ]
-    lines[-2:-2] = protocol_lines(summary)
+    lines[-2:-2] = [*protocol_lines(summary), *estimate_lines(summary)]
     if "unknown_images" in summary:
         lines.insert(3, _of_open_set(summary))
     if summary.get("precision_reason"):

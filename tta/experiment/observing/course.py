@@ -9,6 +9,9 @@ import torch
 
 from tta.experiment.built import Experiment
 from tta.experiment.observing.collapse import CollapseWatch
+from tta.experiment.observing.estimate_table import EstimateTable
+from tta.experiment.observing.estimates import Estimator
+from tta.experiment.observing.evidence import Evidence
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.probe import Probe, ProbedRecorder
 from tta.experiment.observing.recorder import Recorder
@@ -19,6 +22,7 @@ from tta.foundation.arithmetic import arithmetic
 from tta.foundation.energy import EnergyMeter
 from tta.foundation.stops import Stops
 from tta.reporting.records.run_directory import RunDirectory
+from tta.tasks.aetta import ResetRule
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def make_recorder(course: Course) -> Recorder:
         watch=_watch(experiment, labels, course.memory),
         tracker=open_tracker(track, directory.path, options, course.position),
         score=experiment.score,
+        evidence=_evidence(experiment),
+        estimator=_estimator(experiment),
     )
 
 
@@ -86,6 +92,36 @@ def make_observer(course: Course, recorder: Recorder) -> Recorder | ProbedRecord
     elif isinstance(observer, ProbedRecorder):
         observer.measure()
     return observer
+
+
+def _evidence(experiment: Experiment) -> Evidence | None:
+    if not experiment.config.evidence:
+        return None
+    return Evidence(
+        experiment.config.evidence,
+        experiment.plan,
+        experiment.backbone.num_classes,
+        experiment.method.outputs,
+        experiment.method.predict,
+        experiment.config.seed,
+        experiment.device,
+    )
+
+
+def _estimator(experiment: Experiment) -> Estimator | None:
+    config = experiment.config
+    if not config.estimate:
+        return None
+    return Estimator(
+        EstimateTable(config.estimate, experiment.plan),
+        experiment.method.outputs,
+        experiment.backbone.num_classes,
+        experiment.method.predict,
+        config.seed,
+        experiment.device,
+        experiment.dropout,
+        ResetRule() if config.reset_rule == "aetta" else None,
+    )
 
 
 def _watch(experiment: Experiment, labels: np.ndarray, memory: PeakMemory) -> CollapseWatch:

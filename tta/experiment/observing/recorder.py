@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from tta.backbones.passes import Passes
 from tta.experiment.observing.collapse import CollapseWatch
+from tta.experiment.observing.estimates import Estimator
+from tta.experiment.observing.evidence import Evidence
 from tta.experiment.observing.progress import make_progress
 from tta.experiment.observing.sample_table import SampleTable
 from tta.experiment.observing.trackers import Tracker
@@ -44,6 +46,7 @@ class _Pending:
     counted: Tensor | None
     spans: list[tuple[Any, Any]]
     passes: tuple[int, ...]
+    estimate: Tensor | None = None
 
 
 class Recorder:
@@ -68,6 +71,8 @@ class Recorder:
         clock: of the batches' times; None for that of the device.
         score: of outputs ``[B, C]``: how much each image looks known ``[B]``, asked only where
             the stream shows unknown images; None for the energy.
+        evidence: figures without labels, which no time or pass is counted for; None for none.
+        estimator: whose latest estimates are recorded; None for none.
 
     Attributes:
         samples: the figures that have been fetched.
@@ -89,9 +94,12 @@ class Recorder:
         tracker: Tracker | None = None,
         clock: Clock | None = None,
         score: Callable[[Tensor], Tensor] | None = None,
+        evidence: Evidence | None = None,
+        estimator: Estimator | None = None,
     ) -> None:
         self.plan, self.outputs, self.directory = plan, outputs, directory
         self.passes, self.watch, self.tracker = passes, watch, tracker
+        self.evidence, self.estimator = evidence, estimator
         self._take_passes()
         counters = (*counters, *PASS_COUNTERS) if passes else counters
         self.task = task_of(labels)
@@ -110,26 +118,30 @@ class Recorder:
         now = self._clock.mark()
         spans, self._spans = [*self._spans, (self._since, now)], []
         passes = self._take_passes()
-        item = _Pending(batch.start, batch.stop, outputs, counted, spans, passes)
+        estimate = self.estimator.latest if self.estimator else None
+        item = _Pending(batch.start, batch.stop, outputs, counted, spans, passes, estimate)
         self._pending.append(item)
         if self.watch is not None:
             self.watch.update(batch, outputs)
         self._since = now
+        if self.evidence is not None:
+            with self.apart():
+                self.evidence.update(batch, outputs)
         if time.perf_counter() - self._last_flush > DISPLAY_INTERVAL:
             self.flush()
             with self.apart():
                 self.judge()
 
-    @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Return a context in which nothing is a cost of the method; only between two batches."""
-        self._spans.append((self._since, self._clock.mark()))
-        yield
-        self._take_passes()
-        self._since = self._clock.mark()
-
     def _take_passes(self) -> tuple[int, ...]:
         return self.passes.take() if self.passes else ()
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Return a context in which nothing is a cost of the method: no time, no pass."""
+        self._spans.append((self._since, self._clock.mark()))
+        with self.passes.paused() if self.passes else contextlib.nullcontext():
+            yield
+        self._since = self._clock.mark()
 
     def restart_clock(self) -> None:
         """Start timing: the first batch is timed from here."""
@@ -155,6 +167,7 @@ class Recorder:
             first, last = pending[0].start, pending[-1].stop
             fetched = self._metrics(pending, self._labels[first:last]).cpu().numpy()
             self.samples.note(first, np.concatenate([fetched, self._passes_by_image(pending)]))
+            self._note_estimates(pending, fetched[0])
             seconds = [sum(self._clock.seconds(*span) for span in item.spans) for item in pending]
             self.seconds += sum(seconds)
             if self.watch is not None:
@@ -162,6 +175,12 @@ class Recorder:
             self._write(pending, seconds)
             self._show(last - first)
         self._last_flush = time.perf_counter()
+
+    def _note_estimates(self, pending: list[_Pending], correct: np.ndarray) -> None:
+        estimates = [item.estimate for item in pending if item.estimate is not None]
+        if self.estimator is not None:
+            sizes = [item.stop - item.start for item in pending]
+            self.estimator.table.note(pending[0].start, estimates, correct, sizes)
 
     def _metrics(self, pending: list[_Pending], labels: Tensor) -> Tensor:
         """Return metrics and counters ``[M + K, N]``."""
@@ -193,7 +212,12 @@ class Recorder:
         self.flush()
         samples = torch.from_numpy(self.samples.values[:, : self.samples.seen].copy())
         watch = None if self.watch is None else self.watch.state_dict()
-        return {"samples": samples, "seconds": self.seconds, "watch": watch}
+        state = {"samples": samples, "seconds": self.seconds, "watch": watch}
+        if self.evidence is not None:
+            state["evidence"] = self.evidence.state_dict()
+        if self.estimator is not None:
+            state["estimator"] = self.estimator.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`; the directory must hold its rows."""
@@ -201,14 +225,19 @@ class Recorder:
         self.seconds = state["seconds"]
         if self.watch is not None:
             self.watch.load_state_dict(state["watch"])
+        if self.evidence is not None:
+            self.evidence.load_state_dict(state["evidence"])
+        if self.estimator is not None:
+            self.estimator.load_state_dict(state["estimator"])
         self._wrote_header = True
         self._progress.go_on_from(self.samples.seen)
 
     def domains(self) -> pd.DataFrame:
         """Return one row per visit to a domain: counts, accuracy, error and calibration."""
-        watched = self.watch.domain_row if self.watch is not None else lambda _: {}
+        tables = [self.samples, self.watch, self.estimator and self.estimator.table]
+        rows = [table.domain_row for table in tables if table is not None]
         visits = self.samples.visits()
-        return pd.DataFrame([self.samples.domain_row(one) | watched(one) for one in visits])
+        return pd.DataFrame([{k: v for row in rows for k, v in row(one).items()} for one in visits])
 
     def close(self) -> None:
         """Flush and end the display of progress."""
@@ -231,7 +260,10 @@ class Recorder:
         self._progress.show(count, printable(domain), figures)
 
     def _write(self, pending: list[_Pending], seconds: list[float]) -> None:
-        rows = self.samples.batches([item.start for item in pending], pending[-1].stop)
+        starts = [item.start for item in pending]
+        rows = self.samples.batches(starts, pending[-1].stop)
+        if self.estimator is not None:
+            rows = rows.assign(**self.estimator.table.batches(starts))
         if self.directory is not None:
             self._append(pending, seconds, rows)
         if self.tracker is not None:

@@ -61,6 +61,11 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
+def _is_evidence(value: Any) -> bool:
+    figures = {k: v for k, v in value.items() if k != "by_visit"} if isinstance(value, dict) else 0
+    return _all_values(_or_none(is_number))(figures)
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_text, value))
 
@@ -92,6 +97,8 @@ OPTIONAL: dict[str, Check] = {
     **dict.fromkeys(("needs", "warnings"), _are_texts),
     "passes": _all_values(is_number),
     "environment": _all_values(_is_plain),
+    "evidence": _is_evidence,
+    "estimates": _all_values(_all_values(_or_none(is_number))),
     **dict.fromkeys(("resets", "window"), _or_none(is_count)),
     **dict.fromkeys(
         (

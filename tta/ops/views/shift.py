@@ -1,0 +1,37 @@
+"""The weakest view of an image: moved by a few pixels, so that any image keeps its class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tta.ops.generators import generator_on
+from tta.ops.views.layout import memory_format_of
+
+SHARE = 1 / 8
+"""Of a side, the farthest that an image is moved, as crops of padded images are."""
+
+
+def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Move every image by whole pixels, at most an eighth of its sides, edges repeated.
+
+    Args:
+        images: ``[B, C, H, W]``, on any device, which is not waited for.
+        generator: CPU generator; the moves are drawn for each image and direction alone.
+    """
+    batch, _, height, width = images.shape
+    device = images.device
+    drawn = torch.rand(2, batch, 1, generator=generator_on(device, generator), device=device)
+    rows, columns = (
+        (torch.arange(side, device=device) + _moves(one, side)).clamp(0, side - 1)
+        for one, side in zip(drawn, (height, width), strict=True)
+    )
+    number = torch.arange(batch, device=device)[:, None, None]
+    moved = images.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]]
+    return moved.permute(0, 3, 1, 2).contiguous(memory_format=memory_format_of(images))
+
+
+def _moves(drawn: Tensor, side: int) -> Tensor:
+    """Return whole moves ``[B, 1]``, each as likely, of uniform draws in [0, 1)."""
+    most = int(side * SHARE)
+    return (drawn * (2 * most + 1)).long() - most
