@@ -10,6 +10,7 @@ from tta.streams.label_order import dirichlet_order, zipf_sample
 from tta.streams.stream import Stream, batch_edges
 
 DATA = RandomImages(size=50)
+VISITS = {"recurring": 20}
 
 
 def plan(name, **options):
@@ -21,7 +22,7 @@ def test_every_scenario_shows_every_sample_once_a_visit(name):
     made = plan(name)
     rows = np.stack([made.domain, made.severity, made.index, made.visit], 1)
     assert len(np.unique(rows, axis=0)) == len(made)
-    assert len(made) == 3 * 50 * (9 if "gradual" in name else 1)
+    assert len(made) == 3 * 50 * (9 if "gradual" in name else VISITS.get(name, 1))
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))

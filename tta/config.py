@@ -17,6 +17,7 @@ from tta.foundation.geometry import check_together, parse_crop, parse_input_size
 from tta.foundation.inputs import read_text
 from tta.foundation.normalisation import check_normalisation, spread
 from tta.foundation.options import as_declared, check_type, check_value, is_empty, option
+from tta.foundation.stream_options import CANONICAL, parse_order
 from tta.foundation.yaml_files import parse_yaml
 
 OF_CEMA = ("upload_budget", "link_latency", "link_bandwidth", "batch_interval")
@@ -175,7 +176,11 @@ class RunConfig:
         None, "checkpoint of --cloud-backbone", "cloud", metavar="FILE"
     )
     scenario: str = option(
-        "continual", "order of the stream, or my_file.py:my_scenario", "stream", metavar="NAME"
+        "continual",
+        "order of the stream; parts of one joined by +, such as gradual+class_grouped; or "
+        "my_file.py:my_scenario",
+        "stream",
+        metavar="NAME",
     )
     batch_size: int | None = option(
         None,
@@ -188,7 +193,8 @@ class RunConfig:
     contiguous_batches: bool = option(False, "let batches run across domain boundaries", "stream")
     dirichlet: float = option(
         0.0,
-        "label order of correlated scenarios: Dirichlet concentration, 0 sorts by label",
+        "label order of correlated and recurring scenarios: Dirichlet concentration; 0 sorts by "
+        "label, in recurring ones it leaves labels shuffled",
         "stream",
         minimum=0.0,
         maximum=1e6,
@@ -203,6 +209,22 @@ class RunConfig:
         metavar="A",
     )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
+    order: str = option(
+        CANONICAL,
+        "order of the domains: canonical, which is the dataset's or that of --domains; petta, that "
+        "of RoTTA and PeTTA; or random:SEED, with a seed of its own",
+        "stream",
+        metavar="ORDER",
+        parse=parse_order,
+    )
+    visits: int = option(
+        20,
+        "recurring: how often every domain is visited",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="K",
+    )
     device: str = option(
         "auto",
         "where the model runs: auto, cpu, mps, cuda or cuda:N; no figure depends on N; auto is the "

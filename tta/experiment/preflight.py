@@ -19,7 +19,7 @@ from tta.foundation.system import require_posix
 from tta.methods import METHODS
 from tta.methods.declared import Undeclared, declared
 from tta.presets import load_preset
-from tta.streams import SCENARIOS, check_stream
+from tta.streams import check_name, check_stream
 from tta.tasks.classes.lists import check_choice
 
 _UNKNOWN = SimpleNamespace(preset=None, backbone=None)
@@ -43,7 +43,7 @@ def preflight(config: RunConfig, given: Given = NOTHING) -> None:
         catalog = given.dataset or _catalog(config, dataset)
         check_stream(config.scenario, catalog, scenario_options(config))
     else:
-        SCENARIOS.check(config.scenario)
+        check_name(config.scenario)
     check_method(config, dataset)
     if METHODS.location(config.method) is not None:  # another method may register its own nets
         for name in filter(None, (config.backbone, config.cloud_backbone)):

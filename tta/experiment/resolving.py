@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tta.config import RunConfig
 from tta.methods.params import build_params
 from tta.presets import published_params
-from tta.streams import ScenarioOptions, StreamPlan
+from tta.streams import SCENARIO_OPTIONS, ScenarioOptions, StreamPlan
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
@@ -45,14 +45,8 @@ def preset_of(config: RunConfig, dataset: Dataset) -> str | None:
 
 def scenario_options(config: RunConfig) -> ScenarioOptions:
     """Return the options of the stream."""
-    return ScenarioOptions(
-        seed=config.seed,
-        severity=config.severity,
-        domains=config.domains,
-        num_samples=config.num_samples,
-        dirichlet=config.dirichlet,
-        zipf=config.zipf,
-    )
+    names = [field.name for field in fields(ScenarioOptions)]
+    return ScenarioOptions(**{name: getattr(config, name) for name in names})
 
 
 def stream_choices(
@@ -75,8 +69,12 @@ def stream_choices(
         "domains": list(plan.domains),
         "severity": severity if "severity" in uses else None,
         "num_samples": None if takes_all and dataset.length is None else config.num_samples,
-        "dirichlet": config.dirichlet if "dirichlet" in uses else RunConfig.dirichlet,
-        "zipf": config.zipf if "zipf" in uses else RunConfig.zipf,
+        "order": RunConfig.order,  # which the domains above are in
+        **{
+            name: getattr(config if name in uses else RunConfig, name)
+            for name in SCENARIO_OPTIONS
+            if name != "severity"
+        },
     }
 
 

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tta.foundation.stream_options import CANONICAL
+
 
 class Catalog(Protocol):
     """What a scenario may know of a data set."""
@@ -37,6 +39,8 @@ class ScenarioOptions:
             seed, and in every domain of the same size.
         dirichlet: concentration of the label order in correlated scenarios; 0 sorts by label.
         zipf: exponent of the class proportions in the imbalanced scenario, above 1.
+        order: of the domains, see :func:`tta.foundation.stream_options.parse_order`.
+        visits: how often recurring scenarios visit every domain.
     """
 
     seed: int = 1
@@ -45,6 +49,12 @@ class ScenarioOptions:
     num_samples: int | None = None
     dirichlet: float = 0.0
     zipf: float = 2.0
+    order: str = CANONICAL
+    visits: int = 20
+
+
+SCENARIO_OPTIONS = ("severity", "dirichlet", "zipf", "visits")
+"""Options that only some scenarios use."""
 
 
 @dataclass(frozen=True)

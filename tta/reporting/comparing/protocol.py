@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from tta.config import RunConfig
 from tta.foundation.errors import UserError
 from tta.reporting.records.runs import Run
 
@@ -35,6 +36,8 @@ STREAM_OPTIONS = (
 )
 """Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
 them resolved."""
+LATER_OPTIONS = ("visits",)
+"""Options that earlier records have not, which are made with their defaults."""
 _DESCRIBED = frozenset(SUMMARY_FACTS) - {"data_digest"} | {"severity", "num_samples"}
 _LONGEST = 60
 
@@ -60,7 +63,8 @@ def by_protocol(runs: Sequence[Run], split: bool) -> list[list[Run]]:
 def _facts(run: Run) -> dict[str, Any]:
     facts = {name: run.summary[name] for name in SUMMARY_FACTS}
     facts[CLASSES] = run.summary.get(CLASSES)
-    return facts | {name: run.config.get(name) for name in STREAM_OPTIONS}
+    facts |= {name: run.config.get(name) for name in STREAM_OPTIONS}
+    return facts | {name: run.config.get(name, getattr(RunConfig, name)) for name in LATER_OPTIONS}
 
 
 def _key(run: Run) -> str:

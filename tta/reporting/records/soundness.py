@@ -86,6 +86,7 @@ OPTIONAL: dict[str, Check] = {
     **{figure.name: _figure(figure) for figure in RUN_FIGURES if figure.pooled},
     "upload_fraction": is_positive,
     **dict.fromkeys(("needs", "warnings"), _are_texts),
+    "visits": lambda value: isinstance(value, list) and all(map(is_fraction, value)),
     "passes": _all_values(is_number),
     "environment": _all_values(_is_plain),
     **dict.fromkeys(("resets", "window"), _or_none(is_count)),
