@@ -17,7 +17,12 @@ from tta.foundation.geometry import check_together, parse_crop, parse_input_size
 from tta.foundation.inputs import read_text
 from tta.foundation.normalisation import check_normalisation, spread
 from tta.foundation.options import as_declared, check_type, check_value, is_empty, option
-from tta.foundation.stream_options import CANONICAL, parse_order
+from tta.foundation.stream_options import (
+    CANONICAL,
+    parse_classes_per_batch,
+    parse_markov,
+    parse_order,
+)
 from tta.foundation.yaml_files import parse_yaml
 
 OF_CEMA = ("upload_budget", "link_latency", "link_bandwidth", "batch_interval")
@@ -219,11 +224,91 @@ class RunConfig:
     )
     visits: int = option(
         20,
-        "recurring: how often every domain is visited",
+        "recurring, domain_blocks: how often every domain is visited",
         "stream",
         minimum=1,
         maximum=1_000_000,
         metavar="K",
+    )
+    markov: str = option(
+        "nunu",
+        "markov: setting of UniTTA, four letters: classes correlated (n) or not (i), imbalanced "
+        "(u) or not (1); domains n, i or in order (1), and u or 1",
+        "stream",
+        metavar="NAME",
+        parse=parse_markov,
+    )
+    class_stay: float | None = option(
+        None,
+        "markov: greatest probability that the class stays; default: the setting's, as below",
+        "stream",
+        minimum=0.0,
+        maximum=1.0,
+        metavar="P",
+    )
+    class_ratio: float | None = option(
+        None,
+        "markov: share of the first class to that of the last",
+        "stream",
+        minimum=1.0,
+        maximum=1e6,
+        metavar="R",
+    )
+    domain_stay: float | None = option(
+        None,
+        "markov: greatest probability that the domain stays",
+        "stream",
+        minimum=0.0,
+        maximum=1.0,
+        metavar="P",
+    )
+    domain_ratio: float | None = option(
+        None,
+        "markov: share of the first domain to that of the last",
+        "stream",
+        minimum=1.0,
+        maximum=1e6,
+        metavar="R",
+    )
+    most_per_state: int | None = option(
+        None,
+        "markov: images of the first class in the first domain; default: as many as a domain has "
+        "of a class",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="N",
+    )
+    imbalance_ratio: float = option(
+        500_000.0,
+        "label_shift: probability of the class whose turn it is to that of any other",
+        "stream",
+        minimum=1.0,
+        maximum=1e12,
+        metavar="R",
+    )
+    draws: int | None = option(
+        None,
+        "label_shift: images drawn of each domain; default: twice as many as it has",
+        "stream",
+        minimum=1,
+        maximum=100_000_000,
+        metavar="N",
+    )
+    classes_per_batch: tuple[int, int] = option(
+        (1, 4),
+        "few_classes_per_batch: least and greatest number of classes",
+        "stream",
+        metavar="MIN,MAX",
+        parse=parse_classes_per_batch,
+    )
+    tasks: int = option(
+        1000,
+        "few_classes_per_batch: batches of each domain",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="N",
     )
     device: str = option(
         "auto",

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
+from tta.foundation.stream_options import plain_markov
 from tta.methods.params import build_params
 from tta.presets import published_params
 from tta.streams import SCENARIO_OPTIONS, ScenarioOptions, StreamPlan
@@ -43,10 +44,16 @@ def preset_of(config: RunConfig, dataset: Dataset) -> str | None:
     return None if name == "defaults" else name
 
 
-def scenario_options(config: RunConfig) -> ScenarioOptions:
-    """Return the options of the stream."""
-    names = [field.name for field in fields(ScenarioOptions)]
-    return ScenarioOptions(**{name: getattr(config, name) for name in names})
+def scenario_options(config: RunConfig, batch_size: int | None = None) -> ScenarioOptions:
+    """Return the options of the stream.
+
+    Args:
+        config: of the run.
+        batch_size: in use; None where it is not known yet.
+    """
+    names = [field.name for field in fields(ScenarioOptions) if field.name != "batch_size"]
+    chosen = {name: getattr(config, name) for name in names}
+    return ScenarioOptions(**chosen, batch_size=batch_size or ScenarioOptions.batch_size)
 
 
 def stream_choices(
@@ -70,12 +77,15 @@ def stream_choices(
         "severity": severity if "severity" in uses else None,
         "num_samples": None if takes_all and dataset.length is None else config.num_samples,
         "order": RunConfig.order,  # which the domains above are in
-        **{
-            name: getattr(config if name in uses else RunConfig, name)
-            for name in SCENARIO_OPTIONS
-            if name != "severity"
-        },
+        **_scenario_choices(config, uses),
     }
+
+
+def _scenario_choices(config: RunConfig, uses: frozenset[str]) -> dict[str, Any]:
+    given, default = config.to_mapping(), RunConfig().to_mapping()
+    names = [name for name in SCENARIO_OPTIONS if name != "severity"]
+    chosen = {name: (given if name in uses else default)[name] for name in names}
+    return chosen | plain_markov(chosen["markov"], chosen)
 
 
 def cloud_choices(config: RunConfig, cloud: Backbone | None) -> dict[str, Any]:

@@ -52,8 +52,12 @@ NAMES = (
     "class_imbalanced",
     "continual",
     "correlated",
+    "domain_blocks",
+    "few_classes_per_batch",
     "gradual",
     "gradual_correlated",
+    "label_shift",
+    "markov",
     "mixed_domains",
     "mixed_domains_correlated",
     "recorded",
@@ -62,9 +66,12 @@ NAMES = (
     "reset_each_shift_correlated",
 )
 
+HOMES = {"few_classes_per_batch": "few_classes", "markov": "unitta"}
+"""Modules of those that are no compositions."""
+
 SCENARIOS: Registry[Any] = Registry(
     "scenario",
-    {name: f"tta.streams.scenarios:{name}" for name in NAMES},
+    {name: f"tta.streams.{HOMES.get(name, 'scenarios')}:{name}" for name in NAMES},
     entry_point_group="tta.scenarios",
     wanted="function",
     flaw=flaw_of_scenario,

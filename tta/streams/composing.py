@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tta.foundation.errors import UserError, did_you_mean
+from tta.streams.blocks import in_blocks
 from tta.streams.itineraries import (
     Itinerary,
     again_and_again,
@@ -16,6 +17,7 @@ from tta.streams.itineraries import (
     up_and_down,
 )
 from tta.streams.label_order import dirichlet_order, grouped_order, slot_order, zipf_sample
+from tta.streams.label_shift import sample_of, shifting_labels
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import Scenario
 from tta.streams.visits import Order, Visit, draw, in_turn, ordered, together
@@ -47,6 +49,14 @@ def by_zipf(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.nda
     """Draw samples in Zipf proportions of the classes, with replacement."""
     rng = np.random.default_rng([options.seed, number, 2])
     return zipf_sample(labels, options.zipf, rng)
+
+
+def by_turns(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
+    """Draw samples with replacement, one class more likely than others at each time."""
+    rng = np.random.default_rng([options.seed, number, 2])
+    classes = rng.permutation(np.unique(labels))
+    draws = 2 * len(labels) if options.draws is None else options.draws
+    return sample_of(labels, shifting_labels(classes, options.imbalance_ratio, draws, rng), rng)
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,7 @@ def _shuffled(
 VISITS = {
     "continual": Visiting(each_domain, _turn_by_turn),
     "gradual": Visiting(up_and_down, _turn_by_turn, uses=()),
+    "domain_blocks": Visiting(again_and_again, in_blocks, uses=("severity", "visits")),
     "mixed_domains": Visiting(each_domain, _shuffled, mixes=True),
     "recurring": Visiting(again_and_again, _turn_by_turn, uses=("severity", "visits")),
 }
@@ -100,6 +111,7 @@ LABELS: dict[str, tuple[Order, tuple[str, ...]]] = {
     "class_grouped": (by_class, ()),
     "class_imbalanced": (by_zipf, ("zipf",)),
     "correlated": (by_label, ("dirichlet",)),
+    "label_shift": (by_turns, ("imbalance_ratio", "draws")),
     "slots": (by_slot, ("dirichlet",)),
 }
 """Orders of the labels, each with the options that it uses."""

@@ -71,6 +71,11 @@ def class_imbalanced() -> None:
     """Continual, classes in Zipf proportions."""
 
 
+@composed("domain_blocks")
+def domain_blocks() -> None:
+    """Blocks of batches of one domain after another at random, all of it again and again (CDC)."""
+
+
 @composed("gradual")
 def gradual() -> None:
     """Each domain at severities 1-2-3-4-5-4-3-2-1, never reset."""
@@ -79,6 +84,11 @@ def gradual() -> None:
 @composed("gradual", "correlated")
 def gradual_correlated() -> None:
     """Gradual and correlated."""
+
+
+@composed(labels="label_shift", reset=True)
+def label_shift() -> None:
+    """Reset before every domain, the likely class changing all the time (SAR)."""
 
 
 @composed("mixed_domains")

@@ -10,6 +10,7 @@ from typing import Any
 from tta.config import RunConfig
 from tta.foundation.errors import UserError
 from tta.reporting.records.runs import Run
+from tta.streams import SCENARIO_OPTIONS
 
 SUMMARY_FACTS = (
     "dataset",
@@ -36,8 +37,10 @@ STREAM_OPTIONS = (
 )
 """Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
 them resolved."""
-LATER_OPTIONS = ("visits",)
-"""Options that earlier records have not, which are made with their defaults."""
+LATER_OPTIONS = tuple(
+    name for name in SCENARIO_OPTIONS if name not in (*STREAM_OPTIONS, "severity")
+)
+"""Options of the stream that earlier records have not, which are made with their defaults."""
 _DESCRIBED = frozenset(SUMMARY_FACTS) - {"data_digest"} | {"severity", "num_samples"}
 _LONGEST = 60
 
@@ -64,7 +67,8 @@ def _facts(run: Run) -> dict[str, Any]:
     facts = {name: run.summary[name] for name in SUMMARY_FACTS}
     facts[CLASSES] = run.summary.get(CLASSES)
     facts |= {name: run.config.get(name) for name in STREAM_OPTIONS}
-    return facts | {name: run.config.get(name, getattr(RunConfig, name)) for name in LATER_OPTIONS}
+    default = RunConfig().to_mapping()
+    return facts | {name: run.config.get(name, default[name]) for name in LATER_OPTIONS}
 
 
 def _key(run: Run) -> str:
