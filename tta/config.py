@@ -125,6 +125,13 @@ class RunConfig:
         maximum=1_000_000_000,
         metavar="N",
     )
+    compose: tuple[str, ...] | None = option(
+        None,
+        "comma-separated corruptions that follow each other on every image, as the only domain; "
+        "of datasets whose images are corrupted on the fly",
+        "data",
+        metavar="A,B",
+    )
     backbone: str | None = option(
         None, "any timm model name; default: the dataset's", "backbone", metavar="NAME"
     )

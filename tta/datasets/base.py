@@ -83,6 +83,8 @@ class Dataset(ABC):
         length: images of a stream without end, set from ``--num-samples``; None for all others.
         costly: whether images are decoded or made when they are asked for, which worker processes
             can do ahead.
+        composes: whether images are corrupted when they are asked for, by several corruptions where
+            a domain's name joins theirs, see :mod:`tta.datasets.composed`.
         decoded_cache: folder in which decoded image files are kept, or None.
         in_use: domains and severities that the stream shows, in the data set's order, set by
             :meth:`check`; None before. The digest of large data follows these.
@@ -114,6 +116,7 @@ class Dataset(ABC):
     in_order: bool = False
     length: int | None = None
     costly: bool = False
+    composes: bool = False
     decoded_cache: Path | None = None
     in_use: tuple[tuple[str, int], ...] | None = None
 

@@ -107,6 +107,7 @@ class CorruptedDigits(_Digits):
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
     costly = True
+    composes = True
     provenance = {"frost": frost_source(None)}
 
     def __init__(self) -> None:
