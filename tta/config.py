@@ -224,7 +224,7 @@ class RunConfig:
     order: str = option(
         CANONICAL,
         "order of the domains: canonical, which is the dataset's or that of --domains; petta, that "
-        "of RoTTA and PeTTA; or random:SEED, with a seed of its own",
+        "of RoTTA and PeTTA; random, another for every --seed; or random:SEED",
         "stream",
         metavar="ORDER",
         parse=parse_order,

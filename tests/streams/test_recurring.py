@@ -9,6 +9,11 @@ from tta.experiment.assembly import build
 from tta.experiment.execution import run
 from tta.foundation.errors import UserError
 from tta.foundation.stream_options import PETTA
+from tta.reporting.comparing.comparison import compare
+from tta.reporting.comparing.comparison_tables import error_table
+from tta.reporting.comparing.paired import _discordances
+from tta.reporting.page.columns import COLUMNS
+from tta.reporting.records.finding import find_runs
 from tta.reporting.run_report import run_report
 from tta.streams import ScenarioOptions, chosen_domains, plan_stream
 from tta.streams.label_order import slot_order
@@ -102,7 +107,7 @@ def test_the_order_of_domains_has_a_seed_of_its_own():
     assert made[0].digest != made[1].digest
 
 
-@pytest.mark.parametrize("order", ["random", "random:x", "random:-1", "random:1.5", "reversed", ""])
+@pytest.mark.parametrize("order", ["randm", "random:x", "random:-1", "random:1.5", "reversed", ""])
 def test_an_unknown_order_is_refused(order):
     with pytest.raises(UserError, match="--order"):
         RunConfig(order=order)
@@ -113,6 +118,20 @@ def test_orders_have_no_place_for_other_domains_or_for_what_is_stored():
         plan("continual", order="petta")
     with pytest.raises(UserError, match="--order cannot be chosen with --scenario recorded"):
         plan("recorded", order="random:1")
+
+
+def test_an_order_by_seed_has_the_same_options_for_every_seed():
+    common = {"dataset": "digits-c", "num_samples": 4, "domains": ("fog", "snow", "frost")}
+    made = [build(RunConfig(**common, order="random", seed=seed)) for seed in (1, 2)]
+    assert made[0].plan.domains != made[1].plan.domains
+    assert made[1].plan.domains == chosen_domains(
+        made[1].dataset, ScenarioOptions(domains=common["domains"], order="random:2")
+    )
+    first, second = (dict(one.resolved(), seed=0) for one in made)
+    assert first == second
+    assert first["order"] == "random" and first["domains"] == list(common["domains"])
+    again = build(RunConfig.from_mapping(made[1].resolved(), "here"))
+    assert again.fingerprint() == made[1].fingerprint()
 
 
 def test_an_order_is_the_same_run_as_its_domains_one_by_one():
@@ -138,6 +157,32 @@ def test_a_domain_whose_severity_changes_does_not_come_back():
     up_and_down = [visit("a", 0.5, severity) for severity in (1, 2, 1)] + [visit("b", 0.25, 1)]
     assert errors_by_visit(up_and_down) == []
     assert errors_by_visit([*up_and_down, *up_and_down]) == [0.375, 0.375]
+
+
+def test_rows_of_a_comparison_are_over_orders_and_tell_the_visits(tmp_path):
+    common = {"domains": ("fog", "snow"), "num_samples": 12, "output": str(tmp_path)}
+    options = {**common, "scenario": "recurring", "visits": 2, "order": "random"}
+    summaries = {
+        (method, seed): run(RunConfig(**options, method=method, seed=seed))
+        for method in ("source", "bn")
+        for seed in (1, 3)
+    }
+    orders = {tuple(row["domain"] for row in one["domains"]) for one in summaries.values()}
+    assert len(orders) == 2
+    (compared,) = compare(find_runs([tmp_path])[0])
+    bn = next(row for row in compared.rows if row.summary["method"] == "bn")
+    assert len(bn.runs) == 2
+    last = np.mean([summaries["bn", seed]["visits"][-1] for seed in (1, 3)])
+    assert compared.figures.loc["bn", "last_visit"] == pytest.approx(last)
+    cells = error_table(compared, "error").cells.loc["bn"]
+    assert cells["last visit"] == f"{100 * last:.2f}"
+    assert COLUMNS["last_visit"].cell(compared, bn)["error"] == f"{100 * last:.2f}"
+    for seed, count in zip((1, 3), _discordances(*compared.rows, "fog"), strict=True):
+        right = [
+            sum(row["correct"] for row in summaries[one, seed]["domains"] if row["domain"] == "fog")
+            for one in (compared.rows[0].summary["method"], compared.rows[1].summary["method"])
+        ]
+        assert count.only_first - count.only_second == right[0] - right[1]
 
 
 def test_a_run_tells_the_error_of_every_visit(tmp_path):

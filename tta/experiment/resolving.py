@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
-from tta.foundation.stream_options import plain_markov
+from tta.foundation.stream_options import RANDOM, plain_markov
 from tta.methods.params import build_params
 from tta.presets import published_params
-from tta.streams import SCENARIO_OPTIONS, ScenarioOptions, StreamPlan
+from tta.streams import SCENARIO_OPTIONS, ScenarioOptions, StreamPlan, chosen_domains
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
@@ -70,15 +71,23 @@ def stream_choices(
     severity = config.severity
     if severity is None:
         severity = dataset.default_severity
+    by_seed = config.order == RANDOM
+    domains = _canonical_domains(config, dataset) if by_seed else plan.domains
     sizes = [len(dataset.labels(domain, severity)) for domain in plan.domains]
     takes_all = config.num_samples is None or config.num_samples >= max(sizes)
     return {
-        "domains": list(plan.domains),
+        "domains": list(domains),
         "severity": severity if "severity" in uses else None,
         "num_samples": None if takes_all and dataset.length is None else config.num_samples,
-        "order": RunConfig.order,  # which the domains above are in
+        "order": config.order if by_seed else RunConfig.order,  # which domains above are in
         **_scenario_choices(config, uses),
     }
+
+
+def _canonical_domains(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
+    """Return the domains as they are without ``--order``: the same for every seed."""
+    options = dataclasses.replace(scenario_options(config), order=RunConfig.order)
+    return chosen_domains(dataset, options)
 
 
 def _scenario_choices(config: RunConfig, uses: frozenset[str]) -> dict[str, Any]:

@@ -36,26 +36,27 @@ RANDOM = "random"
 
 
 def parse_order(value: Any) -> str:
-    """Return ``canonical``, a name of :data:`ORDERS` or ``random:SEED``.
+    """Return ``canonical``, a name of :data:`ORDERS`, ``random`` or ``random:SEED``.
 
     Raises:
         UserError: it is something else.
     """
+    if value in (CANONICAL, *ORDERS, RANDOM):
+        return str(value)
     word, _, seed = str(value).partition(":")
-    if value in (CANONICAL, *ORDERS) or word == RANDOM and order_seed(str(value)) is not None:
-        return f"{RANDOM}:{int(seed)}" if seed else word
+    is_number = seed.isascii() and seed.isdecimal() and len(seed) < 20
+    if word == RANDOM and is_number and int(seed) <= GREATEST_INTEGER:
+        return f"{RANDOM}:{int(seed)}"
     raise UserError(
-        f"--order takes {CANONICAL}, {', '.join(ORDERS)} or {RANDOM}:SEED with a whole number from "
-        f"0 on, but got {shown(value)}"
+        f"--order takes {CANONICAL}, {', '.join(ORDERS)}, {RANDOM} or {RANDOM}:SEED with a whole "
+        f"number from 0 on, but got {shown(value)}"
     )
 
 
-def order_seed(order: str) -> int | None:
-    """Return the seed of a random order of domains; None for any other order."""
-    word, _, seed = order.partition(":")
-    if word != RANDOM or not (seed.isascii() and seed.isdecimal()) or len(seed) > 19:
-        return None
-    return int(seed) if int(seed) <= GREATEST_INTEGER else None
+def order_seed(order: str, seed: int) -> int:
+    """Return the seed of a random order of domains: its own, or else that of the run."""
+    _, _, own = order.partition(":")
+    return int(own) if own else seed
 
 
 _MEANINGS: dict[str, dict[str, float | None]] = {

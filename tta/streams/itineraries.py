@@ -31,10 +31,10 @@ def chosen_domains(catalog: Catalog, options: ScenarioOptions) -> tuple[str, ...
             raise UserError(f"dataset {catalog.name!r} has no domain {domain!r}; {hint}")
     if len(set(chosen)) < len(chosen):
         raise UserError(f"--domains names a domain twice: {', '.join(chosen)}; name each once")
-    return _in_order(chosen, options.order)
+    return _in_order(chosen, options.order, options.seed)
 
 
-def _in_order(domains: tuple[str, ...], order: str) -> tuple[str, ...]:
+def _in_order(domains: tuple[str, ...], order: str, seed: int) -> tuple[str, ...]:
     if order == CANONICAL:
         return domains
     if order in ORDERS:
@@ -45,7 +45,7 @@ def _in_order(domains: tuple[str, ...], order: str) -> tuple[str, ...]:
                 f"{', '.join(published)}; leave domains out with --domains, or choose random:SEED"
             )
         return tuple(sorted(domains, key=published.index))
-    rows = np.random.default_rng(order_seed(order)).permutation(len(domains))
+    rows = np.random.default_rng(order_seed(order, seed)).permutation(len(domains))
     return tuple(domains[row] for row in rows)
 
 

@@ -37,9 +37,7 @@ STREAM_OPTIONS = (
 )
 """Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
 them resolved."""
-LATER_OPTIONS = tuple(
-    name for name in SCENARIO_OPTIONS if name not in (*STREAM_OPTIONS, "severity")
-)
+LATER_OPTIONS = ("order", *(name for name in SCENARIO_OPTIONS if name not in STREAM_OPTIONS))
 """Options of the stream that earlier records have not, which are made with their defaults."""
 _DESCRIBED = frozenset(SUMMARY_FACTS) - {"data_digest"} | {"severity", "num_samples"}
 _LONGEST = 60
@@ -152,4 +150,6 @@ def _reset_policy(summary: dict[str, Any]) -> str:
     resets = summary.get("resets")
     if resets is None:
         return "as the scenario says"
+    if resets > len(summary["domains"]):
+        return f"{resets} times"
     return f"{resets} times, before domains" if resets else "never"
