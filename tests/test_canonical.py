@@ -25,6 +25,9 @@ def plain():
         {"dirichlet": 0},
         {"dirichlet": 0.5},  # without effect: labels are not ordered
         {"zipf": 3},
+        {"visits": 3, "draws": 7, "tasks": 5, "classes_per_batch": (2, 2)},
+        {"markov": "i1i1", "class_stay": 0.5, "imbalance_ratio": 2},
+        {"order": "petta"},  # of one domain
         {"severity": 5},
         {"backbone": "test_resnet"},
         {"backbone": "test_resnet.r160_in1k"},
@@ -80,6 +83,17 @@ def test_labels_in_an_order_are_another_stream():
     sorted_labels = fingerprint(scenario="correlated")
     assert fingerprint(scenario="correlated", dirichlet=0) == sorted_labels
     assert fingerprint(scenario="correlated", dirichlet=0.5) != sorted_labels
+
+
+def test_a_setting_and_its_numbers_are_the_same_stream():
+    named = fingerprint(scenario="markov", markov="nu1u")
+    assert fingerprint(scenario="markov", domain_stay=1.0) == named
+    assert fingerprint(scenario="markov", markov="nu1u", class_stay=0.9) != named
+
+
+def test_parts_of_a_scenario_are_the_scenario():
+    whole = fingerprint(scenario="gradual_correlated")
+    assert fingerprint(scenario="correlated+gradual") == whole
 
 
 def test_options_of_the_cloud_count_where_there_is_one():

@@ -18,6 +18,12 @@ from tta.foundation.inputs import read_text
 from tta.foundation.normalisation import check_normalisation, spread
 from tta.foundation.options import as_declared, check_type, check_value, is_empty, option, some_of
 from tta.foundation.pacing import check_pacing, parse_classes, parse_cost, parse_every
+from tta.foundation.stream_options import (
+    CANONICAL,
+    parse_classes_per_batch,
+    parse_markov,
+    parse_order,
+)
 from tta.foundation.yaml_files import parse_yaml
 
 SCORES = ("own", "energy", "max_softmax", "entropy")
@@ -134,6 +140,13 @@ class RunConfig:
         maximum=1_000_000_000,
         metavar="N",
     )
+    compose: tuple[str, ...] | None = option(
+        None,
+        "comma-separated corruptions that follow each other on every image, as the only domain; "
+        "of datasets whose images are corrupted on the fly",
+        "data",
+        metavar="A,B",
+    )
     backbone: str | None = option(
         None, "any timm model name; default: the dataset's", "backbone", metavar="NAME"
     )
@@ -190,7 +203,11 @@ class RunConfig:
         None, "checkpoint of --cloud-backbone", "cloud", metavar="FILE"
     )
     scenario: str = option(
-        "continual", "order of the stream, or my_file.py:my_scenario", "stream", metavar="NAME"
+        "continual",
+        "order of the stream; parts of one joined by +, such as gradual+class_grouped; or "
+        "my_file.py:my_scenario",
+        "stream",
+        metavar="NAME",
     )
     batch_size: int | None = option(
         None,
@@ -203,7 +220,8 @@ class RunConfig:
     contiguous_batches: bool = option(False, "let batches run across domain boundaries", "stream")
     dirichlet: float = option(
         0.0,
-        "label order of correlated scenarios: Dirichlet concentration, 0 sorts by label",
+        "label order of correlated and recurring scenarios: Dirichlet concentration; 0 sorts by "
+        "label, in recurring ones it leaves labels shuffled",
         "stream",
         minimum=0.0,
         maximum=1e6,
@@ -218,6 +236,102 @@ class RunConfig:
         metavar="A",
     )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
+    order: str = option(
+        CANONICAL,
+        "order of the domains: canonical, which is the dataset's or that of --domains; petta, that "
+        "of RoTTA and PeTTA; random, another for every --seed; or random:SEED",
+        "stream",
+        metavar="ORDER",
+        parse=parse_order,
+    )
+    visits: int = option(
+        20,
+        "recurring, domain_blocks: how often every domain is visited",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="K",
+    )
+    markov: str = option(
+        "nunu",
+        "markov: setting of UniTTA, four letters: classes correlated (n) or not (i), imbalanced "
+        "(u) or not (1); domains n, i or in order (1), and u or 1",
+        "stream",
+        metavar="NAME",
+        parse=parse_markov,
+    )
+    class_stay: float | None = option(
+        None,
+        "markov: greatest probability that the class stays; default: the setting's, as below",
+        "stream",
+        minimum=0.0,
+        maximum=1.0,
+        metavar="P",
+    )
+    class_ratio: float | None = option(
+        None,
+        "markov: share of the first class to that of the last",
+        "stream",
+        minimum=1.0,
+        maximum=1e6,
+        metavar="R",
+    )
+    domain_stay: float | None = option(
+        None,
+        "markov: greatest probability that the domain stays",
+        "stream",
+        minimum=0.0,
+        maximum=1.0,
+        metavar="P",
+    )
+    domain_ratio: float | None = option(
+        None,
+        "markov: share of the first domain to that of the last",
+        "stream",
+        minimum=1.0,
+        maximum=1e6,
+        metavar="R",
+    )
+    most_per_state: int | None = option(
+        None,
+        "markov: images of the first class in the first domain; default: as many as a domain has "
+        "of a class",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="N",
+    )
+    imbalance_ratio: float = option(
+        500_000.0,
+        "label_shift: probability of the class whose turn it is to that of any other",
+        "stream",
+        minimum=1.0,
+        maximum=1e12,
+        metavar="R",
+    )
+    draws: int | None = option(
+        None,
+        "label_shift: images drawn of each domain; default: twice as many as it has",
+        "stream",
+        minimum=1,
+        maximum=100_000_000,
+        metavar="N",
+    )
+    classes_per_batch: tuple[int, int] = option(
+        (1, 4),
+        "few_classes_per_batch: least and greatest number of classes",
+        "stream",
+        metavar="MIN,MAX",
+        parse=parse_classes_per_batch,
+    )
+    tasks: int = option(
+        1000,
+        "few_classes_per_batch: batches of each domain",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="N",
+    )
     score: str | None = option(
         None,
         "of streams with unknown images: what tells how known an image looks: the method's own "

@@ -84,7 +84,9 @@ class Dataset(ABC):
         costly: whether images are decoded or made when they are asked for, which worker processes
             can do ahead.
         makes_corruptions: whether its images are corrupted on the fly, by
-            ``corrupted(clean, domain, severity, ids)``, which other images may be shown to.
+            ``corrupted(clean, domain, severity, ids)``, which other images may be shown to; several
+            follow each other where a domain's name joins theirs, see
+            :mod:`tta.datasets.composed`.
         decoded_cache: folder in which decoded image files are kept, or None.
         in_use: domains and severities that the stream shows, in the data set's order, set by
             :meth:`check`; None before. The digest of large data follows these.

@@ -93,6 +93,7 @@ class ContinuallyChanging(GeneratedDataset):
     argument = "choice"
     domains = ("ccc",)
     in_order = True
+    makes_corruptions = False
     length = LENGTH
 
     def __init__(self, argument: str, data_dir: Path) -> None:

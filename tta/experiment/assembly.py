@@ -134,7 +134,8 @@ def _dropout(config: RunConfig, backbone: Backbone) -> StageDropout | None:
 
 
 def _plan(config: RunConfig, dataset: Dataset) -> StreamPlan:
-    plan = plan_stream(config.scenario, known_part(dataset), scenario_options(config))
+    options = scenario_options(config, batch_size_of(config, dataset))
+    plan = plan_stream(config.scenario, known_part(dataset), options)
     if isinstance(dataset, WithUnknown):
         ratio, order = unknown_choices(config).values()
         mix = UnknownMix(ratio, order, batch_size_of(config, dataset), config.seed)

@@ -21,6 +21,7 @@ from tta.foundation.backends import flags
 from tta.foundation.version import __version__
 from tta.tasks.metric import CALIBRATION
 from tta.tasks.task import OPEN_SET_FIGURES
+from tta.tasks.visits import errors_by_visit
 
 DERIVED_COUNTERS = ("uplink_encoded_bytes",)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
@@ -38,7 +39,8 @@ def figures(
     ``counters`` holds the sums of those columns over the stream, and of the uploads' file sizes
     where there are uploads; ``passes`` counts per image of the stream. A calibration figure is
     None where that of any domain is not finite: a mean over the others would praise a method
-    whose outputs have diverged.
+    whose outputs have diverged. ``visits`` holds the errors of :func:`errors_by_visit`, where
+    domains come back.
 
     Of a stream with unknown images, errors and calibration are of the known ones. Visits that
     show none of these have no part in them, nor have visits without either kind in the figures
@@ -49,6 +51,8 @@ def figures(
     judged = domains[known > 0]
     counters = (*counters, *(name for name in DERIVED_COUNTERS if name in domains))
     totals = {name: int(domains[name].sum()) for name in counters}
+    rows = _plain(domains)
+    visits = errors_by_visit(rows)
     return {
         "samples": samples,
         "mean_error": _mean(judged["error"]),
@@ -60,7 +64,8 @@ def figures(
         "counters": totals,
         **({"upload_fraction": totals["uploads"] / samples} if "uploads" in totals else {}),
         "passes": _passes_per_image(domains, samples),
-        "domains": _plain(domains),
+        **({"visits": visits} if visits else {}),
+        "domains": rows,
     }
 
 

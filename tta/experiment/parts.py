@@ -16,6 +16,7 @@ from tta.backbones.sizes import create_for_size
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.checks import check_all_known
+from tta.datasets.composed import composed_domain
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
 from tta.datasets.with_unknown import WithUnknown, known_part
@@ -36,12 +37,15 @@ from tta.streams.stream import Stream
 def open_test_data(config: RunConfig, given: Given = NOTHING) -> Dataset:
     """Return the test data, with the unknown images that are to be shown beside.
 
-    A stream without end gets its length from the number of samples.
+    Where corruptions are composed, they are its only domain. A stream without end gets its length
+    from the number of samples.
     """
     # A copy of what is given: sizes and such are set on it.
     dataset = copy.copy(given.dataset) or open_dataset(config.dataset, config.data_dir)
     if dataset.length is not None and config.num_samples is not None:
         dataset.length = config.num_samples
+    if config.compose is not None:
+        dataset.domains = (composed_domain(dataset, config.compose),)
     if config.unknown is None:
         return dataset
     unknown = open_dataset(config.unknown, config.data_dir)

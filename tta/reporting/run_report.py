@@ -8,7 +8,7 @@ from typing import Any
 from tta.foundation.terminal import wrapped
 from tta.foundation.text import printable_lines
 from tta.reporting.folding import folded
-from tta.reporting.tables import markdown, percent
+from tta.reporting.tables import as_metric, markdown, percent
 from tta.tasks.task import OPEN_SET_FIGURES
 
 RATES = ("accuracy %", "error %")
@@ -126,6 +126,26 @@ def _counted(row: dict[str, Any], counters: list[str]) -> list[str]:
     return [*cells, percent(row["upload_fraction"])] if "uploads" in counters else cells
 
 
+def visit_table(summary: dict[str, Any]) -> str:
+    """Return the table of visits where domains come back; empty where they do not."""
+    errors = summary.get("visits")
+    if not errors:
+        return ""
+    named = [(str(number), error) for number, error in enumerate(errors, 1)]
+    rows = [[name, percent(1 - error), percent(error)] for name, error in named]
+    rows.append(["**mean over visits**", percent(1 - fmean(errors)), percent(fmean(errors))])
+    return "\n\n" + markdown(["visit", "accuracy %", "error %"], rows)
+
+
+def _in_short(summary: dict[str, Any], metric: str) -> str:
+    """Return the first and the last visit in words, or nothing."""
+    errors = summary.get("visits")
+    if not errors:
+        return ""
+    first, last = (percent(as_metric(errors[row], metric)) for row in (0, -1))
+    return f" (visit 1 {first} %, visit {len(errors)} {last} %)"
+
+
 def _cloud(summary: dict[str, Any]) -> str:
     return f" with {summary['cloud_backbone']} in the cloud" if summary["cloud_backbone"] else ""
 
@@ -197,13 +217,13 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
     """
     cost = summary["cost"]
     lines = [
-        domain_table(summary, width),
+        domain_table(summary, width) + visit_table(summary),
         "",
         f"{summary['method']} on {summary['dataset']}, {summary['scenario']}, "
         f"{summary['backbone']}{_cloud(summary)}; predicts {summary['predicts']} the update; "
         f"batch {summary['batch_size']}, seed {summary['seed']}",
         f"hyper-parameters: {summary['preset']}",
-        f"mean {metric} {percent(summary[f'mean_{metric}'])} %; "
+        f"mean {metric} {percent(summary[f'mean_{metric}'])} %{_in_short(summary, metric)}; "
         f"{cost['images_per_second']:.0f} images/s; "
         f"peak memory {cost['peak_memory_bytes'] / 2**20:.0f} MiB; "
         f"prepared in {cost['prepare_seconds']:.1f} s, streamed in {cost['stream_seconds']:.1f} s",

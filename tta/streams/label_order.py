@@ -71,6 +71,24 @@ def dirichlet_order(
     )
 
 
+def slot_order(labels: np.ndarray, concentration: float, rng: np.random.Generator) -> np.ndarray:
+    """Return an order in which each class comes in slots of the stream, as a Dirichlet draw says.
+
+    There are as many slots as classes, at most 100. Each class is split over them by a draw of
+    its own; in a slot the classes come whole, in random order. Slots are of any size, or empty.
+    The practical setting of RoTTA (Yuan et al., CVPR 2023).
+    """
+    slots = min(len(np.unique(labels)), 100)
+    assignment = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        shares = rng.dirichlet(np.full(slots, concentration))
+        cuts = (np.cumsum(shares)[:-1] * len(members)).astype(int)
+        for slot, part in enumerate(np.split(members, cuts)):
+            assignment[part] = slot
+    return _order_chunks(labels, assignment, slots, rng)
+
+
 def _draw_chunks(
     labels: np.ndarray, concentration: float, chunks: int, rng: np.random.Generator
 ) -> np.ndarray:

@@ -154,9 +154,20 @@ def _figures(row: Row) -> dict[str, float]:
         "mean": means.mean(),
         "std": means.std(ddof=1),
         "pooled": row.figures("pooled_error").mean(),
+        **_visits(row),
         **{figure.name: _mean(row, figure) for figure in ALL_FIGURES},
         **cost,
     }
+
+
+def _visits(row: Row) -> dict[str, float]:
+    """Return the errors of the first and the last visit, where domains come back."""
+    visits = [run.summary.get("visits") for run in row.runs]
+    known = [errors for errors in visits if errors]
+    if not known:
+        return {}
+    first, last = np.mean([(errors[0], errors[-1]) for errors in known], axis=0)
+    return {"first_visit": first, "last_visit": last}
 
 
 def _mean(row: Row, figure: RunFigure) -> float:

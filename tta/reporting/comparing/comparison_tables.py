@@ -18,6 +18,8 @@ from tta.tasks.task import OPEN_SET_FIGURES
 
 FACTS = ("predicts", "source data", "seeds")
 """Columns that follow the figures where a table is folded."""
+VISITS = {"first_visit": "first visit", "last_visit": "last visit"}
+"""Figures of streams in which domains come back, and their columns."""
 SOURCE_NEEDS = {
     "source_at_step": "every step",
     "source_at_prepare": "before",
@@ -51,12 +53,15 @@ def error_table(comparison: Comparison, metric: str) -> Table:
     figures, best = comparison.figures, comparison.best
     rates = as_metric(figures[["mean", "pooled"]], metric)
     cells = _methods(comparison.rows)
-    taken = {*cells, "mean", "pooled", "rank"}
+    taken = {*cells, "mean", "pooled", "rank", *VISITS.values()}
     domains = {f"domain {name}" if name in taken else name: name for name in comparison.domains}
     for header, domain in domains.items():
         cells[header] = _percent(as_metric(comparison.errors[domain], metric))
     cells["mean"] = _with_deviation(_percent(rates["mean"]), figures["std"])
     cells["pooled"] = _percent(rates["pooled"])
+    for name, header in VISITS.items():
+        if name in figures:
+            cells[header] = _percent(as_metric(figures[name], metric))
     cells["rank"] = _text(figures["rank"], "{:.2f}")
     if comparison.baseline is not None:
         column = f"difference to {comparison.baseline}"

@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from tta.config import RunConfig
 from tta.foundation.errors import UserError
 from tta.reporting.records.runs import Run
+from tta.streams import SCENARIO_OPTIONS
 
 SUMMARY_FACTS = (
     "dataset",
@@ -37,6 +39,8 @@ STREAM_OPTIONS = (
 )
 """Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
 them resolved."""
+LATER_OPTIONS = ("order", *(name for name in SCENARIO_OPTIONS if name not in STREAM_OPTIONS))
+"""Options of the stream that earlier records have not, which are made with their defaults."""
 _DESCRIBED = frozenset(SUMMARY_FACTS) - {"data_digest"} | {"severity", "num_samples"}
 _LONGEST = 60
 
@@ -62,7 +66,9 @@ def by_protocol(runs: Sequence[Run], split: bool) -> list[list[Run]]:
 def _facts(run: Run) -> dict[str, Any]:
     facts = {name: run.summary[name] for name in SUMMARY_FACTS}
     facts[CLASSES] = run.summary.get(CLASSES)
-    return facts | {name: run.config.get(name) for name in STREAM_OPTIONS}
+    facts |= {name: run.config.get(name) for name in STREAM_OPTIONS}
+    default = RunConfig().to_mapping()
+    return facts | {name: run.config.get(name, default[name]) for name in LATER_OPTIONS}
 
 
 def _key(run: Run) -> str:
@@ -153,4 +159,6 @@ def _reset_policy(summary: dict[str, Any]) -> str:
     resets = summary.get("resets")
     if resets is None:
         return "as the scenario says"
+    if resets > len(summary["domains"]):
+        return f"{resets} times"
     return f"{resets} times, before domains" if resets else "never"

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tta.reporting.comparing.comparison import Comparison
-from tta.reporting.comparing.comparison_tables import MISSING, p_value, source_data
+from tta.reporting.comparing.comparison_tables import MISSING, VISITS, p_value, source_data
 from tta.reporting.comparing.rows import Row
 from tta.reporting.tables import as_metric
 from tta.tasks.metric import RunFigure
@@ -68,6 +68,16 @@ def _pooled(comparison: Comparison, row: Row) -> Cell:
     return rate_cell(comparison.figures.loc[row.label, "pooled"])
 
 
+def _visit(name: str) -> Maker:
+    """Return the maker of an error of one visit; empty in streams in which no domain comes back."""
+
+    def cell(comparison: Comparison, row: Row) -> Cell:
+        known = name in comparison.figures
+        return rate_cell(comparison.figures.loc[row.label, name]) if known else EMPTY
+
+    return cell
+
+
 def _test(comparison: Comparison, row: Row, name: str) -> float:
     tests = comparison.tests
     return tests.loc[row.label, name] if row.label in tests.index else float("nan")
@@ -113,6 +123,7 @@ COLUMNS = {
     "std": Column("± points", _figure("std", 2, 100)),
     "marks": Column("marks", lambda _, row: _word(", ".join(row.marks)), number=False),
     "pooled": Column("pooled %", _pooled),
+    **{name: Column(f"{header} %", _visit(name)) for name, header in VISITS.items()},
     "rank": Column("rank", _figure("rank", 2)),
     "difference": Column("difference", _difference),
     "interval": Column("95 % interval", _interval, shown=False),
