@@ -53,6 +53,7 @@ METHODS: Registry[type[Method]] = Registry(
         "lame": "tta.methods.lame:Lame",
         "memo": "tta.methods.memo:Memo",
         "note": "tta.methods.note:Note",
+        "ostta": "tta.methods.ostta:Ostta",
         "petta": "tta.methods.petta:Petta",
         "pl": "tta.methods.pl:PseudoLabelling",
         "rdumb": "tta.methods.rdumb:RDumb",
