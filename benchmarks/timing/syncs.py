@@ -44,6 +44,7 @@ HOST_TENSORS = {
     ("methods/foa_search.py", "tell"),
     ("methods/foa_search.py", "load_state_dict"),
     ("ops/loss_scaling.py", "step_unscaled"),
+    ("methods/unient.py", "_seed"),
 }
 """Where host tensors are read: random draws, the count of steps that Adam keeps there, the
 bookkeeping of memory banks, and the search of FOA."""
@@ -71,6 +72,7 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "rotta": {("ops/memory.py", "_read")},
     "sar": {("methods/sar.py", "_descend")},
     "spa": {("methods/spa.py", "step")},
+    "unient": {("methods/unient.py", "_known")},
 }
 """Waits that a method's code explains where they stand: the host must decide what comes next, or
 batch statistics are those of the selected images alone."""

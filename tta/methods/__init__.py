@@ -70,6 +70,7 @@ METHODS: Registry[type[Method]] = Registry(
         "t3a": "tta.methods.t3a:T3a",
         "tent": "tta.methods.tent:Tent",
         "ttaug": "tta.methods.ttaug:AveragedViews",
+        "unient": "tta.methods.unient:UnifiedEntropy",
     },
     entry_point_group="tta.methods",
     wanted=WANTED,

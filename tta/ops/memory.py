@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tta.ops.from_host import from_host
 from tta.ops.losses import entropy
 from tta.ops.views.layout import memory_format_of
 
@@ -106,9 +107,7 @@ class MemoryBank:
 
     def to_device(self, values: Tensor) -> Tensor:
         """Return host values on the images' device; nothing waits for that."""
-        if self.device.type == "cuda":  # from any other memory the host would wait
-            return values.pin_memory().to(self.device, non_blocking=True)
-        return values.to(self.device)
+        return from_host(values, self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes."""
