@@ -38,7 +38,7 @@ HOST_TENSORS = {
     ("ops/views/augment.py", "draw"),
     ("ops/views/augment.py", "_uniform"),
     ("ops/generators.py", "generator_on"),
-    ("ops/memory.py", "_array"),
+    ("ops/memory.py", "array_of"),
     ("ops/views/moco_augment.py", "draw"),
     ("methods/foa_search.py", "ask"),
     ("methods/foa_search.py", "tell"),
@@ -71,7 +71,9 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "roid": {("methods/roid.py", "adapt")},
     "rotta": {("ops/memory.py", "_read")},
     "sar": {("methods/sar.py", "_descend")},
+    "sotta": {("ops/memory.py", "_read")},
     "spa": {("methods/spa.py", "step")},
+    "stamp": {("ops/memory.py", "_read")},
     "unient": {("methods/unient.py", "_known")},
 }
 """Waits that a method's code explains where they stand: the host must decide what comes next, or
