@@ -65,6 +65,7 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "gtta": {("methods/gtta.py", "step")},
     "lame": {("methods/lame_optimization.py", "laplacian_optimization")},
     "note": {("ops/memory.py", "_read")},
+    "owttt": {("methods/owttt.py", "_decide")},
     "petta": {("ops/memory.py", "_read")},
     "pl": {("methods/pl.py", "step")},
     "rdumb": {("methods/eta.py", "step")},

@@ -54,6 +54,7 @@ METHODS: Registry[type[Method]] = Registry(
         "memo": "tta.methods.memo:Memo",
         "note": "tta.methods.note:Note",
         "ostta": "tta.methods.ostta:Ostta",
+        "owttt": "tta.methods.owttt:OpenWorldTraining",
         "petta": "tta.methods.petta:Petta",
         "pl": "tta.methods.pl:PseudoLabelling",
         "rdumb": "tta.methods.rdumb:RDumb",
