@@ -133,7 +133,7 @@ def test_the_declared_hyper_parameters_are_those_of_the_class(name):
 @pytest.mark.parametrize("name", [name for name in DATASETS if DATASETS.location(name)])
 def test_what_data_sets_declare_is_what_they_have(name):
     ours, real = declared(DATASETS.location(name)), DATASETS[name]
-    for fact in ("argument", "domains", "severities", "default_severity", "in_order", "preset"):
+    for fact in ("argument", "domains", "severities", "default_severity", "in_order", "benchmark"):
         assert getattr(ours, fact, None) == getattr(real, fact, None), fact
     assert [kind.__name__ for kind in ours.__mro__ if kind.__module__ != "builtins"] == [
         kind.__name__ for kind in real.__mro__ if kind.__module__.startswith("tta.")

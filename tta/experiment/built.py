@@ -174,7 +174,7 @@ class Experiment:
             set=dataclasses.asdict(self.params),
             preset=preset_of(self.config, self.dataset) or "defaults",
             backbone=self.backbone.name,
-            source=self.source and (self.config.source or self.dataset.source),
+            source=self.source and (self.config.source or self.dataset.benchmark.source),
             device=self.device.type,
             deterministic=self.config.deterministic and self.device.type == "cuda",
             memory_format=str(self.stream.memory_format)

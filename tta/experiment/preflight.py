@@ -9,6 +9,7 @@ from tta.backbones.checkpoint_head import checkpoint_head
 from tta.backbones.names import check_architecture
 from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument, split_specification
+from tta.datasets.benchmark import Benchmark
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
 from tta.experiment.given import NOTHING, Given, check_given
 from tta.experiment.resolving import resolve_params, scenario_options
@@ -22,7 +23,7 @@ from tta.presets import load_preset
 from tta.streams import SCENARIOS, check_stream
 from tta.tasks.classes.lists import check_choice
 
-_UNKNOWN = SimpleNamespace(preset=None, backbone=None)
+_UNKNOWN = SimpleNamespace(benchmark=Benchmark())
 _PATHS = {"arrays": array_file, "folder": image_folder, "folder@gen": image_folder}
 
 
