@@ -72,7 +72,7 @@ REFUSED = {
     "--method cema --set link_latency=1e300": "cema.link_latency must be",
     "--dirichlet nan": "--dirichlet must be finite",
     "--order backwards": "--order takes canonical, petta, random or random:SEED",
-    "--dataset digits-r --order petta": "--order petta has no place for 75",
+    "--dataset pacs --order petta": "--order petta has no place for art_painting",
     "--scenario recurring --visits 0": "--visits must be at least 1",
     "--scenario recurring+groupd": "has an unknown part 'groupd'",
     "--scenario markov --markov nu": "--markov takes four letters",
@@ -142,7 +142,7 @@ def test_the_declared_hyper_parameters_are_those_of_the_class(name):
 @pytest.mark.parametrize("name", [name for name in DATASETS if DATASETS.location(name)])
 def test_what_data_sets_declare_is_what_they_have(name):
     ours, real = declared(DATASETS.location(name)), DATASETS[name]
-    facts = ("argument", "domains", "severities", "default_severity", "in_order", "preset")
+    facts = ("argument", "domains", "severities", "default_severity", "in_order", "benchmark")
     for fact in (*facts, "makes_corruptions"):
         assert getattr(ours, fact, None) == getattr(real, fact, None), fact
     assert [kind.__name__ for kind in ours.__mro__ if kind.__module__ != "builtins"] == [

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -18,12 +17,12 @@ from torch import Tensor
 
 from tta.corruptions import CORRUPTIONS, corrupt, frost_source
 from tta.datasets.base import NATURAL, Dataset, name_digest
+from tta.datasets.benchmark import Benchmark, shipped
 
 SIZE = 32
-ASSETS = Path(__file__).parent / "assets"
-WEIGHTS = ASSETS / "digits_test_resnet.safetensors"
-VIT_WEIGHTS = ASSETS / "digits_vit.safetensors"
-CLOUD_WEIGHTS = ASSETS / "digits_cifar_resnet32.safetensors"
+WEIGHTS = shipped("digits_test_resnet.safetensors")
+VIT_WEIGHTS = shipped("digits_vit.safetensors")
+CLOUD_WEIGHTS = shipped("digits_cifar_resnet32.safetensors")
 
 
 @lru_cache(maxsize=1)
@@ -69,13 +68,15 @@ class _Digits(Dataset):
     """One split of the scans."""
 
     num_classes = 10
-    backbone = "test_resnet.r160_in1k"
-    weights = str(WEIGHTS)
-    other_weights = MappingProxyType({"digits_vit": str(VIT_WEIGHTS)})
-    cloud_backbone = "cifar_resnet32"
-    cloud_weights = str(CLOUD_WEIGHTS)
-    source = "digits"
-    preset = "digits-c"
+    benchmark = Benchmark(
+        backbone="test_resnet.r160_in1k",
+        weights=str(WEIGHTS),
+        other_weights={"digits_vit": str(VIT_WEIGHTS)},
+        cloud_backbone="cifar_resnet32",
+        cloud_weights=str(CLOUD_WEIGHTS),
+        source="digits",
+        preset="digits-c",
+    )
 
     def __init__(self, *, source_split: bool) -> None:
         images, labels = load_digits_rgb()

@@ -220,7 +220,7 @@ class Experiment:
     def _source_name(self) -> str | None:
         """Specification of the source images, where the run reads any."""
         used = self.source is not None or self.config.probe == OWN_SOURCE
-        return (self.config.source or self.dataset.source) if used else None
+        return (self.config.source or self.dataset.benchmark.source) if used else None
 
     def fingerprint(self) -> str:
         """Return twelve hexadecimal digits that differ where figures may differ."""

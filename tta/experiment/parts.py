@@ -101,16 +101,17 @@ def make_backbone(config: RunConfig, dataset: Dataset, given: Given = NOTHING) -
             num_classes=config.num_classes,
             split=given.split,
         )
-    if config.backbone is None and dataset.backbone is None:
+    benchmark = dataset.benchmark
+    if config.backbone is None and benchmark.backbone is None:
         raise UserError(
             f"dataset {dataset.name!r} has no backbone of its own; pass --backbone NAME "
             "(any timm model) and, unless timm can download its weights, --weights FILE"
         )
-    own = config.backbone is None or is_same_backbone(config.backbone, dataset.backbone)
-    name = dataset.backbone if own else config.backbone
+    own = config.backbone is None or is_same_backbone(config.backbone, benchmark.backbone)
+    name = benchmark.backbone if own else config.backbone
     weights = config.weights
     if weights is None:
-        weights = own_weights(dataset) if own else dataset.other_weights.get(name)
+        weights = own_weights(dataset) if own else benchmark.other_weights.get(name)
     backbone = _sized_backbone(
         config,
         name,
@@ -146,11 +147,12 @@ def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
     Raises:
         UserError: its weights do not fit, or it cannot take images of the size shown.
     """
-    name = config.cloud_backbone or dataset.cloud_backbone
+    benchmark = dataset.benchmark
+    name = config.cloud_backbone or benchmark.cloud_backbone
     if name is None:
         return None
-    own = is_same_backbone(name, dataset.cloud_backbone)
-    weights = config.cloud_weights or (dataset.cloud_weights if own else None)
+    own = is_same_backbone(name, benchmark.cloud_backbone)
+    weights = config.cloud_weights or (benchmark.cloud_weights if own else None)
     cloud = _sized_backbone(
         config,
         name,
@@ -222,7 +224,7 @@ def choose_workers(
 
 def batch_size_of(config: RunConfig, dataset: Dataset) -> int:
     """Return the batch size that the user chose, or the data set's published one."""
-    return config.batch_size or dataset.batch_size
+    return config.batch_size or dataset.benchmark.batch_size
 
 
 def make_source(
@@ -276,7 +278,7 @@ def make_clean(
 
 
 def _source_images(config: RunConfig, dataset: Dataset, given: Given) -> Dataset | None:
-    specification = config.source or dataset.source
+    specification = config.source or dataset.benchmark.source
     if specification is None and given.source is None:
         return None
     return copy.copy(given.source) or open_dataset(str(specification), config.data_dir)

@@ -10,6 +10,7 @@ from tta.backbones.checkpoint_head import checkpoint_head
 from tta.backbones.names import check_architecture
 from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument, split_specification
+from tta.datasets.benchmark import Benchmark
 from tta.datasets.composed import composed_domain
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
 from tta.experiment.given import NOTHING, Given, check_given
@@ -24,7 +25,7 @@ from tta.presets import load_preset
 from tta.streams import check_name, check_stream
 from tta.tasks.classes.lists import check_choice
 
-_UNKNOWN = SimpleNamespace(preset=None, backbone=None)
+_UNKNOWN = SimpleNamespace(benchmark=Benchmark())
 _PATHS = {"arrays": array_file, "folder": image_folder, "folder@gen": image_folder}
 
 

@@ -31,7 +31,7 @@ def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) ->
     name = preset_of(config, dataset)
     published, origin = {}, ""
     if name is not None:
-        backbone = config.backbone or dataset.backbone or ""
+        backbone = config.backbone or dataset.benchmark.backbone or ""
         published, origin = published_params(name, method.name, backbone)
     origin = origin or "the method's defaults"
     usual = build_params(method.Params, published, method.name)
@@ -45,7 +45,7 @@ def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) ->
 
 def preset_of(config: RunConfig, dataset: Dataset) -> str | None:
     """Return the name of the preset that a run asks, or None where it asks none."""
-    name = dataset.preset if config.preset == "auto" else config.preset
+    name = dataset.benchmark.preset if config.preset == "auto" else config.preset
     return None if name == "defaults" else name
 
 

@@ -35,6 +35,12 @@ def array_of(values: Tensor) -> np.ndarray:
     return values.numpy()
 
 
+def predicted_classes(logits: Tensor) -> Tensor:
+    """Return the classes ``[B]`` that logits ``[B, C]`` predict; C where they are not finite."""
+    finite = logits.abs().amax(1) < torch.inf
+    return torch.where(finite, logits.argmax(1), logits.shape[1])
+
+
 class Census:
     """Which class each slot holds, and how many slots hold each.
 
@@ -137,13 +143,11 @@ class MemoryBank:
         if images is not None and len(images) != self.capacity:
             raise ValueError(f"a bank of {len(images)} images, not {self.capacity}")
 
-    def _read(self, logits: Tensor, *facts: Tensor) -> tuple[list[int], Tensor]:
-        """Return the classes that logits ``[B, C]`` predict, and facts ``[B]``, on the host.
+    def _read(self, labels: Tensor, *facts: Tensor) -> tuple[list[int], Tensor]:
+        """Return predicted classes and facts ``[B]`` on the host.
 
-        The class is C where logits are not finite. Waits for the device: where an image goes
-        depends on all of them.
+        Waits for the device: where an image goes depends on all of them.
         """
-        labels = torch.where(logits.isfinite().all(1), logits.argmax(1), self.num_classes)
         read = torch.stack([labels.float(), *facts]).cpu()  # float32 holds integers up to 2**24
         return array_of(read[0]).astype(int).tolist(), read[1:]
 
@@ -191,9 +195,16 @@ class TimelyBank(MemoryBank):
         self.age = torch.zeros(capacity)
         self.uncertainty = torch.zeros(capacity)
 
-    def insert(self, images: Tensor, logits: Tensor) -> None:
-        """Offer images ``[B, 3, H, W]`` in their order, with the logits ``[B, C]`` of each."""
-        labels, (uncertainty,) = self._read(logits, entropy(logits))
+    def insert(self, images: Tensor, logits: Tensor, predicted: Tensor | None = None) -> None:
+        """Offer images ``[B, 3, H, W]`` in their order, with the logits ``[B, C]`` of each.
+
+        Args:
+            images: on the bank's device.
+            logits: of these images.
+            predicted: their :func:`predicted_classes`, where they are known already.
+        """
+        predicted = predicted_classes(logits) if predicted is None else predicted
+        labels, (uncertainty,) = self._read(predicted, entropy(logits))
         arrivals = self._place(labels, uncertainty)
         self._store(images, arrivals)
         self.age += len(labels)
@@ -234,7 +245,8 @@ class TimelyBank(MemoryBank):
 
     def _doubt(self, uncertainty: Tensor) -> np.ndarray:
         """Return a score's part by uncertainty, of the same shape."""
-        return array_of(self.uncertainty_weight * uncertainty / math.log(self.num_classes))
+        weighted = np.float32(self.uncertainty_weight) * array_of(uncertainty)
+        return weighted / np.float32(math.log(self.num_classes))
 
 
 class BalancedReservoir(MemoryBank):
@@ -264,7 +276,7 @@ class BalancedReservoir(MemoryBank):
             generator: CPU generator that decides what is displaced.
         """
         drawn = torch.rand(len(images), self.capacity + 1, generator=generator)
-        labels, _ = self._read(logits)
+        labels, _ = self._read(predicted_classes(logits))
         self._store(images, self._place(labels, array_of(drawn)))
 
     def _place(self, labels: list[int], drawn: np.ndarray) -> dict[int, int]:

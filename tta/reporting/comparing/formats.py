@@ -45,7 +45,11 @@ def _markdown(table: Table, width: int | None = None) -> str:
 
 
 def _html(table: Table) -> str:
-    text = _styled(table).to_html(table_uuid=table.name, table_attributes=f'class="{table.name}"')
+    text = _styled(table).to_html(
+        table_uuid=table.name,
+        table_attributes=f'class="{table.name}"',
+        caption=html.escape(table.caption),
+    )
     return text + "".join(f"<p>{html.escape(note)}</p>\n" for note in table.notes)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from tta.config import RunConfig
 from tta.foundation.errors import UserError
+from tta.foundation.unlike import as_text, distinct, unlike
 from tta.reporting.records.runs import Run
 from tta.streams import SCENARIO_OPTIONS
 
@@ -72,7 +72,7 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _key(run: Run) -> str:
-    return json.dumps(_facts(run), default=str)
+    return as_text(_facts(run))
 
 
 def _by_stream(runs: list[Run]) -> list[list[Run]]:
@@ -90,17 +90,15 @@ def _by_stream(runs: list[Run]) -> list[list[Run]]:
 
 def differences(protocols: Sequence[Sequence[Run]]) -> str:
     """Return the facts in which protocols differ, each with its values."""
-    facts = [_facts(runs[0]) for runs in protocols]
-    found = [_difference(name, [fact[name] for fact in facts]) for name in facts[0]]
-    streams = [runs[0].summary["stream_digest"] for runs in protocols]
-    return ", ".join(filter(None, found)) or _difference("stream_digest", streams)
+    firsts = [runs[0] for runs in protocols]
+    streams = [{"stream_digest": run.summary["stream_digest"]} for run in firsts]
+    found = unlike([_facts(run) for run in firsts]) or unlike(streams)
+    return ", ".join(_difference(name, values) for name, values in found.items())
 
 
 def _difference(name: str, values: Sequence[Any]) -> str:
-    """Return a name and its values, in order of their appearance; empty where all are equal."""
-    unlike = {json.dumps(value, default=str): _shown(name, value) for value in values}
     words = "images, labels or classes" if name == "data_digest" else name.replace("_", " ")
-    return f"{words} ({' or '.join(unlike.values())})" if len(unlike) > 1 else ""
+    return f"{words} ({' or '.join(_shown(name, value) for value in distinct(values))})"
 
 
 def _shown(name: str, value: Any) -> str:
@@ -116,8 +114,7 @@ def _shown(name: str, value: Any) -> str:
 def told_apart(protocols: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
     """Return, for each protocol, what others have otherwise and :func:`describe` leaves out."""
     facts = [_facts(runs[0]) for runs in protocols]
-    names = [name for name in facts[0] if name not in _DESCRIBED]
-    names = [name for name in names if _difference(name, [fact[name] for fact in facts])]
+    names = [name for name in unlike(facts) if name not in _DESCRIBED]
     return [{name.replace("_", " "): _shown(name, fact[name]) for name in names} for fact in facts]
 
 
