@@ -42,6 +42,10 @@ def _energy(summary: Mapping[str, Any]) -> float | None:
     return None if joules is None else joules / summary["samples"]
 
 
+def _gap(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda summary: summary.get("estimates", {}).get(name, {}).get("mean_absolute_error")
+
+
 PROTOCOL_FIGURES = (
     SummaryFigure("adapted", "adapted %", "batches that were adapted to", _adapted, True),
     SummaryFigure("step_cost", "step cost", "of a step, in forward passes", _part("pace", "cost")),
@@ -93,6 +97,16 @@ PROTOCOL_FIGURES = (
         "images wrong beyond the settled error, per change of domain",
         _part("recovery", "recovery_excess"),
         digits=1,
+    ),
+    SummaryFigure(
+        "aetta_gap",
+        "AETTA off by",
+        "mean distance, in points, of the accuracy estimated without labels from that of a batch",
+        _gap("aetta"),
+        True,
+    ),
+    SummaryFigure(
+        "softmax_gap", "softmax off by", "likewise, of the mean confidence", _gap("softmax"), True
     ),
     SummaryFigure("energy", "J / image", "energy of the machine per image", _energy, digits=3),
 )

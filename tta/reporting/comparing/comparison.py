@@ -17,6 +17,7 @@ from tta.reporting.comparing.rows import Row, rows_of
 from tta.reporting.comparing.titles import titles
 from tta.reporting.records.runs import Run
 from tta.tasks.metric import RunFigure
+from tta.tasks.summary_figures import PROTOCOL_FIGURES
 from tta.tasks.task import ALL_FIGURES, OPEN_SET_FIGURES
 
 MACHINE_COSTS = ("ms_per_image", "memory_mib", "memory_rise_mib")
@@ -155,6 +156,7 @@ def _figures(row: Row) -> dict[str, float]:
         "std": means.std(ddof=1),
         "pooled": row.figures("pooled_error").mean(),
         **_visits(row),
+        **_of_protocols(row),
         **{figure.name: _mean(row, figure) for figure in ALL_FIGURES},
         **cost,
     }
@@ -168,6 +170,15 @@ def _visits(row: Row) -> dict[str, float]:
         return {}
     first, last = np.mean([(errors[0], errors[-1]) for errors in known], axis=0)
     return {"first_visit": first, "last_visit": last}
+
+
+def _of_protocols(row: Row) -> dict[str, float]:
+    """Return the figures that the row's protocol adds, means over the seeds that have them."""
+    found = {
+        figure.name: [known for run in row.runs if (known := figure.get(run.summary)) is not None]
+        for figure in PROTOCOL_FIGURES
+    }
+    return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
 def _mean(row: Row, figure: RunFigure) -> float:

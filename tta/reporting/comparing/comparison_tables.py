@@ -14,6 +14,7 @@ from tta.reporting.comparing.rows import Row
 from tta.reporting.comparing.statistics import LEVEL, MINIMUM_DOMAINS
 from tta.reporting.tables import MISSING, as_metric
 from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.summary_figures import PROTOCOL_FIGURES
 from tta.tasks.task import OPEN_SET_FIGURES
 
 FACTS = ("predicts", "source data", "seeds")
@@ -119,6 +120,28 @@ def open_set_table(comparison: Comparison) -> Table:
         f"{MISSING} where a run's outputs were not all numbers"
     )
     return Table("open_set", cells, None, [note], _caption("Open-set recognition", comparison))
+
+
+def protocol_table(comparison: Comparison) -> Table:
+    """Return what the protocol of the runs says of them, beside their errors."""
+    figures = comparison.figures
+    known = [figure for figure in PROTOCOL_FIGURES if figure.name in figures]
+    cells = pd.DataFrame({"method": figures.index}, figures.index)
+    for figure in known:
+        factor = 100 if figure.percent else 1
+        cells[figure.header] = _text(factor * figures[figure.name], f"{{:.{figure.digits}f}}")
+    rules = dict.fromkeys(
+        row.summary["pace"]["rule"] for row in comparison.rows if row.summary.get("pace")
+    )
+    notes = [f"under {'; '.join(rules)}"] if rules else []
+    notes.append("; ".join(f"{figure.header}: {figure.meaning}" for figure in known))
+    return Table("protocol", cells, None, notes, _caption("Protocol", comparison))
+
+
+def has_protocol(comparison: Comparison) -> bool:
+    """Return whether a protocol has more to say than any stream does: of recovery."""
+    parts = ("pace", "held_out", "probe", "estimates")
+    return any(row.summary.get(part) for row in comparison.rows for part in parts)
 
 
 def _shown(figure: RunFigure, figures: pd.DataFrame) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pandas as pd
@@ -18,8 +18,10 @@ from tta.reporting.comparing.comparison_tables import (
     Table,
     cost_table,
     error_table,
+    has_protocol,
     open_set_table,
     paired_table,
+    protocol_table,
     published_table,
     source_data,
 )
@@ -62,27 +64,35 @@ def _styled(table: Table) -> Styler:
     return styler.apply(lambda _: style, axis=None)
 
 
+TABLES: dict[str, Callable[[Comparison, str], Table]] = {
+    "errors": error_table,
+    "open_set": lambda comparison, _: open_set_table(comparison),
+    "protocol": lambda comparison, _: protocol_table(comparison),
+    "cost": lambda comparison, _: cost_table(comparison),
+    "tests": lambda comparison, _: paired_table(comparison),
+}
+"""What makes each table of a comparison, of the metric shown."""
+
+
 def tables(
     comparison: Comparison,
     names: Sequence[str],
     metric: str,
     published: pd.DataFrame | None = None,
 ) -> list[Table]:
-    """Return the named tables of a comparison: ``errors``, ``cost``, ``open_set``, ``tests``.
+    """Return the named tables of a comparison, see :data:`TABLES`.
 
-    That of open-set recognition is there where any run has such figures.
+    Those of open-set recognition and of protocols are there where any run has such figures; that
+    of protocols also where it alone is asked for, as any stream tells of recovery.
 
     Raises:
-        UserError: it alone is asked for, and none has.
+        UserError: the one of open-set recognition alone is asked for, and no run has any.
     """
-    makers = {
-        "errors": lambda: error_table(comparison, metric),
-        "cost": lambda: cost_table(comparison),
-        "open_set": lambda: open_set_table(comparison),
-        "tests": lambda: paired_table(comparison),
+    empty = {
+        "open_set": not any("unknown_images" in row.summary for row in comparison.rows),
+        "protocol": not has_protocol(comparison) and list(names) != ["protocol"],
     }
-    open_set = any("unknown_images" in row.summary for row in comparison.rows)
-    made = [makers[name]() for name in names if open_set or name != "open_set"]
+    made = [TABLES[name](comparison, metric) for name in names if not empty.get(name)]
     if not made:
         raise UserError(
             f"no run of {comparison.title!r} was shown unknown images: leave --tables open_set out"

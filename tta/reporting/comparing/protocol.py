@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from tta.config import RunConfig
@@ -39,7 +40,17 @@ STREAM_OPTIONS = (
 )
 """Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
 them resolved."""
-LATER_OPTIONS = ("order", *(name for name in SCENARIO_OPTIONS if name not in STREAM_OPTIONS))
+PACING = tuple(
+    field.name
+    for field in fields(RunConfig)
+    if field.metadata["group"] == "protocol" and field.name != "cost"
+)
+"""Options of which batches are adapted to; what a step costs is each method's own."""
+LATER_OPTIONS = (
+    "order",
+    *(name for name in SCENARIO_OPTIONS if name not in STREAM_OPTIONS),
+    *PACING,
+)
 """Options of the stream that earlier records have not, which are made with their defaults."""
 _DESCRIBED = frozenset(SUMMARY_FACTS) - {"data_digest"} | {"severity", "num_samples"}
 _LONGEST = 60

@@ -13,6 +13,7 @@ from tta.reporting.comparing.comparison_tables import MISSING, VISITS, p_value, 
 from tta.reporting.comparing.rows import Row
 from tta.reporting.tables import as_metric
 from tta.tasks.metric import RunFigure
+from tta.tasks.summary_figures import PROTOCOL_FIGURES, SummaryFigure
 from tta.tasks.task import ALL_FIGURES
 
 Cell = dict[str, Any]
@@ -119,6 +120,11 @@ def _run_figure(figure: RunFigure) -> Column:
     return Column(figure.header, maker, shown=metric.shown and not figure.pooled)
 
 
+def _protocol_figure(figure: SummaryFigure) -> Column:
+    maker = _figure(figure.name, figure.digits, 100 if figure.percent else 1)
+    return Column(figure.header, maker, shown=False)
+
+
 COLUMNS = {
     "std": Column("± points", _figure("std", 2, 100)),
     "marks": Column("marks", lambda _, row: _word(", ".join(row.marks)), number=False),
@@ -140,6 +146,7 @@ COLUMNS = {
         "written (UTC)", lambda _, row: _word(max(run.written for run in row.runs)), number=False
     ),
     **{figure.name: _run_figure(figure) for figure in ALL_FIGURES},
+    **{figure.name: _protocol_figure(figure) for figure in PROTOCOL_FIGURES},
     "forwards": Column("forwards", _figure("forwards", 2), shown=False),
     "backwards": Column("backwards", _figure("backwards", 2), shown=False),
     "ms_per_image": Column("ms", _figure("ms_per_image", 2)),

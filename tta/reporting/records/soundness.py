@@ -66,6 +66,29 @@ def _is_evidence(value: Any) -> bool:
     return _all_values(_or_none(is_number))(figures)
 
 
+def _is_pace(value: Any) -> bool:
+    numbers = {"batches": is_count, "adapted_batches": is_count, "cost": _or_none(is_positive)}
+    whole = isinstance(value, dict) and value.keys() >= {"rule", *numbers} and value["batches"]
+    checks = {"rule": is_text, **numbers}
+    return bool(whole) and all(check(value[name]) for name, check in checks.items())
+
+
+def _is_probe(value: Any) -> bool:
+    if not isinstance(value, dict) or not {"start", "after", "positions"} <= value.keys():
+        return False
+    drops = (value.get(name) for name in ("mean", "drop", "worst_drop"))
+    after, positions = value["after"], value["positions"]
+    lists = all(isinstance(part, list) for part in (after, positions))
+    return (
+        lists
+        and len(after) == len(positions)
+        and all(map(is_count, [*positions, value.get("samples")]))
+        and all(map(is_fraction, [value["start"], *after]))
+        and all(map(_or_none(is_number), drops))
+        and is_text(value.get("dataset"))
+    )
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_text, value))
 
@@ -99,6 +122,10 @@ OPTIONAL: dict[str, Check] = {
     "passes": _all_values(is_number),
     "environment": _all_values(_is_plain),
     "evidence": _is_evidence,
+    "pace": _is_pace,
+    "held_out": _all_values(_or_none(is_positive)),
+    "recovery": _or_none(_all_values(is_positive)),
+    "probe": _is_probe,
     "estimates": _all_values(_all_values(_or_none(is_number))),
     **dict.fromkeys(("resets", "window"), _or_none(is_count)),
     **dict.fromkeys(
