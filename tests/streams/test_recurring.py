@@ -13,6 +13,7 @@ from tta.reporting.comparing.comparison import compare
 from tta.reporting.comparing.comparison_tables import error_table
 from tta.reporting.comparing.paired import _discordances
 from tta.reporting.page.columns import COLUMNS
+from tta.reporting.pictures.visits import draw_visits, errors_of
 from tta.reporting.records.finding import find_runs
 from tta.reporting.run_report import run_report
 from tta.streams import ScenarioOptions, chosen_domains, plan_stream
@@ -177,6 +178,12 @@ def test_rows_of_a_comparison_are_over_orders_and_tell_the_visits(tmp_path):
     cells = error_table(compared, "error").cells.loc["bn"]
     assert cells["last visit"] == f"{100 * last:.2f}"
     assert COLUMNS["last_visit"].cell(compared, bn)["error"] == f"{100 * last:.2f}"
+    errors = np.mean([summaries["bn", seed]["visits"] for seed in (1, 3)], axis=0)
+    assert errors_of(bn).tolist() == pytest.approx(errors.tolist())
+    (axes,) = draw_visits(compared.rows, "error", 3.5).axes
+    line = axes.lines[compared.rows.index(bn)]
+    assert line.get_xdata().tolist() == [1, 2]
+    assert line.get_ydata().tolist() == pytest.approx((100 * errors).tolist())
     for seed, count in zip((1, 3), _discordances(*compared.rows, "fog"), strict=True):
         right = [
             sum(row["correct"] for row in summaries[one, seed]["domains"] if row["domain"] == "fog")

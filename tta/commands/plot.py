@@ -2,6 +2,7 @@
 
 usage examples:
   python -m tta.plot stream results/runs --methods rmt,tent,source -o stream.pdf
+  python -m tta.plot visits results/runs --scenario recurring -o visits.pdf
   python -m tta.plot heatmap results/runs -o heatmap.svg
   python -m tta.plot cost results/runs --cost passes --width column -o cost.pdf
   python -m tta.plot reliability results/runs -o reliability.png
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     "stream": "error along the stream, domains as bands",
+    "visits": "error of every visit, where domains come back",
     "heatmap": "methods by domains",
     "cost": "accuracy or error against cost, with the Pareto front",
     "reliability": "accuracy by confidence",
@@ -109,10 +111,13 @@ def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:
     from tta.reporting.pictures.heat_map import draw_heat_map
     from tta.reporting.pictures.reliability import draw_reliability
     from tta.reporting.pictures.trade_off import draw_trade_off, draw_uploads
+    from tta.reporting.pictures.visits import draw_visits
 
     width = WIDTHS[options.width]
     if options.kind == "stream":
         return draw_along_stream(comparison.rows, options.metric, width, options.window)
+    if options.kind == "visits":
+        return draw_visits(comparison.rows, options.metric, width)
     if options.kind == "heatmap":
         return draw_heat_map(comparison, options.metric, width)
     if options.kind == "reliability":
