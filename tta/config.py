@@ -73,13 +73,6 @@ class RunConfig:
         "method",
         choices=("mark", "stop", "reset"),
     )
-    reset_rule: str = option(
-        "none",
-        "reset the method after a batch whose --estimate aetta is below 20 percent, or has fallen; "
-        "waits for the device once a batch",
-        "method",
-        choices=("none", "aetta"),
-    )
     dataset: str = option(
         "digits-c",
         "name, arrays:PATH.npz, folder:PATH, folder@gen:PATH or my_file.py:MyData",
@@ -337,20 +330,20 @@ class RunConfig:
         "of streams with unknown images: what tells how known an image looks: the method's own "
         "score, or the energy, the largest probability or minus the entropy of its outputs; "
         "default: own",
-        "stream",
+        "protocol",
         choices=SCORES,
     )
     unknown: str | None = option(
         None,
         "data set whose images are shown as unknown ones (label -1) beside those of --dataset, in "
         "the same forms",
-        "stream",
+        "protocol",
         metavar="NAME",
     )
     unknown_ratio: float | None = option(
         None,
         "unknown images per known one; default: 1",
-        "stream",
+        "protocol",
         minimum=0.001,
         maximum=1000.0,
         metavar="R",
@@ -359,7 +352,7 @@ class RunConfig:
         None,
         "where they come: shuffled among the known images, paired (half of every batch) or in a "
         "burst halfway through a domain; default: shuffled",
-        "stream",
+        "protocol",
         choices=("shuffled", "paired", "burst"),
     )
     stream_rate: float | None = option(
@@ -423,6 +416,48 @@ class RunConfig:
         metavar="COUNT|A,B",
         parse=parse_classes,
     )
+    probe: str | None = option(
+        None,
+        "clean images that the method classifies before the stream and after each domain, without "
+        "adapting: source, or a dataset; what was forgotten is recorded",
+        "protocol",
+        metavar="NAME",
+    )
+    probe_samples: int = option(
+        1000, "how many of them", "protocol", minimum=1, maximum=1_000_000_000, metavar="N"
+    )
+    evidence: tuple[str, ...] | None = option(
+        None,
+        "figures without labels to record for tta sweep --select, of infomax, snd and consistency; "
+        "the last takes two more forward passes; times leave them out",
+        "protocol",
+        metavar="A,B",
+        parse=some_of("--evidence", EVIDENCE),
+    )
+    estimate: tuple[str, ...] | None = option(
+        None,
+        "estimate each batch's accuracy without its labels: aetta, by ten forward passes with "
+        "dropout, and softmax, the mean confidence at temperature 2; times leave them out",
+        "protocol",
+        metavar="A,B",
+        parse=some_of("--estimate", ESTIMATES),
+    )
+    estimate_dropout: float | None = option(
+        None,
+        "share of units that --estimate aetta drops; default: as published, by the number of "
+        "classes: .4 up to 10, .3 up to 200, else .2",
+        "protocol",
+        minimum=0.01,
+        maximum=0.99,
+        metavar="RATE",
+    )
+    reset_rule: str = option(
+        "none",
+        "reset the method after a batch whose --estimate aetta is below 20 percent, or has fallen; "
+        "waits for the device once a batch",
+        "protocol",
+        choices=("none", "aetta"),
+    )
     device: str = option(
         "auto",
         "where the model runs: auto, cpu, mps, cuda or cuda:N; no figure depends on N; auto is the "
@@ -459,16 +494,6 @@ class RunConfig:
         "machine",
         choices=("auto", "channels_last", "contiguous"),
     )
-    probe: str | None = option(
-        None,
-        "clean images that the method classifies before the stream and after each domain, without "
-        "adapting: source, or a dataset; what was forgotten is recorded",
-        "records",
-        metavar="NAME",
-    )
-    probe_samples: int = option(
-        1000, "how many of them", "records", minimum=1, maximum=1_000_000_000, metavar="N"
-    )
     output: str = option("results/runs", "where records go", "records", metavar="DIR")
     force: bool = option(False, "run again although a finished record exists", "records")
     resume: bool = option(False, "go on from the latest checkpoint of an unfinished run", "records")
@@ -490,31 +515,6 @@ class RunConfig:
     )
     metric: str = option(
         "error", "figure that tables show", "records", choices=("error", "accuracy")
-    )
-    evidence: tuple[str, ...] | None = option(
-        None,
-        "figures without labels to record for tta sweep --select, of infomax, snd and consistency; "
-        "the last takes two more forward passes; times leave them out",
-        "records",
-        metavar="A,B",
-        parse=some_of("--evidence", EVIDENCE),
-    )
-    estimate: tuple[str, ...] | None = option(
-        None,
-        "estimate each batch's accuracy without its labels: aetta, by ten forward passes with "
-        "dropout, and softmax, the mean confidence at temperature 2; times leave them out",
-        "records",
-        metavar="A,B",
-        parse=some_of("--estimate", ESTIMATES),
-    )
-    estimate_dropout: float | None = option(
-        None,
-        "share of units that --estimate aetta drops; default: as published, by the number of "
-        "classes: .4 up to 10, .3 up to 200, else .2",
-        "records",
-        minimum=0.01,
-        maximum=0.99,
-        metavar="RATE",
     )
 
     UNRECORDED = (

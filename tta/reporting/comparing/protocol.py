@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 from tta.config import RunConfig
 from tta.foundation.errors import UserError
+from tta.foundation.pacing import PACING
 from tta.foundation.unlike import as_text, distinct, unlike
 from tta.reporting.records.runs import Run
 from tta.streams import SCENARIO_OPTIONS
@@ -40,12 +40,6 @@ STREAM_OPTIONS = (
 )
 """Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
 them resolved."""
-PACING = tuple(
-    field.name
-    for field in fields(RunConfig)
-    if field.metadata["group"] == "protocol" and field.name != "cost"
-)
-"""Options of which batches are adapted to; what a step costs is each method's own."""
 LATER_OPTIONS = (
     "order",
     *(name for name in SCENARIO_OPTIONS if name not in STREAM_OPTIONS),
