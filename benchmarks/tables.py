@@ -26,7 +26,8 @@ from tta.config import RunConfig
 from tta.foundation.cores import core_count
 from tta.foundation.files import write_atomically
 from tta.methods import METHODS
-from tta.reporting.comparing.comparison import compare
+from tta.reporting.comparing import comparison_tables as printed
+from tta.reporting.comparing.comparison import Comparison, compare
 from tta.reporting.comparing.formats import render_tables, tables
 from tta.reporting.records.runs import Run
 from tta.sweeps.grid import Cell
@@ -49,6 +50,7 @@ class Table:
         extra: further options of some rows.
         seeds: of every row.
         note: what a reader must know beside the protocol.
+        compact: show means and what the protocol adds in one table, instead of domains and tests.
     """
 
     title: str
@@ -57,6 +59,7 @@ class Table:
     extra: dict[str, dict[str, Any]] = field(default_factory=dict)
     seeds: tuple[int, ...] = (1,)
     note: str = ""
+    compact: bool = False
 
     @property
     def needs_assets(self) -> bool:
@@ -81,15 +84,41 @@ class Table:
     def render(self, runs: Sequence[Run], assets: str) -> str:
         """Return the section's text."""
         (compared,) = compare(runs)
-        shown = render_tables(tables(compared, ("errors", "cost", "tests"), "error"), "markdown")
+        parts = [_compact(compared)] if self.compact else None
+        parts = parts or tables(compared, ("errors", "cost", "tests"), "error")
+        shown = render_tables(parts, "markdown")
         parts = [f"## {self.title}", f"`{self.command()}`", self.note, _defaulted(runs), shown]
         text = "\n\n".join(filter(None, parts)) + "\n"
         return text.replace(assets, ASSETS) if assets else text
 
     def command(self) -> str:
         """Return the command that each row was made with, METHOD standing for its name."""
-        flags = [f"--{name.replace('_', '-')} {value}" for name, value in self.options.items()]
+        typed = {
+            name: ",".join(value) if isinstance(value, tuple) else value
+            for name, value in self.options.items()
+        }
+        flags = [f"--{name.replace('_', '-')} {value}" for name, value in typed.items()]
         return " ".join(["python -m tta.run --method METHOD", *flags])
+
+
+def _compact(compared: Comparison) -> printed.Table:
+    """Return means over domains, and what a protocol or unknown images add, in one table."""
+    errors = printed.error_table(compared, "error")
+    cells = errors.cells.drop(columns=["predicts", "source data", "seeds", "pooled", "rank"])
+    cells = cells.drop(columns=list(errors.parts[1]))
+    cells = cells.rename(columns={"mean": "error %"})
+    protocol = printed.protocol_table(compared).cells.drop(columns="method")
+    wanted = [name for name in protocol if name not in ("step cost", *RECOVERY)]
+    if len(wanted) < 2:
+        wanted += [name for name in RECOVERY if name in protocol]
+    if any("unknown_images" in row.summary for row in compared.rows):
+        protocol = printed.open_set_table(compared).cells.drop(columns="method")
+        wanted = list(protocol)
+    return printed.Table("protocol", cells.join(protocol[wanted]))
+
+
+RECOVERY = ("recovery", "excess")
+"""Headers of what every stream tells."""
 
 
 def _defaulted(runs: Sequence[Run]) -> str:
@@ -117,6 +146,7 @@ RECORDED = {
     "preset": "cifar10-c",
     "batch_size": 200,
 }
+CIFAR_UNKNOWN = {"unknown": "cifar100-c@gen"}
 CIFAR100_GENERATED = {
     "dataset": "cifar100-c@gen",
     "data_dir": f"{ASSETS}/data",
@@ -185,7 +215,54 @@ CIFAR10_CONTINUAL = {**CIFAR10_GENERATED, **CONTINUAL, "num_samples": 1000}
 CIFAR10_CORRELATED = {**CIFAR10_GENERATED, **CORRELATED, "num_samples": 1000}
 CIFAR10_SINGLE = {**CIFAR10_GENERATED, **SINGLE}
 CIFAR10_FEW = {**CIFAR10_GENERATED, **CONTINUAL, **FEW}
+BASELINES = (*("source", "bn", "tent", "eata", "sar", "cotta", "rotta", "roid", "rmt", "petta"),)
+OPEN_SET = ("unient", "ostta", "stamp", "sotta", "owttt")
+THREE = ("gaussian_noise", "fog", "jpeg_compression")
+PROTOCOLS = {
+    "recurring, 20 visits": {
+        "scenario": "recurring",
+        "visits": 20,
+        "domains": THREE,
+        "num_samples": 50,
+        "batch_size": 50,
+        "probe": "source",
+        "probe_samples": 500,
+    },
+    "label shift": {"scenario": "label_shift", "num_samples": 100, "draws": 200},
+    "markov": {"scenario": "markov", "markov": "nunu", "num_samples": 100},
+    "stream rate 1": {
+        "scenario": "continual",
+        "num_samples": 200,
+        "stream_rate": 1,
+        "cost": "counted",
+    },
+    "unknown images": {"scenario": "continual", "num_samples": 100},
+}
+LESSONS: dict[str, str] = {}
+"""What one learns from each protocol."""
+
+
+def _protocol_tables() -> list[Table]:
+    data = {
+        "digits-c": ({}, {"unknown": "letters"}, ON_DIGITS),
+        "CIFAR-10-C": ({**CIFAR10_GENERATED, "batch_size": 50}, CIFAR_UNKNOWN, ON_CIFAR),
+    }
+    return [
+        Table(
+            f"{name[:1].upper()}{name[1:]}, {title}",
+            BASELINES + (OPEN_SET if name == "unknown images" else ()),
+            shared | options | (unknown if name == "unknown images" else {}),
+            extra,
+            note=LESSONS.get(name, "") if title == "digits-c" else "",
+            compact=True,
+        )
+        for name, options in PROTOCOLS.items()
+        for title, (shared, unknown, extra) in data.items()
+    ]
+
+
 HEADINGS = {
+    "protocols": "Protocols",
     "seed_systems": "Seed systems",
     "cifar100_generated": "CIFAR-100-C, generated",
     "digits_all": "All methods on digits-c",
@@ -194,6 +271,7 @@ HEADINGS = {
     "imagenet_sample": "1,000 ImageNet images, corruptions generated",
 }
 TABLES = {
+    "protocols": _protocol_tables(),
     "seed_systems": [
         Table("digits-c, continual", SEED_SYSTEMS, {"scenario": "continual"}),
         Table("digits-c, gradual", SEED_SYSTEMS, {"scenario": "gradual", "num_samples": 100}),
