@@ -173,7 +173,11 @@ def benchmarks(folder: Path) -> dict[str, Benchmark]:
     """Return the benchmarks whose data is there."""
     found = {
         "digits-r": Benchmark(
-            "Rotated digits", "digits-r", ANGLES, RotatedDigits.backbone, Recipe(steps=150)
+            "Rotated digits",
+            "digits-r",
+            ANGLES,
+            RotatedDigits.benchmark.backbone,
+            Recipe(steps=150),
         )
     }
     assets = os.environ.get("TTA_TEST_ASSETS")
@@ -274,7 +278,7 @@ def leave_out(benchmark: Benchmark, held_out: str) -> tuple[Dataset, Dataset]:
     """Return the source domains and the target domain."""
     if leaves_one_out(benchmark.dataset):
         target = open_dataset(f"{benchmark.dataset}:{held_out}")
-        return open_dataset(target.source), target
+        return open_dataset(target.benchmark.source), target
     whole = open_dataset(benchmark.dataset)
     whole.image_size = benchmark.image_size
     others = {domain: None for domain in whole.domains if domain != held_out}

@@ -16,7 +16,8 @@ import shlex
 import signal
 from pathlib import Path
 
-from trials.rows import SETTINGS, environments, has_failed, render, update
+from trials.page import render
+from trials.rows import SETTINGS, environments, has_failed, update
 
 OUTPUT = Path("results/versions.md")
 

@@ -25,11 +25,14 @@ def plain():
         {"dirichlet": 0},
         {"dirichlet": 0.5},  # without effect: labels are not ordered
         {"zipf": 3},
+        {"visits": 3, "draws": 7, "tasks": 5, "classes_per_batch": (2, 2)},
+        {"markov": "i1i1", "class_stay": 0.5, "imbalance_ratio": 2},
+        {"order": "petta"},  # of one domain
         {"severity": 5},
         {"backbone": "test_resnet"},
         {"backbone": "test_resnet.r160_in1k"},
-        {"weights": CorruptedDigits.weights},
-        {"backbone": "test_resnet", "weights": CorruptedDigits.weights},
+        {"weights": CorruptedDigits.benchmark.weights},
+        {"backbone": "test_resnet", "weights": CorruptedDigits.benchmark.weights},
         {"num_classes": 10},
         {"source": "digits"},
         {"batch_size": 64},
@@ -82,10 +85,23 @@ def test_labels_in_an_order_are_another_stream():
     assert fingerprint(scenario="correlated", dirichlet=0.5) != sorted_labels
 
 
+def test_a_setting_and_its_numbers_are_the_same_stream():
+    named = fingerprint(scenario="markov", markov="nu1u")
+    assert fingerprint(scenario="markov", domain_stay=1.0) == named
+    assert fingerprint(scenario="markov", markov="nu1u", class_stay=0.9) != named
+
+
+def test_parts_of_a_scenario_are_the_scenario():
+    whole = fingerprint(scenario="gradual_correlated")
+    assert fingerprint(scenario="correlated+gradual") == whole
+
+
 def test_options_of_the_cloud_count_where_there_is_one():
     free = fingerprint(method="cema")
     assert fingerprint(method="cema", set={"upload_budget": 1}) == free
-    assert fingerprint(method="cema", cloud_backbone=CorruptedDigits.cloud_backbone) == free
+    assert (
+        fingerprint(method="cema", cloud_backbone=CorruptedDigits.benchmark.cloud_backbone) == free
+    )
     assert fingerprint(method="cema", set={"upload_budget": 0.5}) != free
 
 
@@ -97,7 +113,7 @@ def test_the_resolved_configuration_is_a_fixed_point(tmp_path):
     again = build(RunConfig.from_mapping(yaml.safe_load(text), "here"))
     assert again.resolved() == resolved
     assert again.fingerprint() == build(RunConfig(**options)).fingerprint()
-    assert resolved["backbone"] == CorruptedDigits.backbone
+    assert resolved["backbone"] == CorruptedDigits.benchmark.backbone
     assert resolved["dirichlet"] == 0.0
 
 
@@ -117,7 +133,7 @@ def test_one_table_for_runs_that_were_typed_differently(tmp_path, monkeypatch, c
     ways = {
         "source": [],
         "bn": ["--severity", "5", "--dirichlet", "0", "--backbone", "test_resnet"],
-        "tent": ["--weights", str(CorruptedDigits.weights), "--dirichlet", "0.5"],
+        "tent": ["--weights", str(CorruptedDigits.benchmark.weights), "--dirichlet", "0.5"],
     }
     for method, options in ways.items():
         assert run.main(["--method", method, *common, *options]) == 0

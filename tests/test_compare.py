@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -73,6 +74,14 @@ def test_latex_and_html_escape_names(runs, capsys):
     html = printed(capsys, runs, "--format", "html")
     assert "<b>" not in html
     assert "&lt;b&gt;x_y&lt;/b&gt; &amp; 100%" in html
+
+
+def test_tables_in_html_say_what_they_show_and_on_what(runs, capsys):
+    text = printed(capsys, runs, "--format", "html")
+    captions = re.findall("<caption>(.+?)</caption>", text)
+    latex = printed(capsys, runs, "--format", "latex")
+    assert len(captions) == text.count("<table") == latex.count(r"\caption{") == 3
+    assert len(set(captions)) == 3
 
 
 def test_csv_and_json_hold_fractions(runs, capsys):

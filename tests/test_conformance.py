@@ -44,8 +44,11 @@ PARAMS = {
     "rmt": {"warm_up_samples": 12},
     "rotta": {"memory_size": 8, "update_interval": 4},
     "sar": {"margin": 2.0},
+    "sotta": {"memory_size": 8, "update_interval": 4, "confidence_threshold": 0.0},
+    "stamp": {"memory_size": 8, "margin": 2.0, "agreement": False, "views": 2},
     "t3a": {"support_size": 2},
     "ttaug": {"views": 3},
+    "unient": {"criterion": "unient_plus"},
 }
 OPTIONAL = {"foa": "cmaes"}
 

@@ -39,7 +39,7 @@ def test_an_empty_option_is_not_the_default(capsys, tmp_path, name, empty):
         captured = capsys.readouterr()
         assert captured.err.count("\n") == 1
         assert message in captured.err or f"{flag(name)} has an empty name" in captured.err
-    value = [] if name in ("mean", "std", "domains") else empty
+    value = [] if name in ("mean", "std", "domains", "compose") else empty
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({name: value}))
     for make in (
         lambda: RunConfig.from_mapping(read_yaml(tmp_path / "a.yaml"), "a.yaml"),

@@ -23,7 +23,7 @@ from tta.streams import SCENARIOS, ScenarioOptions, find_scenario, plan_stream
 DATA = '''
 import numpy as np
 import torch
-from tta.datasets import Dataset
+from tta.datasets import Benchmark, Dataset
 from tta.datasets.digits import WEIGHTS
 
 LEVEL = 100
@@ -35,8 +35,7 @@ class Stripes(Dataset):
     name = "stripes"
     domains = ("day", "night")
     num_classes = 10
-    backbone = "test_resnet.r160_in1k"
-    weights = str(WEIGHTS)
+    benchmark = Benchmark("test_resnet.r160_in1k", str(WEIGHTS))
 
     def labels(self, domain, severity):
         return np.arange(12) % 10
@@ -190,12 +189,29 @@ def test_orders_that_are_none(files, specification, words):
         (DATA.replace("import torch", "import torhc"), "dataset file 'data.py' fails in line 3"),
         (DATA.replace("    name =", "    title ="), "has no name"),
         (
+            DATA.replace("    name =", "    batch_size = 32\n    name ="),
+            "has batch_size of its own, which nothing reads; write benchmark = "
+            "Benchmark(batch_size=...), with Benchmark from tta.datasets",
+        ),
+        (
+            DATA.replace(
+                "    def labels",
+                "    def __init__(self):\n        self.preset = self.source = ''\n\n    def labels",
+                1,
+            ),
+            "has source and preset of its own, which nothing reads",
+        ),
+        (
+            DATA.replace('Benchmark("test_resnet.r160_in1k", str(WEIGHTS))', '"digits-c"'),
+            "has 'digits-c' as benchmark; give it a tta.datasets.Benchmark",
+        ),
+        (
             DATA.replace("return np.arange(12) % 10", "return None"),
             "labels() of 'data.py:Stripes', domain 'day' gives no",
         ),
         (DATA.replace("% 10", "% 11"), "gives 0 to 10, but there are 10 classes"),
         (DATA.replace("uint8", "float32"), "gives torch.float32 [1, 3, 32, 32] for one image"),
-        (DATA.replace("LEVEL if", "LEVELS if"), "fails in line 23 (NameError: name 'LEVELS'"),
+        (DATA.replace("LEVEL if", "LEVELS if"), "fails in line 22 (NameError: name 'LEVELS'"),
     ],
 )
 def test_data_sets_that_are_none(files, text, words, capsys):

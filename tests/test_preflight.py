@@ -71,6 +71,15 @@ REFUSED = {
     "--method cema --set upload_budget=1.5": "cema.upload_budget must be between 0.0 and 1.0",
     "--method cema --set link_latency=1e300": "cema.link_latency must be",
     "--dirichlet nan": "--dirichlet must be finite",
+    "--order backwards": "--order takes canonical, petta, random or random:SEED",
+    "--dataset pacs --order petta": "--order petta has no place for art_painting",
+    "--scenario recurring --visits 0": "--visits must be at least 1",
+    "--scenario recurring+groupd": "has an unknown part 'groupd'",
+    "--scenario markov --markov nu": "--markov takes four letters",
+    "--scenario label_shift --imbalance-ratio 0": "--imbalance-ratio must be at least 1",
+    "--classes-per-batch 4,1": "--classes-per-batch takes the least and the greatest number",
+    "--compose fog": "--compose takes two corruptions or more",
+    "--dataset cifar10-c --compose fog,snow": "those of dataset 'cifar10-c' are not",
     "compare none": "'none' holds no run",
     f"compare {LONG}": "run: 'xxx",
     "compare . --published none.csv": "no file 'none.csv'; --published names a CSV file",
@@ -133,7 +142,8 @@ def test_the_declared_hyper_parameters_are_those_of_the_class(name):
 @pytest.mark.parametrize("name", [name for name in DATASETS if DATASETS.location(name)])
 def test_what_data_sets_declare_is_what_they_have(name):
     ours, real = declared(DATASETS.location(name)), DATASETS[name]
-    for fact in ("argument", "domains", "severities", "default_severity", "in_order", "preset"):
+    facts = ("argument", "domains", "severities", "default_severity", "in_order", "benchmark")
+    for fact in (*facts, "makes_corruptions"):
         assert getattr(ours, fact, None) == getattr(real, fact, None), fact
     assert [kind.__name__ for kind in ours.__mro__ if kind.__module__ != "builtins"] == [
         kind.__name__ for kind in real.__mro__ if kind.__module__.startswith("tta.")

@@ -132,7 +132,7 @@ def test_without_source_images_a_dataset_is_asked_for(tmp_path):
     images = np.zeros((20, 32, 32, 3), np.uint8)
     np.savez(file, images=images, labels=np.arange(20) % 10)
     options = {"dataset": f"arrays:{file}", "domains": None, "backbone": "test_resnet.r160_in1k"}
-    options |= {"weights": CorruptedDigits().weights}
+    options |= {"weights": CorruptedDigits().benchmark.weights, "num_classes": 10}
     config = RunConfig(**{**SMALL, **options}, probe="source")
     with pytest.raises(UserError, match="has no source images of its own; pass --source"):
         build(config)

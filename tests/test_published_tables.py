@@ -155,7 +155,7 @@ def write_table(tmp_path, **changes):
         "options": {
             "dataset": "digits-c",
             "backbone": DIGITS.backbone,
-            "weights": DIGITS.weights,
+            "weights": DIGITS.benchmark.weights,
             "num_classes": 10,
             "scenario": "continual",
             "domains": ["fog", "snow"],

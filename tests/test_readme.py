@@ -13,6 +13,9 @@ import torch
 from torch import nn
 
 from tta.commands.run import main
+from tta.streams import SCENARIOS
+from tta.streams.composing import PARTS
+from tta.streams.scenarios import COMPOSED
 from tta.sweeps.grid import read_grid
 
 README = Path(__file__).parents[1] / "README.md"
@@ -95,6 +98,17 @@ def test_the_commands_on_records_are_ones(tmp_path, monkeypatch, capsys):
     ] == [2, 2]
     errors = capsys.readouterr().err
     assert "mine.npz" in errors and "config.yaml" in errors
+
+
+def test_the_commands_on_streams_are_ones(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tta.commands.run._run", lambda *_: 0)
+    text = (README.parent / "tta" / "streams" / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [words(line)[3:] for line in block.splitlines()]
+    assert len(lines) == 4 and [main(line) for line in lines] == [0] * 4
+    names = set(re.findall(r"`(\w+)`", text))
+    assert {*PARTS, *SCENARIOS} - {"recorded"} <= names | set(COMPOSED.values())
 
 
 @pytest.mark.slow

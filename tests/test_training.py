@@ -151,14 +151,14 @@ def test_another_held_out_domain_is_trained_once(tmp_path, monkeypatch):
     assert all(torch.equal(again[key], tensor) for key, tensor in good.items())
     monkeypatch.setattr("tta.source.training.train", None)  # another training would fail
     assert own_weights(dataset) == file
-    dataset.backbone = "test_vit"
+    dataset.benchmark = dataset.benchmark.but(backbone="test_vit")
     with pytest.raises(TypeError):  # another model needs another training
         own_weights(dataset)
-    dataset.backbone = "test_resnet.r160_in1k"
+    dataset.benchmark = dataset.benchmark.but(backbone="test_resnet.r160_in1k")
     monkeypatch.setattr("tta.source.models.code_digest", lambda: "edited")
     with pytest.raises(TypeError):
         own_weights(dataset)
-    backbone = create_backbone(dataset.backbone, weights=file, num_classes=10)
+    backbone = create_backbone(dataset.benchmark.backbone, weights=file, num_classes=10)
     assert len(backbone.domain_heads) == 5
     assert own_weights(open_dataset("digits-r")) == str(WEIGHTS)
     assert own_weights(RandomImages(SIZE)) is None

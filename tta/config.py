@@ -18,8 +18,16 @@ from tta.foundation.inputs import read_text
 from tta.foundation.normalisation import check_normalisation, spread
 from tta.foundation.options import as_declared, check_type, check_value, is_empty, option, some_of
 from tta.foundation.pacing import check_pacing, parse_classes, parse_cost, parse_every
+from tta.foundation.stream_options import (
+    CANONICAL,
+    parse_classes_per_batch,
+    parse_markov,
+    parse_order,
+)
 from tta.foundation.yaml_files import parse_yaml
 
+SCORES = ("own", "energy", "max_softmax", "entropy")
+"""How known an image looks; see :mod:`tta.tasks.known_scores`."""
 OF_CEMA = ("upload_budget", "link_latency", "link_bandwidth", "batch_interval")
 """Options of earlier versions, which configurations that these wrote still have."""
 EVIDENCE = ("infomax", "snd", "consistency")
@@ -64,13 +72,6 @@ class RunConfig:
         "batch; the last two wait for the device once a batch",
         "method",
         choices=("mark", "stop", "reset"),
-    )
-    reset_rule: str = option(
-        "none",
-        "reset the method after a batch whose --estimate aetta is below 20 percent, or has fallen; "
-        "waits for the device once a batch",
-        "method",
-        choices=("none", "aetta"),
     )
     dataset: str = option(
         "digits-c",
@@ -132,6 +133,13 @@ class RunConfig:
         maximum=1_000_000_000,
         metavar="N",
     )
+    compose: tuple[str, ...] | None = option(
+        None,
+        "comma-separated corruptions that follow each other on every image, as the only domain; "
+        "of datasets whose images are corrupted on the fly",
+        "data",
+        metavar="A,B",
+    )
     backbone: str | None = option(
         None, "any timm model name; default: the dataset's", "backbone", metavar="NAME"
     )
@@ -188,7 +196,11 @@ class RunConfig:
         None, "checkpoint of --cloud-backbone", "cloud", metavar="FILE"
     )
     scenario: str = option(
-        "continual", "order of the stream, or my_file.py:my_scenario", "stream", metavar="NAME"
+        "continual",
+        "order of the stream; parts of one joined by +, such as gradual+class_grouped; or "
+        "my_file.py:my_scenario",
+        "stream",
+        metavar="NAME",
     )
     batch_size: int | None = option(
         None,
@@ -201,7 +213,8 @@ class RunConfig:
     contiguous_batches: bool = option(False, "let batches run across domain boundaries", "stream")
     dirichlet: float = option(
         0.0,
-        "label order of correlated scenarios: Dirichlet concentration, 0 sorts by label",
+        "label order of correlated and recurring scenarios: Dirichlet concentration; 0 sorts by "
+        "label, in recurring ones it leaves labels shuffled",
         "stream",
         minimum=0.0,
         maximum=1e6,
@@ -216,6 +229,132 @@ class RunConfig:
         metavar="A",
     )
     seed: int = option(1, "of the stream's order and of the method", "stream", minimum=0)
+    order: str = option(
+        CANONICAL,
+        "order of the domains: canonical, which is the dataset's or that of --domains; petta, that "
+        "of RoTTA and PeTTA; random, another for every --seed; or random:SEED",
+        "stream",
+        metavar="ORDER",
+        parse=parse_order,
+    )
+    visits: int = option(
+        20,
+        "recurring, domain_blocks: how often every domain is visited",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="K",
+    )
+    markov: str = option(
+        "nunu",
+        "markov: setting of UniTTA, four letters: classes correlated (n) or not (i), imbalanced "
+        "(u) or not (1); domains n, i or in order (1), and u or 1",
+        "stream",
+        metavar="NAME",
+        parse=parse_markov,
+    )
+    class_stay: float | None = option(
+        None,
+        "markov: greatest probability that the class stays; default: the setting's, as below",
+        "stream",
+        minimum=0.0,
+        maximum=1.0,
+        metavar="P",
+    )
+    class_ratio: float | None = option(
+        None,
+        "markov: share of the first class to that of the last",
+        "stream",
+        minimum=1.0,
+        maximum=1e6,
+        metavar="R",
+    )
+    domain_stay: float | None = option(
+        None,
+        "markov: greatest probability that the domain stays",
+        "stream",
+        minimum=0.0,
+        maximum=1.0,
+        metavar="P",
+    )
+    domain_ratio: float | None = option(
+        None,
+        "markov: share of the first domain to that of the last",
+        "stream",
+        minimum=1.0,
+        maximum=1e6,
+        metavar="R",
+    )
+    most_per_state: int | None = option(
+        None,
+        "markov: images of the first class in the first domain; default: as many as a domain has "
+        "of a class",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="N",
+    )
+    imbalance_ratio: float = option(
+        500_000.0,
+        "label_shift: probability of the class whose turn it is to that of any other",
+        "stream",
+        minimum=1.0,
+        maximum=1e12,
+        metavar="R",
+    )
+    draws: int | None = option(
+        None,
+        "label_shift: images drawn of each domain; default: twice as many as it has",
+        "stream",
+        minimum=1,
+        maximum=100_000_000,
+        metavar="N",
+    )
+    classes_per_batch: tuple[int, int] = option(
+        (1, 4),
+        "few_classes_per_batch: least and greatest number of classes",
+        "stream",
+        metavar="MIN,MAX",
+        parse=parse_classes_per_batch,
+    )
+    tasks: int = option(
+        1000,
+        "few_classes_per_batch: batches of each domain",
+        "stream",
+        minimum=1,
+        maximum=1_000_000,
+        metavar="N",
+    )
+    score: str | None = option(
+        None,
+        "of streams with unknown images: what tells how known an image looks: the method's own "
+        "score, or the energy, the largest probability or minus the entropy of its outputs; "
+        "default: own",
+        "protocol",
+        choices=SCORES,
+    )
+    unknown: str | None = option(
+        None,
+        "data set whose images are shown as unknown ones (label -1) beside those of --dataset, in "
+        "the same forms",
+        "protocol",
+        metavar="NAME",
+    )
+    unknown_ratio: float | None = option(
+        None,
+        "unknown images per known one; default: 1",
+        "protocol",
+        minimum=0.001,
+        maximum=1000.0,
+        metavar="R",
+    )
+    unknown_mix: str | None = option(
+        None,
+        "where they come: shuffled among the known images, paired (half of every batch) or in a "
+        "burst halfway through a domain; default: shuffled",
+        "protocol",
+        choices=("shuffled", "paired", "burst"),
+    )
     stream_rate: float | None = option(
         None,
         "let the stream not wait: a batch that costs c forward passes is followed by "
@@ -277,6 +416,48 @@ class RunConfig:
         metavar="COUNT|A,B",
         parse=parse_classes,
     )
+    probe: str | None = option(
+        None,
+        "clean images that the method classifies before the stream and after each domain, without "
+        "adapting: source, or a dataset; what was forgotten is recorded",
+        "protocol",
+        metavar="NAME",
+    )
+    probe_samples: int = option(
+        1000, "how many of them", "protocol", minimum=1, maximum=1_000_000_000, metavar="N"
+    )
+    evidence: tuple[str, ...] | None = option(
+        None,
+        "figures without labels to record for tta sweep --select, of infomax, snd and consistency; "
+        "the last takes two more forward passes; times leave them out",
+        "protocol",
+        metavar="A,B",
+        parse=some_of("--evidence", EVIDENCE),
+    )
+    estimate: tuple[str, ...] | None = option(
+        None,
+        "estimate each batch's accuracy without its labels: aetta, by ten forward passes with "
+        "dropout, and softmax, the mean confidence at temperature 2; times leave them out",
+        "protocol",
+        metavar="A,B",
+        parse=some_of("--estimate", ESTIMATES),
+    )
+    estimate_dropout: float | None = option(
+        None,
+        "share of units that --estimate aetta drops; default: as published, by the number of "
+        "classes: .4 up to 10, .3 up to 200, else .2",
+        "protocol",
+        minimum=0.01,
+        maximum=0.99,
+        metavar="RATE",
+    )
+    reset_rule: str = option(
+        "none",
+        "reset the method after a batch whose --estimate aetta is below 20 percent, or has fallen; "
+        "waits for the device once a batch",
+        "protocol",
+        choices=("none", "aetta"),
+    )
     device: str = option(
         "auto",
         "where the model runs: auto, cpu, mps, cuda or cuda:N; no figure depends on N; auto is the "
@@ -313,16 +494,6 @@ class RunConfig:
         "machine",
         choices=("auto", "channels_last", "contiguous"),
     )
-    probe: str | None = option(
-        None,
-        "clean images that the method classifies before the stream and after each domain, without "
-        "adapting: source, or a dataset; what was forgotten is recorded",
-        "records",
-        metavar="NAME",
-    )
-    probe_samples: int = option(
-        1000, "how many of them", "records", minimum=1, maximum=1_000_000_000, metavar="N"
-    )
     output: str = option("results/runs", "where records go", "records", metavar="DIR")
     force: bool = option(False, "run again although a finished record exists", "records")
     resume: bool = option(False, "go on from the latest checkpoint of an unfinished run", "records")
@@ -344,31 +515,6 @@ class RunConfig:
     )
     metric: str = option(
         "error", "figure that tables show", "records", choices=("error", "accuracy")
-    )
-    evidence: tuple[str, ...] | None = option(
-        None,
-        "figures without labels to record for tta sweep --select, of infomax, snd and consistency; "
-        "the last takes two more forward passes; times leave them out",
-        "records",
-        metavar="A,B",
-        parse=some_of("--evidence", EVIDENCE),
-    )
-    estimate: tuple[str, ...] | None = option(
-        None,
-        "estimate each batch's accuracy without its labels: aetta, by ten forward passes with "
-        "dropout, and softmax, the mean confidence at temperature 2; times leave them out",
-        "records",
-        metavar="A,B",
-        parse=some_of("--estimate", ESTIMATES),
-    )
-    estimate_dropout: float | None = option(
-        None,
-        "share of units that --estimate aetta drops; default: as published, by the number of "
-        "classes: .4 up to 10, .3 up to 200, else .2",
-        "records",
-        minimum=0.01,
-        maximum=0.99,
-        metavar="RATE",
     )
 
     UNRECORDED = (
@@ -418,6 +564,14 @@ class RunConfig:
             check_normalisation(spread(self.mean), spread(self.std), "--mean and --std")
         if self.precision == "tf32" and not has_tf32(self.device):
             raise UserError(NO_TF32.format(self.device))
+        if self.unknown is None and (self.unknown_ratio, self.unknown_mix) != (None, None):
+            raise UserError("--unknown-ratio and --unknown-mix say how --unknown is shown: pass it")
+        parted = self.adapt_samples is not None or self.adapt_classes is not None
+        if self.unknown_mix == "paired" and (self.contiguous_batches or parted):
+            raise UserError(
+                "--unknown-mix paired lays out every batch by itself: leave --contiguous-batches, "
+                "--adapt-samples and --adapt-classes out"
+            )
         if self.classes is not None and self.class_order is not None:
             raise UserError("--classes tells the order of the classes: leave --class-order out")
 

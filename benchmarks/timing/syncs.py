@@ -38,12 +38,13 @@ HOST_TENSORS = {
     ("ops/views/augment.py", "draw"),
     ("ops/views/augment.py", "_uniform"),
     ("ops/generators.py", "generator_on"),
-    ("ops/memory.py", "_array"),
+    ("ops/memory.py", "array_of"),
     ("ops/views/moco_augment.py", "draw"),
     ("methods/foa_search.py", "ask"),
     ("methods/foa_search.py", "tell"),
     ("methods/foa_search.py", "load_state_dict"),
     ("ops/loss_scaling.py", "step_unscaled"),
+    ("methods/unient.py", "_seed"),
 }
 """Where host tensors are read: random draws, the count of steps that Adam keeps there, the
 bookkeeping of memory banks, and the search of FOA."""
@@ -64,13 +65,17 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "gtta": {("methods/gtta.py", "step")},
     "lame": {("methods/lame_optimization.py", "laplacian_optimization")},
     "note": {("ops/memory.py", "_read")},
+    "owttt": {("methods/owttt.py", "_decide")},
     "petta": {("ops/memory.py", "_read")},
     "pl": {("methods/pl.py", "step")},
     "rdumb": {("methods/eta.py", "step")},
     "roid": {("methods/roid.py", "adapt")},
     "rotta": {("ops/memory.py", "_read")},
     "sar": {("methods/sar.py", "_descend")},
+    "sotta": {("ops/memory.py", "_read")},
     "spa": {("methods/spa.py", "step")},
+    "stamp": {("ops/memory.py", "_read")},
+    "unient": {("methods/unient.py", "_known")},
 }
 """Waits that a method's code explains where they stand: the host must decide what comes next, or
 batch statistics are those of the selected images alone."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tta.foundation.files import write_atomically
-from tta.reporting.tables import markdown
 
+from .page import COLUMNS, MAIN, SHOWN, Row, read_rows, render
 from .virtual import (
     StepError,
     find_python,
@@ -29,28 +29,13 @@ from .virtual import (
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "setup.cfg"
-MAIN = ("-m", "tta.run", "--method", "rmt", "--scenario", "continual")
 STRICT = ("DeprecationWarning", "FutureWarning", "PendingDeprecationWarning")
 """Warnings that are errors in tests where the code of `tta` causes them."""
 NEWEST_ON = ("3.14", "3.13", "3.12", "3.11", "3.10")
 MIDDLE = {"torch": "2.11.0", "torchvision": "0.26.0"}
 """Between the bounds, as machines with an older driver have it."""
-SHOWN = ("torch", "torchvision", "timm", "numpy", "pandas")
-COLUMNS = ("environment", "tried", "Python", *SHOWN, "others", "error %", "tests")
 FAILED = "failed: "
 NOT_TRIED = "not tried: "
-HEAD = f"""# Versions
-
-`python benchmarks/versions.py`
-
-A row is a virtual environment of its own with every extra. `lowest` has every lower
-bound of setup.cfg at once, `newest` what pip chose on the day it was tried, `middle` an older
-torch under it. The error is that of `python {" ".join(MAIN)}`
-with one thread on a CPU. Tests are the fast ones, or those that the row names; in them a
-deprecation that the package's own code causes is an error.
-"""
-
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -199,22 +184,3 @@ def summarised(printed: str, status: int) -> str:
         raise StepError(f"stopped with status {status} at {counts[-1]}")
     names = re.findall(r"^(?:FAILED|ERROR) (\S+)", printed, re.M)
     return counts[-1] + (f" ({', '.join(names)})" if names else "")
-
-
-def render(rows: Sequence[Row]) -> str:
-    """Return the text of results/versions.md."""
-    return f"{HEAD}\n{markdown(list(COLUMNS), [list(row.values()) for row in rows])}\n"
-
-
-def read_rows(text: str) -> dict[str, Row]:
-    """Return the rows of a table that was rendered, by name; none where its columns differ."""
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    cells = [[_unescaped(cell) for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-    if not cells or tuple(cells[0]) != COLUMNS:
-        return {}
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in cells[2:]]
-    return {row["environment"]: row for row in rows}
-
-
-def _unescaped(cell: str) -> str:
-    return re.sub(r"\\(.)", r"\1", cell.strip())

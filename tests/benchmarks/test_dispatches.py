@@ -10,10 +10,10 @@ from tests.fakes import make_backbone, make_images, make_source
 from tta.methods import METHODS
 from tta.ops.views.augment import CottaAugment
 
-BANKS = {"note": 40, "rotta": 60, "petta": 180}
+BANKS = {"note": 40, "rotta": 60, "petta": 105}
 """Most operators of a batch beside the network, without the augmentation of stored images. In
-PeTTA about 110 are its three losses, its pull to the source and the divergence of its features."""
-AUGMENTATION = 115
+PeTTA about 65 are its losses, its pull to the source and the divergence of its features."""
+AUGMENTATION = 105
 
 
 def started(name, **params):

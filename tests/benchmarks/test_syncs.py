@@ -51,6 +51,8 @@ PARAMS = {
     "memo": {"views": 2},
     "note": {"convert_batch_norm": True, "update_interval": 4},
     "rotta": {"update_interval": 4},
+    "sotta": {"update_interval": 4, "confidence_threshold": 0.0},
+    "stamp": {"views": 2, "margin": 2.0},
     "ttaug": {"views": 2},
 }
 

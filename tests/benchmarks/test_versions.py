@@ -6,15 +6,13 @@ import sys
 import pytest
 
 from benchmarks.trials import rows
+from benchmarks.trials.page import COLUMNS, SHOWN, read_rows, render
 from benchmarks.trials.rows import (
-    COLUMNS,
     SETTINGS,
     Environment,
     environments,
     has_failed,
     lower_bounds,
-    read_rows,
-    render,
     summarised,
     try_out,
     update,
@@ -60,7 +58,7 @@ def test_environments_are_told_apart_and_have_the_shown_packages():
     there = environments(SETTINGS)
     assert len({environment.name for environment in there}) == len(there)
     python, bounds = lower_bounds(SETTINGS)
-    assert set(rows.SHOWN) <= bounds.keys()
+    assert set(SHOWN) <= bounds.keys()
     assert rows.MIDDLE.keys() <= bounds.keys()
     assert python in rows.NEWEST_ON
 
@@ -68,10 +66,22 @@ def test_environments_are_told_apart_and_have_the_shown_packages():
 def test_a_table_is_read_back_as_it_was_rendered():
     table = [
         row("lowest-3.10", tests=r"1 failed, 2 passed (tests/a.py::test_b[x|y\z])"),
-        row("newest-3.13", others="cmaes 0.10, tqdm 4.60", torch=""),
+        row("newest-3.13", others="cmaes 0.10, tqdm 4.60, " * 9 + "ray 2", torch=""),
+        row("newest-3.12", others="", tests=""),
     ]
     assert read_rows(render(table)) == {one["environment"]: one for one in table}
-    assert read_rows(render(table).replace("| tests", "| trials")) == {}
+    assert read_rows(render(table).replace("| passed", "| trials")) == {}
+
+
+def test_no_row_of_the_table_is_wide_and_what_is_long_stands_below_it():
+    text = render(
+        [row("lowest-3.10", others="tqdm 4.60, " * 40, tests="3 failed, 41 passed of -n 1")]
+    )
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert max(map(len, table)) <= 100
+    assert [cell.strip() for cell in table[-1].split("|")][-2] == "41"
+    assert text.endswith("tests: 3 failed, 41 passed of -n 1\n")
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_a_python_that_is_not_there_is_said_not_to_be_tried(tmp_path):

@@ -16,7 +16,9 @@ def test_splits_are_disjoint_complete_and_balanced():
 
 def test_shipped_weights_know_the_digits():
     data = open_dataset("digits-c")
-    backbone = create_backbone(data.backbone, weights=data.weights, num_classes=10)
+    backbone = create_backbone(
+        data.benchmark.backbone, weights=data.benchmark.weights, num_classes=10
+    )
     clean = open_dataset("digits")
     rows = np.arange(len(split_rows(False)))
     images = super(type(data), data).images("clean", 0, rows).float() / 255
@@ -38,7 +40,7 @@ def test_corruption_does_not_depend_on_the_batch(severity):
 def test_the_digits_bring_weights_for_a_vision_transformer():
     digits = open_dataset("digits-c")
     backbone = create_backbone(
-        "digits_vit", weights=digits.other_weights["digits_vit"], num_classes=10
+        "digits_vit", weights=digits.benchmark.other_weights["digits_vit"], num_classes=10
     )
     rows = np.arange(len(digits.labels("brightness", 1)))
     images = digits.images("brightness", 1, rows).float() / 255

@@ -38,7 +38,7 @@ def test_domains_and_classes_in_order(pacs):
 def test_one_domain_and_its_sources(pacs):
     data = open_dataset("pacs:cartoon", pacs)
     assert (data.name, data.domains) == ("pacs:cartoon", ("cartoon",))
-    source = open_dataset(data.source, pacs)
+    source = open_dataset(data.benchmark.source, pacs)
     assert source.domains == ("art_painting", "photo", "sketch")
     assert source.name == "pacs-source:cartoon"
     with pytest.raises(UserError, match="did you mean 'sketch'"):

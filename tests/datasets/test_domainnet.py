@@ -29,7 +29,7 @@ def domainnet(tmp_path, monkeypatch):
 def test_targets_follow_the_source_domain(domainnet, source):
     data = open_dataset(f"domainnet126:{source}", domainnet)
     assert data.domains == TARGETS[source]
-    assert open_dataset(data.source, domainnet).domains == (source,)
+    assert open_dataset(data.benchmark.source, domainnet).domains == (source,)
     data.check(data.domains, (0,))
 
 

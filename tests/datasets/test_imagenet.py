@@ -47,7 +47,7 @@ def test_the_source_of_a_subset_has_its_classes(renditions):
     write_images(renditions / "imagenet" / "train", names)
     whole = open_dataset("imagenet", renditions)
     assert whole.labels("train", 0).tolist() == list(range(20))
-    data = open_dataset(open_dataset("imagenet-r", renditions).source, renditions)
+    data = open_dataset(open_dataset("imagenet-r", renditions).benchmark.source, renditions)
     assert data.num_classes == 200
     assert data.labels("train", 0).tolist() == [0, 1, 2, 3]
     assert data.file("train", 0, 1).parent.name == imagenet_classes()[8]

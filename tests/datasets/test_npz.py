@@ -78,7 +78,7 @@ REFUSED = {
     "an empty name": ({"names": ["a", ""]}, "'names' .* an empty one"),
     "no pixels": ({"images": IMAGES[:, :0]}, "N > 0 and H, W > 0"),
     "beyond 64 bits": ({"labels": np.full(6, 2**63, np.uint64)}, f"holds {2**63}"),
-    "negative": ({"labels": LABELS - 1}, "must not be negative .* holds -1"),
+    "below unknown": ({"labels": LABELS - 2}, "must not be below -1 .* holds -2"),
     "another type": ({"labels": LABELS.astype(complex)}, "is complex128"),
     "objects": ({"labels": LABELS.astype(object)}, "file of plain arrays"),
 }

@@ -15,7 +15,7 @@ from tta.foundation.errors import UserError
 def test_the_held_out_domain_is_in_no_training_domain():
     for angle in ANGLES:
         target = open_dataset(f"digits-r:{angle}")
-        source = open_dataset(target.source)
+        source = open_dataset(target.benchmark.source)
         assert target.domains == (angle,)
         assert set(source.domains) == set(ANGLES) - {angle}
     assert open_dataset("digits-r").name == "digits-r:75"

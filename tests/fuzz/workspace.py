@@ -55,7 +55,9 @@ def make(root: Path) -> Path:
         folder = root / "folder" / f"domain{number % 2}" / str(label)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{number}.png")
-    network = create_backbone(dataset.backbone, weights=dataset.weights, num_classes=10).model
+    network = create_backbone(
+        dataset.benchmark.backbone, weights=dataset.benchmark.weights, num_classes=10
+    ).model
     save_file(network.state_dict(), root / "weights.safetensors")
     torch.save({"state_dict": network.state_dict()}, root / "weights.pth")
     (root / "method.py").write_text(METHOD)

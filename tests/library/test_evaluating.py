@@ -165,6 +165,14 @@ def test_data_that_says_no_digest_is_told_by_its_content():
     assert fingerprint(model=network, dataset=one) != fingerprint(model=network, dataset=other)
 
 
+@pytest.mark.parametrize("part", ["dataset", "source"])
+def test_defaults_that_nothing_reads_are_refused(part):
+    data = RandomImages()
+    data.batch_size = 8
+    with pytest.raises(UserError, match=r"'random' has batch_size of its own.*Benchmark"):
+        tta.evaluate(**{part: data})
+
+
 def test_source_images_may_be_an_object(folder):
     source = RandomImages(12, ("source",))
     options = {**OURS, "method": "rmt", "set": {"warm_up_samples": 12}, "no_cache": True}

@@ -63,7 +63,7 @@ def test_without_a_cloud_model_it_is_refused(capsys, tmp_path):
     images = dataset.images("clean", 0, np.arange(20)).permute(0, 2, 3, 1).numpy()
     np.savez(tmp_path / "own.npz", images=images, labels=dataset.labels("clean", 0)[:20])
     options = ["--dataset", "arrays:own.npz", "--backbone", "test_resnet", "--num-classes", "10"]
-    assert main(["--method", "cema", *options, "--weights", dataset.weights]) == 2
+    assert main(["--method", "cema", *options, "--weights", dataset.benchmark.weights]) == 2
     error = capsys.readouterr().err
     assert "--cloud-backbone" in error and "--cloud-weights" in error
 
@@ -74,7 +74,7 @@ def test_the_cloud_model_of_ones_own():
         method="cema",
         domains=("fog",),
         cloud_backbone="test_resnet",
-        cloud_weights=dataset.weights,
+        cloud_weights=dataset.benchmark.weights,
         num_classes=10,
     )
     assert build(config).cloud.name == "test_resnet.r160_in1k"

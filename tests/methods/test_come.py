@@ -1,5 +1,7 @@
 """COME in place of the entropy of the four methods that take it."""
 
+import math
+
 import pytest
 import torch
 
@@ -31,3 +33,12 @@ def test_reliability_is_judged_by_the_same_measure():
     for loss, reliable in (("entropy", True), ("come", False)):
         eta = make("eta", loss=loss)
         assert (eta.uncertainty(logits) < eta.margin).item() == reliable
+
+
+def test_what_looks_known_is_judged_by_the_largest_belief():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 0.0, 0.0]])
+    expected = [math.exp(2) / (math.exp(2) + 1 + math.exp(-1) + 3), 1 / 6]
+    for name in PARAMS:
+        entropy, come = (make(name, loss=loss, **PARAMS[name]) for loss in ("entropy", "come"))
+        torch.testing.assert_close(come.score(logits), torch.tensor(expected))
+        torch.testing.assert_close(entropy.score(logits), logits.logsumexp(1))

@@ -71,3 +71,9 @@ def test_a_window_that_was_saved_in_host_memory_comes_back():
     other.start()
     other.load_state_dict(saved)
     assert torch.equal(other.step(stream(3)[2]), window.step(stream(3)[2]))
+
+
+def test_what_looks_known_is_asked_of_the_method():
+    come = Tent(make_backbone("layer_norm"), Tent.Params(loss="come"))
+    logits = torch.tensor([[2.0, 0.0, -1.0]])
+    assert torch.equal(SlidingWindow(come, 3).score(logits), come.score(logits))

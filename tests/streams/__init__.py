@@ -1,1 +1,1 @@
-"""Orders, protocols and the loop."""
+"""Orders of streams, protocols and the loop."""

@@ -90,6 +90,12 @@ class Backbone(nn.Module):
         return self.model.get_classifier()
 
     @property
+    def class_rows(self) -> Tensor:
+        """Rows of the classifier's weight ``[num_classes, D]``, one per class."""
+        rows = self.classifier.weight.detach().flatten(1).float()
+        return rows if self.class_subset is None else rows[self.class_subset]
+
+    @property
     def outputs(self) -> int:
         """Outputs of the classifier, before ``class_subset``."""
         return _num_outputs(self.classifier)

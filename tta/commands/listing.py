@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from tta.backbones.names import described, homes, is_own
+from tta.config import RunConfig
 from tta.datasets import DATASETS
 from tta.foundation.errors import UserError, did_you_mean, message_of
 from tta.foundation.registry import Registry
@@ -29,9 +30,9 @@ Facts = dict[str, str]
 
 
 def _metrics() -> dict[str, str]:
-    from tta.tasks.metric import METRICS  # NumPy
+    from tta.tasks.task import ALL_METRICS  # NumPy
 
-    return {metric.name: metric.in_words for metric in METRICS}
+    return {metric.name: metric.in_words for metric in ALL_METRICS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +130,20 @@ def _preset_facts(name: str) -> Facts:
     return found
 
 
+def _protocols() -> dict[str, dataclasses.Field]:
+    return {
+        "--" + field.name.replace("_", "-"): field
+        for field in dataclasses.fields(RunConfig)
+        if field.metadata["group"] == "protocol"
+    }
+
+
+def _protocol_facts(name: str) -> Facts:
+    field = _protocols()[name]
+    usual = "" if field.default in (None, False) else str(field.default)
+    return {"values": ", ".join(field.metadata["choices"] or ()), "default": usual}
+
+
 KINDS = {
     "methods": Kind(lambda: list(METHODS), _line(METHODS, _described_method), _method_facts),
     "datasets": Kind(lambda: list(DATASETS), _line(DATASETS, _described_dataset), _dataset_facts),
@@ -142,6 +157,11 @@ KINDS = {
         lambda: sorted(homes()),
         lambda name: f"{'tta' if is_own(name) else 'timm'}, {homes()[name].stem}",
         lambda name: {"says": described(name)},
+    ),
+    "protocols": Kind(
+        lambda: list(_protocols()),
+        lambda name: _protocols()[name].metadata["help"],
+        _protocol_facts,
     ),
     "metrics": Kind(_metrics, lambda name: _metrics()[name], lambda _: {}),
     "rules": Kind(meanings, lambda name: meanings()[name], lambda _: {"of": "tta sweep --select"}),

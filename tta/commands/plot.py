@@ -2,9 +2,11 @@
 
 usage examples:
   python -m tta.plot stream results/runs --methods rmt,tent,source -o stream.pdf
+  python -m tta.plot visits results/runs --scenario recurring -o visits.pdf
   python -m tta.plot heatmap results/runs -o heatmap.svg
   python -m tta.plot cost results/runs --cost passes --width column -o cost.pdf
   python -m tta.plot reliability results/runs -o reliability.png
+  python -m tta.plot forgetting results/runs -o forgetting.pdf
   python -m tta.plot uploads results/runs -o uploads.pdf
   python -m tta.plot samples digits-c -o samples.png
 """
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
 
 KINDS = {
     "stream": "error along the stream, domains as bands",
+    "visits": "error of every visit, where domains come back",
     "heatmap": "methods by domains",
     "cost": "accuracy or error against cost, with the Pareto front",
     "reliability": "accuracy by confidence",
     "uploads": "accuracy or error against the share of uploaded images",
+    "forgetting": "clean images along the stream, of runs with --probe",
     "samples": "the same images in every domain of a data set",
 }
 COSTS = ("ms_per_image", "passes", "memory_mib")
@@ -103,17 +107,23 @@ def _with_what_is_drawn(runs: Sequence[Run], kind: str) -> list[Run]:
 
 def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:
     from tta.reporting.pictures.along_stream import draw_along_stream
+    from tta.reporting.pictures.forgetting import draw_forgetting
     from tta.reporting.pictures.heat_map import draw_heat_map
     from tta.reporting.pictures.reliability import draw_reliability
     from tta.reporting.pictures.trade_off import draw_trade_off, draw_uploads
+    from tta.reporting.pictures.visits import draw_visits
 
     width = WIDTHS[options.width]
     if options.kind == "stream":
         return draw_along_stream(comparison.rows, options.metric, width, options.window)
+    if options.kind == "visits":
+        return draw_visits(comparison.rows, options.metric, width)
     if options.kind == "heatmap":
         return draw_heat_map(comparison, options.metric, width)
     if options.kind == "reliability":
         return draw_reliability(comparison.rows, width)
+    if options.kind == "forgetting":
+        return draw_forgetting(comparison.rows, options.metric, width)
     if options.kind == "uploads":
         return draw_uploads(comparison, options.metric, width)
     return draw_trade_off(comparison, options.metric, options.cost, width)

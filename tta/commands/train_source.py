@@ -89,7 +89,8 @@ def training_domains(specification: str, held_out: str | None) -> Dataset:
     if held_out and leaves_one_out(specification):
         specification, held_out = f"{specification}:{held_out}", None
     dataset = open_dataset(specification)
-    dataset = open_dataset(dataset.source) if dataset.source else dataset
+    source = dataset.benchmark.source
+    dataset = open_dataset(source) if source else dataset
     if held_out and held_out not in dataset.domains:
         hint = did_you_mean(held_out, dataset.domains)
         raise UserError(f"dataset {dataset.name!r} has no domain {held_out!r}; {hint}")

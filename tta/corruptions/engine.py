@@ -60,7 +60,8 @@ def corrupt(
 
     Args:
         images: [B, 3, H, H], uint8 in 0 .. 255 or floating point in [0, 1] (rounded to 8 bits).
-        name: one of ``CORRUPTIONS`` or ``EXTRA_CORRUPTIONS``.
+        name: one of ``CORRUPTIONS`` or ``EXTRA_CORRUPTIONS``; or several, joined by ``+``, which
+            follow each other, each on the 8-bit result of the one before.
         severity: 1 to 5; of the 15, also between whole severities, from above 0, where constants
             are interpolated as CCC does.
         ids: one integer id per image.
@@ -78,6 +79,11 @@ def corrupt(
     Raises:
         UserError: unknown name or table, severity out of range, images or ids of a wrong shape.
     """
+    if "+" in name:
+        options = {"table": table, "frost_textures": frost_textures, "glass_swap": glass_swap}
+        for one in name.split("+"):
+            images = corrupt(images, one, severity, ids, seed, **options)
+        return images
     _check_images(images)
     constants = severity_constants(name, severity, choose_table(name, images.shape[-1], table))
     ids = _as_ids(ids, images)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tta.datasets.benchmark import Benchmark, check_benchmark
 from tta.foundation.errors import UserError
 from tta.foundation.own_file import split_own
 from tta.foundation.registry import Registry, lazy_attributes
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DATASETS",
     "NATURAL",
+    "Benchmark",
     "Dataset",
     "check_argument",
     "leaves_one_out",
@@ -68,6 +70,7 @@ DATASETS: Registry[type[Dataset]] = Registry(
         "imagenet-r": "tta.datasets.imagenet:ImageNetR",
         "imagenet-sketch": "tta.datasets.imagenet:ImageNetSketch",
         "imagenet-v2": "tta.datasets.imagenet:ImageNetV2",
+        "letters": "tta.datasets.letters:Letters",
         "office-home": "tta.datasets.domain_folders:OfficeHome",
         "office-home-source": "tta.datasets.domain_folders:OfficeHomeSource",
         "pacs": "tta.datasets.domain_folders:Pacs",
@@ -97,17 +100,20 @@ def open_dataset(specification: str, data_dir: str | Path | None = None) -> Data
         data_dir: folder of the published data sets; None for ``$TTA_DATA_DIR``.
 
     Raises:
-        UserError: an unknown name, a path where none belongs or none where one belongs, or
-            data that cannot be read.
+        UserError: an unknown name, a path where none belongs or none where one belongs, data
+            that cannot be read, or defaults that nothing reads.
     """
     name, argument = split_specification(specification)
     dataset = DATASETS.find(name)
     if split_own(name) is not None:
         from tta.datasets.own import open_own
 
-        return open_own(dataset, specification)
-    check_argument(specification, dataset.argument)
-    return dataset.open(argument, data_dir)
+        made = open_own(dataset, specification)
+    else:
+        check_argument(specification, dataset.argument)
+        made = dataset.open(argument, data_dir)
+    check_benchmark(made, f"dataset {specification!r}")
+    return made
 
 
 def check_argument(specification: str, kind: str) -> None:

@@ -17,6 +17,7 @@ from tta.datasets.named_classes import NamedClasses
 from tta.datasets.npz import array_names, read_arrays
 from tta.foundation.errors import UserError
 from tta.tasks.classes.matching import DataClasses
+from tta.tasks.open_set import UNKNOWN
 
 _OPTIONAL = ("domains", "names", "classes")
 MOST_CLASSES = 1_000_000
@@ -31,7 +32,7 @@ class ArrayDataset(NamedClasses):
             for several domains also ``domains`` (integers ``[N]``) and ``names``, which they
             count (text ``[D]``). Only domains that have images are kept. ``classes`` (text ``[C]``)
             may name the classes that labels count; without it labels are numbers of the source
-            model's outputs.
+            model's outputs. Label -1 is that of an image of no class.
 
     Raises:
         UserError: a missing file or key, another shape or type, or unequal lengths.
@@ -45,7 +46,7 @@ class ArrayDataset(NamedClasses):
         self._left_out = _left_out(Path(path), arrays)
         self.name = f"arrays:{Path(path).name}"
         self._images = _checked_images(arrays, path)
-        self._labels = checked_integers(arrays, "labels", len(self._images), path)
+        self._labels = checked_integers(arrays, "labels", len(self._images), path, UNKNOWN)
         self._domain = np.zeros(len(self._images), np.int64)
         self.domains = (Path(path).stem,)
         if "domains" in arrays:
@@ -64,7 +65,7 @@ class ArrayDataset(NamedClasses):
         self._named = "classes" in arrays
         self.classes = _class_names(arrays, self.num_classes, path)
         self.empty_classes = frozenset(self.classes) - {
-            self.classes[label] for label in np.unique(self._labels)
+            self.classes[label] for label in np.unique(self._labels) if label != UNKNOWN
         }
 
     def data_classes(self) -> DataClasses:
@@ -72,8 +73,8 @@ class ArrayDataset(NamedClasses):
 
     def number_classes(self, names: Sequence[str], outputs: Sequence[int] | None) -> None:
         number = {name: k for k, name in enumerate(names)}
-        renumbered = np.array([number.get(name, -1) for name in self.classes], np.int64)
-        self._labels = renumbered[self._labels]
+        renumbered = [number.get(name, UNKNOWN) for name in self.classes]
+        self._labels = np.array([*renumbered, UNKNOWN])[self._labels]  # -1 is the last
         super().number_classes(names, outputs)
         self.__dict__.pop("_digest", None)
 
@@ -141,11 +142,13 @@ def _checked_images(arrays: dict[str, np.ndarray], path: str) -> np.ndarray:
     return images
 
 
-def checked_integers(arrays: dict[str, np.ndarray], key: str, length: int, path: str) -> np.ndarray:
+def checked_integers(
+    arrays: dict[str, np.ndarray], key: str, length: int, path: str, least: int = 0
+) -> np.ndarray:
     """Return array ``key`` as int64 ``[length]``.
 
     Raises:
-        UserError: it is of another type or length, negative, or beyond 64 bits.
+        UserError: it is of another type or length, below ``least``, or beyond 64 bits.
     """
     values = arrays[key]
     if values.ndim != 1 or values.dtype.kind not in "iu":
@@ -157,10 +160,12 @@ def checked_integers(arrays: dict[str, np.ndarray], key: str, length: int, path:
         raise UserError(
             f"{path!r} holds {length} images but {len(values)} {key}; they must be equally many"
         )
-    if values.min() < 0 or values.max() > np.iinfo(np.int64).max:
-        wrong = min(int(values.min()), 0) or int(values.max())
+    lowest, highest = int(values.min()), int(values.max())
+    if lowest < least or highest > np.iinfo(np.int64).max:
+        wrong = lowest if lowest < least else highest
+        bound = f"below {least} (-1 is for unknown images)" if least else "negative"
         raise UserError(
-            f"{key!r} in {path!r} must not be negative nor above 2**63 - 1, but holds {wrong}"
+            f"{key!r} in {path!r} must not be {bound} nor above 2**63 - 1, but holds {wrong}"
         )
     return values.astype(np.int64)
 

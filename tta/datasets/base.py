@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tta.datasets.benchmark import Benchmark
 from tta.datasets.images import png_bytes
 from tta.datasets.resizing import Resizing, fitted
 from tta.foundation.errors import UserError
@@ -60,16 +61,7 @@ class Dataset(ABC):
             for all of them.
         source_outputs: how many outputs a source model has that ``class_subset`` numbers, or None
             for as many as there are classes.
-        backbone: default backbone name, or None.
-        weights: default checkpoint of that backbone, or None.
-        other_weights: checkpoints of further backbones, by name.
-        train_at_first_use: where there is no such checkpoint, train one with a head per domain of
-            ``source``, and keep it.
-        cloud_backbone: default larger model of edge-cloud methods, or None.
-        cloud_weights: default checkpoint of that model, or None.
-        source: specification of the data set that holds its source images, or None.
-        preset: file of published hyper-parameters in ``tta/presets``, or None.
-        batch_size: the published batch size.
+        benchmark: defaults of a run on it: model, source images, batch size and so on.
         provenance: what images made on the fly were made with, as plain values for the records.
         sizing: who decides the size in which images are shown, unless options do: "own" images
             follow the rule of :mod:`tta.experiment.showing`, those that follow the "backbone" get
@@ -83,6 +75,10 @@ class Dataset(ABC):
         length: images of a stream without end, set from ``--num-samples``; None for all others.
         costly: whether images are decoded or made when they are asked for, which worker processes
             can do ahead.
+        makes_corruptions: whether its images are corrupted on the fly, by
+            ``corrupted(clean, domain, severity, ids)``, which other images may be shown to; several
+            follow each other where a domain's name joins theirs, see
+            :mod:`tta.datasets.composed`.
         decoded_cache: folder in which decoded image files are kept, or None.
         in_use: domains and severities that the stream shows, in the data set's order, set by
             :meth:`check`; None before. The digest of large data follows these.
@@ -97,15 +93,7 @@ class Dataset(ABC):
     class_names: tuple[str, ...] | None = None
     class_subset: tuple[int, ...] | None = None
     source_outputs: int | None = None
-    backbone: str | None = None
-    weights: str | None = None
-    other_weights: Mapping[str, str] = MappingProxyType({})
-    cloud_backbone: str | None = None
-    cloud_weights: str | None = None
-    train_at_first_use: bool = False
-    source: str | None = None
-    preset: str | None = None
-    batch_size: int = 64
+    benchmark: Benchmark = Benchmark()
     provenance: Mapping[str, Any] = MappingProxyType({})
     sizing: Literal["own", "backbone", "fixed"] = "fixed"
     square: bool = False
@@ -114,6 +102,7 @@ class Dataset(ABC):
     in_order: bool = False
     length: int | None = None
     costly: bool = False
+    makes_corruptions: bool = False
     decoded_cache: Path | None = None
     in_use: tuple[tuple[str, int], ...] | None = None
 

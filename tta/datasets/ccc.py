@@ -32,10 +32,11 @@ from tta.corruptions.random import ImageRandom
 from tta.datasets.base import NATURAL
 from tta.datasets.ccc_crops import RandomCrop, padded_crops
 from tta.datasets.ccc_path import DIFFICULTIES, Itinerary, Measure, Step
+from tta.datasets.cifar import ON_CIFAR10, ON_CIFAR100
 from tta.datasets.cifar_batches import CIFAR10, CIFAR100, Edition, read_split
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import GeneratedDataset
-from tta.datasets.imagenet import ImageNetValidation
+from tta.datasets.imagenet import ON_IMAGENET, ImageNetValidation
 from tta.datasets.images import read_image, take_rows
 from tta.datasets.resizing import resized_or_fitted
 from tta.foundation.errors import UserError, did_you_mean
@@ -93,6 +94,7 @@ class ContinuallyChanging(GeneratedDataset):
     argument = "choice"
     domains = ("ccc",)
     in_order = True
+    makes_corruptions = False
     length = LENGTH
 
     def __init__(self, argument: str, data_dir: Path) -> None:
@@ -223,12 +225,8 @@ class CccImageNet(ContinuallyChanging):
         get="imagenet",
         metric="accuracy",
     )
-    batch_size = 64
     sizing = "backbone"
-    backbone = "resnet50.tv_in1k"
-    cloud_backbone = "resnet101.tv_in1k"
-    preset = "imagenet-c"
-    source = "imagenet"
+    benchmark = ON_IMAGENET
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
@@ -290,7 +288,6 @@ class _CccCifar(ContinuallyChanging):
     """
 
     edition: Edition
-    batch_size = 200
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
@@ -324,9 +321,7 @@ class CccCifar10(_CccCifar):
     name = "ccc-cifar10"
     facts = DatasetFacts("CCC, CIFAR-10", 10, LENGTH, **_CIFAR, get="cifar10", metric="accuracy")
     edition = CIFAR10
-    source = "cifar10"
-    preset = "cifar10-c"
-    backbone = "wrn28_10"
+    benchmark = ON_CIFAR10
 
 
 class CccCifar100(_CccCifar):
@@ -335,6 +330,4 @@ class CccCifar100(_CccCifar):
     name = "ccc-cifar100"
     facts = DatasetFacts("CCC, CIFAR-100", 100, LENGTH, **_CIFAR, get="cifar100", metric="accuracy")
     edition = CIFAR100
-    source = "cifar100"
-    preset = "cifar100-c"
-    backbone = "resnext29_4x32d"
+    benchmark = ON_CIFAR100

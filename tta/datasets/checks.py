@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,3 +59,21 @@ def check_range(images: Tensor) -> None:
     else:
         cure = "mend them: values that are not finite, or so large, are no images"
     raise UserError(f"images must be in [0, 1], but go from {low:.4g} to {high:.4g}; {cure}")
+
+
+def check_all_known(labels: np.ndarray, name: str) -> None:
+    """Refuse source images of no class.
+
+    Args:
+        labels: ``[N]``.
+        name: of the data set.
+
+    Raises:
+        UserError: there is one.
+    """
+    unknown = int((labels < 0).sum())
+    if unknown:
+        raise UserError(
+            f"{unknown:,} source images of {name!r} are unknown (label -1); a model is trained on "
+            "images of its classes alone: take them out"
+        )

@@ -19,6 +19,7 @@ from torch import Tensor
 from tta.corruptions import CORRUPTIONS
 from tta.datasets.arrays import array_digest
 from tta.datasets.base import NATURAL
+from tta.datasets.benchmark import Benchmark
 from tta.datasets.cifar_batches import CIFAR10, CIFAR100, Edition, read_split
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import GeneratedDataset, name_of, read_marker
@@ -30,6 +31,8 @@ IMAGES = 10_000
 """Per corruption and severity."""
 SHAPE = (5 * IMAGES, 32, 32, 3)
 _AT_ONCE = 500  # images that are read at once for the digest
+ON_CIFAR10 = Benchmark("wrn28_10", source="cifar10", preset="cifar10-c", batch_size=200)
+ON_CIFAR100 = Benchmark("resnext29_4x32d", source="cifar100", preset="cifar100-c", batch_size=200)
 
 
 class _CifarC(StoredDataset):
@@ -38,7 +41,6 @@ class _CifarC(StoredDataset):
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
-    batch_size = 200
 
 
 class PublishedCifarC(_CifarC):
@@ -172,7 +174,7 @@ class _SourceCifar(StoredDataset):
     """Clean training images."""
 
     domains = ("train",)
-    batch_size = 200
+    benchmark = Benchmark(batch_size=200)
     edition: Edition
 
     def __init__(self, argument: str, data_dir: Path) -> None:
@@ -229,9 +231,7 @@ class Cifar10C(PublishedCifarC):
         get="cifar10-c",
     )
     folder = "CIFAR-10-C"
-    source = "cifar10"
-    preset = "cifar10-c"
-    backbone = "wrn28_10"
+    benchmark = ON_CIFAR10
 
 
 class Cifar100C(PublishedCifarC):
@@ -247,9 +247,7 @@ class Cifar100C(PublishedCifarC):
         get="cifar100-c",
     )
     folder = "CIFAR-100-C"
-    source = "cifar100"
-    preset = "cifar100-c"
-    backbone = "resnext29_4x32d"
+    benchmark = ON_CIFAR100
 
 
 class Cifar10CGenerated(GeneratedCifarC):
@@ -258,9 +256,7 @@ class Cifar10CGenerated(GeneratedCifarC):
     name = "cifar10-c@gen"
     facts = DatasetFacts("CIFAR-10-C, generated", 10, IMAGES, **_CLEAN, get="cifar10")
     edition = CIFAR10
-    source = "cifar10"
-    preset = "cifar10-c"
-    backbone = "wrn28_10"
+    benchmark = ON_CIFAR10
 
 
 class Cifar100CGenerated(GeneratedCifarC):
@@ -269,6 +265,4 @@ class Cifar100CGenerated(GeneratedCifarC):
     name = "cifar100-c@gen"
     facts = DatasetFacts("CIFAR-100-C, generated", 100, IMAGES, **_CLEAN, get="cifar100")
     edition = CIFAR100
-    source = "cifar100"
-    preset = "cifar100-c"
-    backbone = "resnext29_4x32d"
+    benchmark = ON_CIFAR100

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -18,25 +17,29 @@ from torch import Tensor
 
 from tta.corruptions import CORRUPTIONS, corrupt, frost_source
 from tta.datasets.base import NATURAL, Dataset, name_digest
+from tta.datasets.benchmark import Benchmark, shipped
 
 SIZE = 32
-ASSETS = Path(__file__).parent / "assets"
-WEIGHTS = ASSETS / "digits_test_resnet.safetensors"
-VIT_WEIGHTS = ASSETS / "digits_vit.safetensors"
-CLOUD_WEIGHTS = ASSETS / "digits_cifar_resnet32.safetensors"
+WEIGHTS = shipped("digits_test_resnet.safetensors")
+VIT_WEIGHTS = shipped("digits_vit.safetensors")
+CLOUD_WEIGHTS = shipped("digits_cifar_resnet32.safetensors")
 
 
 @lru_cache(maxsize=1)
 def load_digits_rgb() -> tuple[Tensor, np.ndarray]:
     """Return all scans as uint8 ``[1797, 3, 32, 32]`` (bicubic) and their labels."""
     scans, labels = _scans()
-    grey = np.round(scans.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    enlarged = [
+    return enlarged(scans.reshape(-1, 8, 8)), labels.astype(np.int64)
+
+
+def enlarged(levels: np.ndarray) -> Tensor:
+    """Return grey levels ``[N, 8, 8]``, 0 to 16, as uint8 images ``[N, 3, 32, 32]`` (bicubic)."""
+    grey = np.round(levels * (255 / 16)).astype(np.uint8)
+    large = [
         np.asarray(Image.fromarray(scan).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
         for scan in grey
     ]
-    images = torch.from_numpy(np.stack(enlarged))[:, None]
-    return images.expand(-1, 3, -1, -1).contiguous(), labels.astype(np.int64)
+    return torch.from_numpy(np.stack(large))[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
 def _scans() -> tuple[np.ndarray, np.ndarray]:
@@ -65,13 +68,15 @@ class _Digits(Dataset):
     """One split of the scans."""
 
     num_classes = 10
-    backbone = "test_resnet.r160_in1k"
-    weights = str(WEIGHTS)
-    other_weights = MappingProxyType({"digits_vit": str(VIT_WEIGHTS)})
-    cloud_backbone = "cifar_resnet32"
-    cloud_weights = str(CLOUD_WEIGHTS)
-    source = "digits"
-    preset = "digits-c"
+    benchmark = Benchmark(
+        backbone="test_resnet.r160_in1k",
+        weights=str(WEIGHTS),
+        other_weights={"digits_vit": str(VIT_WEIGHTS)},
+        cloud_backbone="cifar_resnet32",
+        cloud_weights=str(CLOUD_WEIGHTS),
+        source="digits",
+        preset="digits-c",
+    )
 
     def __init__(self, *, source_split: bool) -> None:
         images, labels = load_digits_rgb()
@@ -107,6 +112,7 @@ class CorruptedDigits(_Digits):
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
     costly = True
+    makes_corruptions = True
     provenance = {"frost": frost_source(None)}
 
     def __init__(self) -> None:
@@ -114,4 +120,8 @@ class CorruptedDigits(_Digits):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         clean = super().images(domain, NATURAL, indices)
-        return corrupt(clean, domain, severity, ids=self.rows[indices])
+        return self.corrupted(clean, domain, severity, self.rows[indices])
+
+    def corrupted(self, clean: Tensor, domain: str, severity: float, ids: np.ndarray) -> Tensor:
+        """Return uint8 images ``[B, 3, 32, 32]`` of corruption ``domain``; ``ids`` seed draws."""
+        return corrupt(clean, domain, severity, ids=ids)

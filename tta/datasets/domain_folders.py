@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from tta.datasets.benchmark import Benchmark
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.resizing import Resizing
@@ -31,7 +32,7 @@ class DomainFolders(ClassFolders):
     base_name: ClassVar[str]
     argument = "held_out"
     resizing = Resizing("squash")
-    batch_size = 32
+    benchmark = Benchmark(batch_size=32)
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
@@ -76,7 +77,8 @@ class TargetDomains(DomainFolders):
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
         if argument:
-            self.source = f"{self.base_name}-source:{argument}"
+            source = f"{self.base_name}-source:{argument}"
+            self.benchmark = self.benchmark.but(source=source)
 
 
 class SourceDomains(DomainFolders):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tta.datasets.benchmark import Benchmark
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.packed_names import PackedNames
@@ -46,7 +47,7 @@ class _DomainNet126(StoredDataset, ImageFileDataset):
     argument = "choice"
     named_by_list = True
     resizing = Resizing("squash", crop=224 / 256)
-    batch_size = 128
+    benchmark = Benchmark(batch_size=128)
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
@@ -102,14 +103,16 @@ class DomainNet126(_DomainNet126):
     """``domainnet126``: targets of the source domain "real", or of ``:SOURCE``."""
 
     domains = TARGETS["real"]
-    preset = "domainnet126"
-    backbone = "resnet50_bottleneck256"
+    benchmark = _DomainNet126.benchmark.but(
+        backbone="resnet50_bottleneck256", preset="domainnet126"
+    )
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
         self.name = f"domainnet126:{self._source_domain}"
         self.domains = TARGETS[self._source_domain]
-        self.source = f"domainnet126-source:{self._source_domain}"
+        source = f"domainnet126-source:{self._source_domain}"
+        self.benchmark = self.benchmark.but(source=source)
 
 
 class DomainNet126Source(_DomainNet126):

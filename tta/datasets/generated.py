@@ -55,6 +55,7 @@ class CorruptedOnTheFly(Dataset):
     """
 
     costly = True
+    makes_corruptions = True
     frost_textures: Path | None
 
     def choose_frost(self, name: str, data_dir: Path | None) -> None:

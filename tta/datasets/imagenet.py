@@ -12,10 +12,19 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+from tta.datasets.benchmark import Benchmark
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.resizing import IMAGENET
 from tta.foundation.errors import UserError
+
+ON_IMAGENET = Benchmark(
+    backbone="resnet50.tv_in1k",
+    cloud_backbone="resnet101.tv_in1k",
+    source="imagenet",
+    preset="imagenet-c",
+)
+_NATURAL = ON_IMAGENET.but(preset="imagenet-natural")
 
 
 @cache
@@ -35,11 +44,7 @@ class ImageNetFolders(ClassFolders):
 
     root: ClassVar[str]
     resizing = IMAGENET
-    batch_size = 64
-    backbone = "resnet50.tv_in1k"
-    cloud_backbone = "resnet101.tv_in1k"
-    preset = "imagenet-c"
-    source = "imagenet"
+    benchmark = ON_IMAGENET
 
     def __init__(self, argument: str, data_dir: Path) -> None:
         super().__init__(argument, data_dir)
@@ -90,7 +95,7 @@ class ImageNetTrain(ImageNetFolders):
     name = "imagenet"
     domains = ("train",)
     root = "imagenet/train"
-    source = None
+    benchmark = ON_IMAGENET.but(source=None)
     facts = DatasetFacts(
         "ImageNet (train)",
         1000,
@@ -129,7 +134,7 @@ class ImageNetValidation(ImageNetFolders):
     name = "imagenet-val"
     domains = ("val",)
     root = "imagenet/val"
-    source = None
+    benchmark = ON_IMAGENET.but(source=None)
     facts = DatasetFacts(
         "ImageNet (validation)",
         1000,
@@ -146,8 +151,7 @@ class ImageNetR(ImageNetSubset):
     name = "imagenet-r"
     domains = ("renditions",)
     root = "imagenet-r"
-    source = "imagenet:imagenet-r"
-    preset = "imagenet-r"
+    benchmark = ON_IMAGENET.but(source="imagenet:imagenet-r", preset="imagenet-r")
     facts = DatasetFacts(
         "ImageNet-R",
         200,
@@ -164,8 +168,7 @@ class ImageNetA(ImageNetSubset):
     name = "imagenet-a"
     domains = ("adversarial",)
     root = "imagenet-a"
-    source = "imagenet:imagenet-a"
-    preset = "imagenet-natural"
+    benchmark = _NATURAL.but(source="imagenet:imagenet-a")
     facts = DatasetFacts(
         "ImageNet-A",
         200,
@@ -182,7 +185,7 @@ class ImageNetV2(ImageNetFolders):
     name = "imagenet-v2"
     domains = ("matched_frequency",)
     root = "imagenetv2-matched-frequency-format-val"
-    preset = "imagenet-natural"
+    benchmark = _NATURAL
     facts = DatasetFacts(
         "ImageNetV2 (matched frequency)",
         1000,
@@ -208,7 +211,7 @@ class ImageNetSketch(ImageNetFolders):
     name = "imagenet-sketch"
     domains = ("sketch",)
     root = "ImageNet-Sketch/sketch"
-    preset = "imagenet-natural"
+    benchmark = _NATURAL
     facts = DatasetFacts(
         "ImageNet-Sketch",
         1000,

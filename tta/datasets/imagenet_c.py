@@ -23,7 +23,7 @@ from tta.corruptions import CORRUPTIONS
 from tta.datasets.class_folders import ClassFolders
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import CorruptedImageFiles, GeneratedDataset, name_of, read_marker
-from tta.datasets.imagenet import imagenet_classes
+from tta.datasets.imagenet import ON_IMAGENET, imagenet_classes
 from tta.datasets.packed_names import PackedNames
 from tta.datasets.resizing import IMAGENET, Resizing, resized_or_fitted
 from tta.foundation.errors import UserError
@@ -41,11 +41,7 @@ class _ImageNetC(ClassFolders):
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
-    batch_size = 64
-    backbone = "resnet50.tv_in1k"
-    cloud_backbone = "resnet101.tv_in1k"
-    preset = "imagenet-c"
-    source = "imagenet"
+    benchmark = ON_IMAGENET
     resizing = Resizing()  # the images are 224x224 and stay so for backbones of that size
 
     def __init__(self, argument: str, data_dir: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from tta.datasets.base import Dataset
 from tta.foundation.errors import UserError
 from tta.foundation.own_file import faults_of
+from tta.tasks.open_set import UNKNOWN
 
 
 def open_own(kind: type[Dataset], specification: str) -> Dataset:
@@ -48,10 +49,10 @@ def _check_labels(labels: object, num_classes: int, whose: str) -> None:
     form = isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu"
     if not form or not len(labels):
         raise UserError(f"labels() of {whose} gives no int64 array [N]; N must be at least 1")
-    if labels.min() < 0 or labels.max() >= num_classes:
+    if labels.min() < UNKNOWN or labels.max() >= num_classes:
         raise UserError(
             f"labels() of {whose} gives {labels.min()} to {labels.max()}, but there are "
-            f"{num_classes} classes; count them from 0"
+            f"{num_classes} classes; count them from 0 (-1 is for unknown images)"
         )
 
 

@@ -9,20 +9,20 @@ and a scan of the test split is in no training domain at any angle.
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tta.datasets.base import NATURAL, Dataset, name_digest
+from tta.datasets.benchmark import Benchmark, shipped
 from tta.datasets.digits import load_digits_rgb, split_rows
 from tta.foundation.errors import UserError, did_you_mean
 
 ANGLES = ("0", "15", "30", "45", "60", "75")
 """Domains: degrees, counter-clockwise."""
 DEFAULT_HELD_OUT = "75"
-WEIGHTS = Path(__file__).parent / "assets" / "rotated_digits_test_resnet.safetensors"
+WEIGHTS = shipped("rotated_digits_test_resnet.safetensors")
 
 
 @lru_cache(maxsize=2 * len(ANGLES))
@@ -39,9 +39,7 @@ class _RotatedDigits(Dataset):
 
     argument = "held_out"
     num_classes = 10
-    backbone = "test_resnet.r160_in1k"
-    batch_size = 32
-    preset = "digits-r"
+    benchmark = Benchmark("test_resnet.r160_in1k", preset="digits-r", batch_size=32)
 
     def __init__(self, name: str, domains: tuple[str, ...], *, source_split: bool) -> None:
         self.name = name
@@ -78,14 +76,15 @@ class RotatedDigits(_RotatedDigits):
     the default angle, and is trained at first use for another.
     """
 
-    train_at_first_use = True
-
     def __init__(self, held_out: str = "") -> None:
         held_out = _checked(held_out or DEFAULT_HELD_OUT)
         super().__init__(f"digits-r:{held_out}", (held_out,), source_split=False)
-        self.source = f"digits-r-source:{held_out}"
-        if held_out == DEFAULT_HELD_OUT and WEIGHTS.is_file():
-            self.weights = str(WEIGHTS)
+        is_shipped = held_out == DEFAULT_HELD_OUT and WEIGHTS.is_file()
+        self.benchmark = self.benchmark.but(
+            weights=str(WEIGHTS) if is_shipped else None,
+            train_at_first_use=True,
+            source=f"digits-r-source:{held_out}",
+        )
 
 
 def _checked(angle: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from tta.datasets.base import Dataset
+from tta.datasets.benchmark import Benchmark
 from tta.datasets.resizing import Resizing
 from tta.foundation.geometry import Size
 
@@ -34,7 +35,8 @@ class Subset(Dataset):
         self.severities = dataset.severities
         self.default_severity = dataset.default_severity
         self.num_classes = dataset.num_classes
-        self.batch_size = dataset.batch_size
+        # A part is another benchmark: what is published of the whole is not of it.
+        self.benchmark = Benchmark(batch_size=dataset.benchmark.batch_size)
         self.costly = dataset.costly
         self.sizing = dataset.sizing
         self.square = dataset.square

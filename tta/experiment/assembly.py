@@ -17,6 +17,7 @@ from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
 from tta.datasets.named_classes import NamedClasses
+from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.built import Experiment
 from tta.experiment.class_numbers import OutputClasses, number_classes, number_cloud_classes
 from tta.experiment.given import NOTHING, Given
@@ -41,6 +42,7 @@ from tta.experiment.resolving import (
     estimate_dropout,
     resolve_params,
     scenario_options,
+    unknown_choices,
 )
 from tta.experiment.showing import Geometry
 from tta.foundation.backends import fix_workspace, rounding
@@ -51,6 +53,7 @@ from tta.source.calibration import calibrate
 from tta.source.source_data import SourceData
 from tta.streams import StreamPlan, find_scenario, plan_stream
 from tta.streams.stream import Stream
+from tta.streams.unknown_mix import UnknownMix, with_unknown
 
 
 def build(config: RunConfig, calibrated: bool = True, given: Given = NOTHING) -> Experiment:
@@ -86,8 +89,8 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
     params, preset = resolve_params(method_class, config, dataset)
     plan = _plan(config, dataset)
     backbone = make_backbone(config, dataset, given)
-    classes = number_classes(config, dataset, backbone)
-    if isinstance(dataset, NamedClasses):  # labels may have got other numbers
+    classes = number_classes(config, known_part(dataset), backbone)
+    if isinstance(known_part(dataset), NamedClasses):  # labels may have got other numbers
         plan = _plan(config, dataset)
     stream, geometry = _stream(config, dataset, plan, backbone, device)
     config, precision_reason = _with_precision(config, stream, backbone)
@@ -131,7 +134,12 @@ def _dropout(config: RunConfig, backbone: Backbone) -> StageDropout | None:
 
 
 def _plan(config: RunConfig, dataset: Dataset) -> StreamPlan:
-    plan = plan_stream(config.scenario, dataset, scenario_options(config))
+    options = scenario_options(config, batch_size_of(config, dataset))
+    plan = plan_stream(config.scenario, known_part(dataset), options)
+    if isinstance(dataset, WithUnknown):
+        ratio, order = unknown_choices(config).values()
+        mix = UnknownMix(ratio, order, batch_size_of(config, dataset), config.seed)
+        plan = with_unknown(plan, dataset.counts, mix)
     return with_adaptation_set(config, dataset, plan)
 
 
@@ -154,7 +162,9 @@ def _stream(
     Both are set on the backbone as well.
     """
     first = plan.domains[plan.domain[0]], int(plan.severity[0])
-    geometry = fit_images(config, dataset, first, backbone)
+    geometry = fit_images(config, known_part(dataset), first, backbone)
+    if isinstance(dataset, WithUnknown):
+        dataset.fit_unknown()
     backbone.to(device)
     memory_format = choose_memory_format(config.memory_format, backbone)
     backbone.to(memory_format=memory_format)

@@ -7,17 +7,20 @@ import hashlib
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tta.backbones.backbone import Backbone
 from tta.backbones.dropout import StageDropout
 from tta.config import RunConfig
 from tta.datasets import Dataset
+from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.pacing import Adapting
 from tta.experiment.parts import batch_size_of
@@ -38,6 +41,8 @@ from tta.reporting.records.run_directory import run_path
 from tta.source.source_data import SourceData
 from tta.streams import Scenario, StreamPlan
 from tta.streams.stream import Stream
+from tta.tasks.known_scores import KNOWN_SCORES
+from tta.tasks.task import OPEN_SET, Task, task_of
 
 LOCATIONS = (
     "dataset",
@@ -49,6 +54,7 @@ LOCATIONS = (
     "class_order",
     "source",
     "cloud_weights",
+    "unknown",
 )
 """Options that say where or what something is; fingerprints hold digests of what was found."""
 
@@ -139,6 +145,19 @@ class Experiment:
         """Whether the method reads source images along the stream."""
         return self._reads_source(Need.SOURCE_AT_STEP)
 
+    @cached_property
+    def task(self) -> Task:
+        """What the stream is judged by: whether it shows unknown images."""
+        return task_of(self.stream.labels())
+
+    @property
+    def score(self) -> Callable[[Tensor], Tensor]:
+        """How much images look known, of outputs of the method ``[B, C]``."""
+        method, name = self.adapting_method, self.config.score or "own"
+        if name == "own":
+            return method.score
+        return partial(KNOWN_SCORES[name], kind=method.outputs)
+
     def _reads_source(self, need: Need) -> bool:
         needs = type(self.adapting_method).needs(self.params)
         return self.source is not None and need in needs
@@ -158,9 +177,10 @@ class Experiment:
     def code(self) -> str:
         """Digest of this package's code and one's own, as it was when first asked for."""
         methods = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
-        data = (self.dataset, self.given.source, self.source and self.source.dataset)
+        data = (*_parts(self.dataset), self.given.source, self.source and self.source.dataset)
         kinds = {kind for part in data for kind in type(part).__mro__ if issubclass(kind, Dataset)}
-        named = (self.config.method, self.config.dataset, self.config.source or "")
+        config = self.config
+        named = (config.method, config.dataset, config.source or "", config.unknown or "")
         files = {str(own[0]) for own in map(split_own, named) if own is not None}
         files |= set(filter(None, map(_file_of, [*kinds, self.order.plan])))
         own = {file for file in files if not Path(file).resolve().is_relative_to(PACKAGE)}
@@ -174,7 +194,7 @@ class Experiment:
         """
         config = self.config.to_mapping()
         config.update(
-            stream_choices(self.config, self.dataset, self.plan, self.order.uses),
+            stream_choices(self.config, known_part(self.dataset), self.plan, self.order.uses),
             **self.geometry.resolved(),
             batch_size=batch_size_of(self.config, self.dataset),
             set=dataclasses.asdict(self.params),
@@ -187,6 +207,7 @@ class Experiment:
             memory_format=str(self.stream.memory_format)
             .removeprefix("torch.")
             .removesuffix("_format"),
+            score=(self.config.score or "own") if self.task is OPEN_SET else None,
             estimate_dropout=estimate_dropout(self.config, self.backbone),
             **cloud_choices(self.config, self.cloud),
             **dict(zip(("mean", "std"), map(list, self.backbone.normalisation), strict=True)),
@@ -199,7 +220,7 @@ class Experiment:
     def _source_name(self) -> str | None:
         """Specification of the source images, where the run reads any."""
         used = self.source is not None or self.config.probe == OWN_SOURCE
-        return (self.config.source or self.dataset.source) if used else None
+        return (self.config.source or self.dataset.benchmark.source) if used else None
 
     def fingerprint(self) -> str:
         """Return twelve hexadecimal digits that differ where figures may differ."""
@@ -226,6 +247,12 @@ class Experiment:
         """Return the run directory."""
         parts = [self.dataset.name, self.scenario, self.backbone.name, self.method.name]
         return run_path(self.config.output, parts, self.fingerprint())
+
+
+def _parts(dataset: Dataset) -> tuple[Dataset, ...]:
+    if isinstance(dataset, WithUnknown):
+        return dataset.known, dataset.unknown
+    return (dataset,)
 
 
 def _file_of(found: Any) -> str | None:

@@ -28,6 +28,7 @@ from tta.experiment.summary import summarise
 from tta.foundation.arithmetic import arithmetic
 from tta.foundation.cache import KnownPreparation, PreparationCache
 from tta.foundation.clocks import synchronize
+from tta.foundation.energy import EnergyMeter
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stops, listening
 from tta.foundation.text import printable
@@ -129,7 +130,8 @@ def execute(
         print(printable(f"warning: {warning}"), file=sys.stderr)
     _put_aside(experiment)
     memory = PeakMemory(experiment.device, experiment.method_bytes)
-    course = Course(experiment, directory, progress, saved, stops, memory)
+    energy = EnergyMeter(str(experiment.device))
+    course = Course(experiment, directory, progress, saved, stops, memory, energy)
     synchronize(experiment.device)
     started = time.perf_counter()
     _start(course)

@@ -20,6 +20,8 @@ from tta.foundation.arithmetic import versions_of_cuda
 from tta.foundation.backends import flags
 from tta.foundation.version import __version__
 from tta.tasks.metric import CALIBRATION
+from tta.tasks.task import OPEN_SET_FIGURES
+from tta.tasks.visits import errors_by_visit
 
 DERIVED_COUNTERS = ("uplink_encoded_bytes",)
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
@@ -37,22 +39,51 @@ def figures(
     ``counters`` holds the sums of those columns over the stream, and of the uploads' file sizes
     where there are uploads; ``passes`` counts per image of the stream. A calibration figure is
     None where that of any domain is not finite: a mean over the others would praise a method
-    whose outputs have diverged.
+    whose outputs have diverged. ``visits`` holds the errors of :func:`errors_by_visit`, where
+    domains come back.
+
+    Of a stream with unknown images, errors and calibration are of the known ones. Visits that
+    show none of these have no part in them, nor have visits without either kind in the figures
+    of open-set recognition, means over visits too: that is the stream's, the same for all methods.
     """
     samples = int(domains["samples"].sum())
+    known = domains.get("known", domains["samples"])
+    judged = domains[known > 0]
     counters = (*counters, *(name for name in DERIVED_COUNTERS if name in domains))
     totals = {name: int(domains[name].sum()) for name in counters}
+    rows = _plain(domains)
+    visits = errors_by_visit(rows)
     return {
         "samples": samples,
-        "mean_error": float(domains["error"].mean()),
-        "mean_accuracy": float(domains["accuracy"].mean()),
-        "pooled_error": 1.0 - int(domains["correct"].sum()) / samples,
-        **{f"mean_{metric.name}": _mean(domains[metric.name]) for metric in CALIBRATION},
+        "mean_error": _mean(judged["error"]),
+        "mean_accuracy": _mean(judged["accuracy"]),
+        "pooled_error": 1.0 - int(domains["correct"].sum()) / max(1, int(known.sum())),
+        **{f"mean_{metric.name}": _mean(judged[metric.name]) for metric in CALIBRATION},
         **{f"pooled_{name}": _if_finite(value) for name, value in (pooled or {}).items()},
+        **(_open_set(domains) if "known" in domains else {}),
         "counters": totals,
         **({"upload_fraction": totals["uploads"] / samples} if "uploads" in totals else {}),
         "passes": _passes_per_image(domains, samples),
-        "domains": _plain(domains),
+        **({"visits": visits} if visits else {}),
+        "domains": rows,
+    }
+
+
+def _open_set(domains: pd.DataFrame) -> dict[str, Any]:
+    """Return the figures of open-set recognition, and how many images and visits they are of."""
+    known, unknown = domains["known"], domains["unknown"]
+    shows_both = (known > 0) & (unknown > 0)
+    figures = {
+        figure.name: _mean(
+            domains.loc[shows_both if figure.metric.of_unknown else known > 0, figure.metric.name]
+        )
+        for figure in OPEN_SET_FIGURES
+    }
+    return {
+        **figures,
+        "known_images": int(known.sum()),
+        "unknown_images": int(unknown.sum()),
+        "visits_left_out": int((~shows_both).sum()),
     }
 
 

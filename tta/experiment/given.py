@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tta.config import RunConfig
+from tta.datasets.benchmark import check_benchmark
 from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.methods.flaws import flaw_of_method
@@ -72,7 +73,7 @@ def name_of_data(dataset: Dataset) -> str:
     """Return the name by which options ask for a data set, which may be none of theirs.
 
     Raises:
-        UserError: it is no data set.
+        UserError: it is no data set, or has defaults that nothing reads.
     """
     from tta.datasets.base import Dataset
 
@@ -81,6 +82,7 @@ def name_of_data(dataset: Dataset) -> str:
             f"a tta.datasets.Dataset is expected, but got a {type(dataset).__name__}; subclass it, "
             "or save the images as arrays:PATH.npz"
         )
+    check_benchmark(dataset, f"data set {dataset.name!r}")
     return dataset.name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from tta.backbones.backbone import Backbone
 from tta.backbones.passes import Passes
 from tta.config import RunConfig
 from tta.datasets import Dataset
+from tta.foundation.pacing import PACING
 from tta.methods import Method
 from tta.methods.window import SlidingWindow
 from tta.streams import StreamPlan
@@ -94,11 +94,10 @@ def _cost(config: RunConfig, backbone: Backbone, passes: Passes) -> Cost | None:
 
 def pace_in_words(config: RunConfig) -> str:
     """Return the options by which some batches only are adapted to, as they are typed."""
-    given = {
-        field.name: getattr(config, field.name)
-        for field in fields(RunConfig)
-        if field.metadata["group"] == "protocol" and getattr(config, field.name) != field.default
-    }
+    usual = RunConfig()
+    names = ("stream_rate", "cost", *PACING[1:])
+    given = {name: getattr(config, name) for name in names}
+    given = {name: value for name, value in given.items() if value != getattr(usual, name)}
     return " ".join(f"--{name.replace('_', '-')}{_typed(value)}" for name, value in given.items())
 
 

@@ -15,8 +15,11 @@ from tta.backbones.model_card import UNSTATED
 from tta.backbones.sizes import create_for_size
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
+from tta.datasets.checks import check_all_known
+from tta.datasets.composed import composed_domain
 from tta.datasets.decoded_cache import open_cache_folder
 from tta.datasets.loading import default_workers
+from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.class_numbers import OutputClasses, number_source_classes
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.resolving import OWN_SOURCE
@@ -32,12 +35,21 @@ from tta.streams.stream import Stream
 
 
 def open_test_data(config: RunConfig, given: Given = NOTHING) -> Dataset:
-    """Return the test data; a stream without end gets its length from the number of samples."""
+    """Return the test data, with the unknown images that are to be shown beside.
+
+    Where corruptions are composed, they are its only domain. A stream without end gets its length
+    from the number of samples.
+    """
     # A copy of what is given: sizes and such are set on it.
     dataset = copy.copy(given.dataset) or open_dataset(config.dataset, config.data_dir)
     if dataset.length is not None and config.num_samples is not None:
         dataset.length = config.num_samples
-    return dataset
+    if config.compose is not None:
+        dataset.domains = (composed_domain(dataset, config.compose),)
+    if config.unknown is None:
+        return dataset
+    unknown = open_dataset(config.unknown, config.data_dir)
+    return WithUnknown(dataset, unknown, config.domains or dataset.domains)
 
 
 def choose_device(name: str, precision: str = "fp32") -> torch.device:
@@ -89,16 +101,17 @@ def make_backbone(config: RunConfig, dataset: Dataset, given: Given = NOTHING) -
             num_classes=config.num_classes,
             split=given.split,
         )
-    if config.backbone is None and dataset.backbone is None:
+    benchmark = dataset.benchmark
+    if config.backbone is None and benchmark.backbone is None:
         raise UserError(
             f"dataset {dataset.name!r} has no backbone of its own; pass --backbone NAME "
             "(any timm model) and, unless timm can download its weights, --weights FILE"
         )
-    own = config.backbone is None or is_same_backbone(config.backbone, dataset.backbone)
-    name = dataset.backbone if own else config.backbone
+    own = config.backbone is None or is_same_backbone(config.backbone, benchmark.backbone)
+    name = benchmark.backbone if own else config.backbone
     weights = config.weights
     if weights is None:
-        weights = own_weights(dataset) if own else dataset.other_weights.get(name)
+        weights = own_weights(dataset) if own else benchmark.other_weights.get(name)
     backbone = _sized_backbone(
         config,
         name,
@@ -134,11 +147,12 @@ def make_cloud(config: RunConfig, dataset: Dataset) -> Backbone | None:
     Raises:
         UserError: its weights do not fit, or it cannot take images of the size shown.
     """
-    name = config.cloud_backbone or dataset.cloud_backbone
+    benchmark = dataset.benchmark
+    name = config.cloud_backbone or benchmark.cloud_backbone
     if name is None:
         return None
-    own = is_same_backbone(name, dataset.cloud_backbone)
-    weights = config.cloud_weights or (dataset.cloud_weights if own else None)
+    own = is_same_backbone(name, benchmark.cloud_backbone)
+    weights = config.cloud_weights or (benchmark.cloud_weights if own else None)
     cloud = _sized_backbone(
         config,
         name,
@@ -210,7 +224,7 @@ def choose_workers(
 
 def batch_size_of(config: RunConfig, dataset: Dataset) -> int:
     """Return the batch size that the user chose, or the data set's published one."""
-    return config.batch_size or dataset.batch_size
+    return config.batch_size or dataset.benchmark.batch_size
 
 
 def make_source(
@@ -220,7 +234,11 @@ def make_source(
     classes: OutputClasses,
     given: Given = NOTHING,
 ) -> SourceData | None:
-    """Return the source images that the user gave or named, or the data set's own, or None."""
+    """Return the source images that the user gave or named, or the data set's own, or None.
+
+    Raises:
+        UserError: one is of no class, or they do not fit the test data.
+    """
     images = _source_images(config, stream.dataset, given)
     if images is None:
         return None
@@ -260,7 +278,7 @@ def make_clean(
 
 
 def _source_images(config: RunConfig, dataset: Dataset, given: Given) -> Dataset | None:
-    specification = config.source or dataset.source
+    specification = config.source or dataset.benchmark.source
     if specification is None and given.source is None:
         return None
     return copy.copy(given.source) or open_dataset(str(specification), config.data_dir)
@@ -272,8 +290,11 @@ def _fitted(
     """Return images of the source domain, shown and labelled as those of the stream are."""
     _keep_decoded(config, images)
     images.in_use = tuple((name, images.severities[0]) for name in images.domains)
-    show_source(images, stream.dataset, backbone)
-    return number_source_classes(images, stream.dataset, backbone, classes)
+    for place in images.in_use:
+        check_all_known(images.labels(*place), images.name)
+    dataset = known_part(stream.dataset)
+    show_source(images, dataset, backbone)
+    return number_source_classes(images, dataset, backbone, classes)
 
 
 def make_method(

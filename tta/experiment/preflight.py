@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,8 @@ from tta.backbones.checkpoint_head import checkpoint_head
 from tta.backbones.names import check_architecture
 from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument, split_specification
+from tta.datasets.benchmark import Benchmark
+from tta.datasets.composed import composed_domain
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
 from tta.experiment.given import NOTHING, Given, check_given
 from tta.experiment.resolving import OWN_SOURCE, resolve_params, scenario_options
@@ -19,10 +22,10 @@ from tta.foundation.system import require_posix
 from tta.methods import METHODS
 from tta.methods.declared import Undeclared, declared
 from tta.presets import load_preset
-from tta.streams import SCENARIOS, check_stream
+from tta.streams import check_name, check_stream
 from tta.tasks.classes.lists import check_choice
 
-_UNKNOWN = SimpleNamespace(preset=None, backbone=None)
+_UNKNOWN = SimpleNamespace(benchmark=Benchmark())
 _PATHS = {"arrays": array_file, "folder": image_folder, "folder@gen": image_folder}
 
 
@@ -40,15 +43,16 @@ def preflight(config: RunConfig, given: Given = NOTHING) -> None:
     check_given(config, given)
     dataset = given.dataset or _checked_data(config.dataset)
     if split_own(config.scenario) is None:
-        catalog = given.dataset or _catalog(config, dataset)
+        catalog = _composed(given.dataset or _catalog(config, dataset), config)
         check_stream(config.scenario, catalog, scenario_options(config))
     else:
-        SCENARIOS.check(config.scenario)
+        check_name(config.scenario)
     check_method(config, dataset)
     if METHODS.location(config.method) is not None:  # another method may register its own nets
         for name in filter(None, (config.backbone, config.cloud_backbone)):
             check_architecture(name)
-    _check_folders(config, dataset)
+    unknown = None if config.unknown is None else _checked_data(config.unknown)
+    _check_folders(config, dataset, unknown)
     if config.source is not None and given.source is None:
         _checked_data(config.source)
     if config.probe not in (None, OWN_SOURCE):
@@ -109,13 +113,22 @@ def _catalog(config: RunConfig, dataset: Any) -> Any:
         severities=dataset.severities,
         default_severity=dataset.default_severity,
         in_order=dataset.in_order,
+        makes_corruptions=dataset.makes_corruptions,
     )
 
 
-def _check_folders(config: RunConfig, dataset: Any) -> None:
+def _composed(catalog: Any, config: RunConfig) -> Any:
+    """Return a catalog, or None, whose domain is that of composed corruptions where there are."""
+    if catalog is None or config.compose is None:
+        return catalog
+    found = copy.copy(catalog)
+    found.domains = (composed_domain(catalog, config.compose),)
+    return found
+
+
+def _check_folders(config: RunConfig, *datasets: Any) -> None:
     stored = declared("tta.datasets.stored:StoredDataset")
-    needed = isinstance(dataset, type) and issubclass(dataset, stored)
-    if needed:
+    if any(isinstance(kind, type) and issubclass(kind, stored) for kind in datasets):
         data_folder(config.data_dir)
     elif config.data_dir is not None:
         optional_data_folder(config.data_dir)

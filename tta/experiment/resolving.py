@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
+from tta.foundation.stream_options import RANDOM, plain_markov
 from tta.methods.params import build_params
 from tta.presets import published_params
-from tta.streams import ScenarioOptions, StreamPlan
+from tta.streams import SCENARIO_OPTIONS, ScenarioOptions, StreamPlan, chosen_domains
 from tta.tasks.aetta import dropout_rate
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) ->
     name = preset_of(config, dataset)
     published, origin = {}, ""
     if name is not None:
-        backbone = config.backbone or dataset.backbone or ""
+        backbone = config.backbone or dataset.benchmark.backbone or ""
         published, origin = published_params(name, method.name, backbone)
     origin = origin or "the method's defaults"
     usual = build_params(method.Params, published, method.name)
@@ -43,20 +45,20 @@ def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) ->
 
 def preset_of(config: RunConfig, dataset: Dataset) -> str | None:
     """Return the name of the preset that a run asks, or None where it asks none."""
-    name = dataset.preset if config.preset == "auto" else config.preset
+    name = dataset.benchmark.preset if config.preset == "auto" else config.preset
     return None if name == "defaults" else name
 
 
-def scenario_options(config: RunConfig) -> ScenarioOptions:
-    """Return the options of the stream."""
-    return ScenarioOptions(
-        seed=config.seed,
-        severity=config.severity,
-        domains=config.domains,
-        num_samples=config.num_samples,
-        dirichlet=config.dirichlet,
-        zipf=config.zipf,
-    )
+def scenario_options(config: RunConfig, batch_size: int | None = None) -> ScenarioOptions:
+    """Return the options of the stream.
+
+    Args:
+        config: of the run.
+        batch_size: in use; None where it is not known yet.
+    """
+    names = [field.name for field in fields(ScenarioOptions) if field.name != "batch_size"]
+    chosen = {name: getattr(config, name) for name in names}
+    return ScenarioOptions(**chosen, batch_size=batch_size or ScenarioOptions.batch_size)
 
 
 def stream_choices(
@@ -73,14 +75,39 @@ def stream_choices(
     severity = config.severity
     if severity is None:
         severity = dataset.default_severity
+    by_seed = config.order == RANDOM
+    domains = _canonical_domains(config, dataset) if by_seed else plan.domains
     sizes = [len(dataset.labels(domain, severity)) for domain in plan.domains]
     takes_all = config.num_samples is None or config.num_samples >= max(sizes)
     return {
-        "domains": list(plan.domains),
+        "domains": list(domains),
         "severity": severity if "severity" in uses else None,
         "num_samples": None if takes_all and dataset.length is None else config.num_samples,
-        "dirichlet": config.dirichlet if "dirichlet" in uses else RunConfig.dirichlet,
-        "zipf": config.zipf if "zipf" in uses else RunConfig.zipf,
+        **unknown_choices(config),
+        "order": config.order if by_seed else RunConfig.order,  # which domains above are in
+        **_scenario_choices(config, uses),
+    }
+
+
+def _canonical_domains(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
+    """Return the domains as they are without ``--order``: the same for every seed."""
+    options = dataclasses.replace(scenario_options(config), order=RunConfig.order)
+    return chosen_domains(dataset, options)
+
+
+def _scenario_choices(config: RunConfig, uses: frozenset[str]) -> dict[str, Any]:
+    given, default = config.to_mapping(), RunConfig().to_mapping()
+    names = [name for name in SCENARIO_OPTIONS if name != "severity"]
+    chosen = {name: (given if name in uses else default)[name] for name in names}
+    return chosen | plain_markov(chosen["markov"], chosen)
+
+
+def unknown_choices(config: RunConfig) -> dict[str, Any]:
+    """Return how unknown images are shown beside the known ones; None where there are none."""
+    shown = config.unknown is not None
+    return {
+        "unknown_ratio": (config.unknown_ratio or 1.0) if shown else None,
+        "unknown_mix": (config.unknown_mix or "shuffled") if shown else None,
     }
 
 

@@ -80,8 +80,8 @@ class Sample:
 def source_warnings(stream: Stream, backbone: Backbone) -> tuple[str, ...]:
     """Return in words why the source model's accuracy on a stream is not to be believed.
 
-    Domain after domain, some images are classified until one domain shows that the model knows
-    them. Nothing that a run goes by is changed, but for the count of passes.
+    Domain after domain, some images of known classes are classified until one domain shows that
+    the model knows them. Nothing that a run goes by is changed, but for the count of passes.
 
     Args:
         stream: the test stream.
@@ -120,10 +120,11 @@ def source_warnings(stream: Stream, backbone: Backbone) -> tuple[str, ...]:
 
 def _samples(stream: Stream, backbone: Backbone) -> Iterator[Sample]:
     plan, labels = stream.plan, stream.labels()
-    numbers = list(dict.fromkeys(plan.domain.tolist()))[: MOST // 16]
+    known = labels >= 0
+    numbers = list(dict.fromkeys(plan.domain[known].tolist()))[: MOST // 16]
     count = min(FROM_A_DOMAIN, MOST // len(numbers))
     for number in numbers:
-        rows = np.flatnonzero(plan.domain == number)
+        rows = np.flatnonzero((plan.domain == number) & known)
         rows = rows[plan.severity[rows] == plan.severity[rows].min()]
         rows = _in_rounds(rows, labels[rows])[:count]
         yield Sample(labels[rows], _predicted(stream, backbone, rows), backbone.num_classes)

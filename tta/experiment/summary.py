@@ -19,6 +19,9 @@ from tta.streams.adaptation_set import held_out_figures
 from tta.streams.pacing.paced import Paced
 from tta.streams.stream import labels_of
 from tta.tasks.finite import nonfinite_facts
+from tta.tasks.queue_rejection import rejection_figures
+from tta.tasks.recovery import recovery
+from tta.tasks.task import OPEN_SET
 
 
 def summarise(
@@ -39,11 +42,12 @@ def summarise(
         prepare_seconds: that the method took before the stream.
         finished: whether the stream came to its end.
     """
-    experiment = course.experiment
+    experiment, joules = course.experiment, course.energy.joules()
     return {
         "schema": 1,
         "finished": finished,
         **_choices(experiment),
+        **_open_set(experiment, recorder),
         **_health(experiment, recorder),
         **_protocol(experiment, recorder, checkpoints.recorder),
         "resumed_at": checkpoints.resumed_at,
@@ -58,6 +62,7 @@ def summarise(
             "images_per_second": recorder.samples.seen / recorder.seconds,
             "peak_memory_bytes": course.memory.bytes(),
             "memory_rise_bytes": course.memory.rise(),
+            **({} if joules is None else {"energy_joules": joules}),
         },
         **_provenance(experiment),
     }
@@ -87,6 +92,18 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
     }
 
 
+def _open_set(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
+    """Return what images were scored by, and what the method's own rule of rejection came to."""
+    if experiment.task is not OPEN_SET:
+        return {}
+    score, samples = experiment.config.score or "own", recorder.samples
+    facts = {"task": experiment.task.name, "score": score}
+    if type(experiment.adapting_method).rejection != "queue" or score != "own":
+        return facts
+    starts, right = experiment.stream.edges[:-1], samples.correct > 0
+    return facts | rejection_figures(samples.score, starts, right, samples.known)
+
+
 def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict[str, Any]:
     """Return what a protocol has made of the run: nothing, where a method simply adapts."""
     method, plan = experiment.method, experiment.plan
@@ -96,6 +113,14 @@ def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict
     if plan.adaptation is not None:
         labels = labels_of(experiment.dataset, plan)
         facts["held_out"] = held_out_figures(plan, labels, recorder.samples.correct)
+    correct, known = recorder.samples.correct, recorder.samples.known
+    judged = plan.counted[: len(correct)] & known
+    facts["recovery"] = recovery(
+        correct[judged],
+        plan.visit[: len(correct)][judged],
+        plan.domain[: len(correct)][judged],
+        batch_size_of(experiment.config, experiment.dataset),
+    )
     if isinstance(observer, ProbedRecorder):
         facts["probe"] = observer.figures()
     return facts

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tta.foundation.backends import flags
+from tta.foundation.unlike import unlike
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow")
 FLAGS = ("tf32", "tf32_convolutions", "deterministic", "nvidia_tf32_override")
@@ -49,12 +50,12 @@ def difference(then: Any, now: Mapping[str, Any]) -> tuple[str, str] | None:
         now: see :func:`arithmetic`.
     """
     then = then if isinstance(then, dict) else {}
-    names = [name for name in now if then.get(name) != now[name]]
-    if not names:
+    found = unlike([{name: then.get(name) for name in now}, now])
+    if not found:
         return None
-    written = ", ".join(_shown(name, then.get(name)) for name in names)
-    here = ", ".join(_shown(name, now[name]) for name in names)
-    cure = "; ".join(_cure(name, then.get(name)) for name in names)
+    written = ", ".join(_shown(name, there) for name, (there, _) in found.items())
+    here = ", ".join(_shown(name, value) for name, (_, value) in found.items())
+    cure = "; ".join(_cure(name, there) for name, (there, _) in found.items())
     return f"{written}, and this is {here}", cure
 
 

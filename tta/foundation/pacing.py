@@ -9,6 +9,17 @@ from tta.foundation.errors import UserError
 from tta.foundation.text import shown
 
 COSTS = ("measured", "counted")
+PACING = (
+    "stream_rate",
+    "single_model",
+    "adaptation_rate",
+    "adapt_first",
+    "adapt_every",
+    "adapt_from",
+    "adapt_samples",
+    "adapt_classes",
+)
+"""Options of which batches are adapted to; what a step costs is each method's own."""
 
 
 def parse_cost(value: Any) -> str | float:

@@ -167,3 +167,6 @@ class AdaptiveSelectiveReset(Method):
 
     def predict(self, images: Tensor) -> Tensor:
         return self.adapter.predict(images)
+
+    def score(self, outputs: Tensor) -> Tensor:
+        return self.adapter.score(outputs)

@@ -77,6 +77,8 @@ class Method:
     """Names of the tensors that :meth:`prepare` makes and nothing changes afterwards."""
     counters: ClassVar[tuple[str, ...]] = ()
     """Names of what :meth:`count` counts, such as ``uploads``: columns of the records."""
+    rejection: ClassVar[str] = ""
+    """``queue`` where :meth:`score` is a cosine, by which OWTTT's rule rejects unknown images."""
     resets_often: ClassVar[bool] = False
     """Whether steps go back to the initial state so often that it is kept on the device."""
     usual_batch: int | None = None

@@ -1,8 +1,8 @@
 """What the source of a class declares, read without running it or importing torch.
 
 A class body is followed as far as it consists of plain assignments: numbers, text, tuples, names
-of other modules of this package, and the declarations of hyper-parameters. What is made in
-another way is left out; whoever asks finds it once the class itself is imported.
+of other modules of this package, and the declarations of hyper-parameters and benchmarks. What is
+made in another way is left out; whoever asks finds it once the class itself is imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
 _BUILTINS = {kind.__name__: kind for kind in (bool, float, int, object, str, tuple)}
-_PLAIN = ("tta.methods.params",)
+_PLAIN = ("tta.datasets.benchmark", "tta.methods.params")
 """Modules that import no torch: what they offer is taken as it is."""
 
 
@@ -196,9 +196,9 @@ def _calculated(node: ast.UnaryOp | ast.BinOp, module: str) -> Any:
 
 
 def _called(node: ast.Call, module: str) -> Any:
-    """Return what the declaration of a hyper-parameter, or ``tuple()``, returns."""
+    """Return what a declaration of :data:`_PLAIN`, ``tuple()`` or ``str()`` returns."""
     function = _value(node.func, module)
-    if function is not tuple and getattr(function, "__module__", "") not in _PLAIN:
+    if function not in (tuple, str) and getattr(function, "__module__", "") not in _PLAIN:
         raise Undeclared
     words = {item.arg: _value(item.value, module) for item in node.keywords if item.arg}
     return function(*(_value(item, module) for item in node.args), **words)

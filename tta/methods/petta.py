@@ -11,10 +11,11 @@ from torch import Tensor
 
 from tta.methods.base import Need, descend
 from tta.methods.params import param
-from tta.methods.petta_divergence import class_divergence, class_mean_update
+from tta.methods.petta_divergence import class_counts, class_divergence, class_mean_update
 from tta.methods.rotta import MemoryParams, Rotta, robust_layers
 from tta.ops.ema import ema_update
-from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
+from tta.ops.losses import soft_cross_entropy
+from tta.ops.memory import predicted_classes
 from tta.ops.norm.batch_norm import following
 from tta.ops.parameters import MeanCosine, norm_affine_parameters
 from tta.source.prototypes import class_moments
@@ -97,20 +98,20 @@ class Petta(Rotta):
     def step(self, images: Tensor) -> Tensor:
         features = self.teacher.features(images)
         logits = self.teacher.head(features)
-        self.bank.insert(images, logits)
-        divergence = self._diverge(features, logits)
+        labels = predicted_classes(logits)
+        self.bank.insert(images, logits, labels)
+        divergence = self._diverge(features, labels)
         with torch.enable_grad():
             self._adapt(divergence)
         return logits
 
-    def _diverge(self, features: Tensor, logits: Tensor) -> Tensor:
+    def _diverge(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the divergence of the predicted classes so far, and take this batch in."""
-        finite = logits.isfinite().all(1)
-        labels = torch.where(finite, logits.argmax(1), self.backbone.num_classes)
+        counts = class_counts(labels, len(self.class_means))
         source = self.source_means, self.source_variances, self.source_counts
-        divergence = class_divergence(self.class_means, *source, labels)
+        divergence = class_divergence(self.class_means, *source, counts)
         momentum = self.params.feature_momentum
-        self.class_means = class_mean_update(self.class_means, features, labels, momentum)
+        self.class_means = class_mean_update(self.class_means, features, labels, counts, momentum)
         return divergence
 
     def _adapt(self, divergence: Tensor) -> None:
@@ -119,8 +120,8 @@ class Petta(Rotta):
             return
         with following(self.layers):
             loss = self._loss(self.bank.images_in(slots))
-        pull = -self.cosine(self.parameters)
-        descend(self.optimizer, loss + self.params.source_pull * divergence * pull)
+        pull = self.params.source_pull * divergence
+        descend(self.optimizer, loss - pull * self.cosine(self.parameters))
         decay = 1 - self.params.teacher_rate * (1 - divergence)
         ema_update(self.teacher_parameters, self.parameters, decay)
 
@@ -130,8 +131,21 @@ class Petta(Rotta):
         with torch.set_grad_enabled(self.params.symmetric):
             plain = self.backbone(images)  # also where only its statistics count
         view = self.backbone(self.augment(images, self.generator))
-        losses = self.params.source_weight * soft_cross_entropy(view, anchor)
-        if self.params.symmetric:
-            pair = [symmetric_cross_entropy(logits, targets) for logits in (plain, view)]
-            return (losses + 0.5 * (pair[0] + pair[1])).mean()
-        return (losses + soft_cross_entropy(view, targets)).mean()
+        if not self.params.symmetric:
+            losses = self.params.source_weight * soft_cross_entropy(view, anchor)
+            return (losses + soft_cross_entropy(view, targets)).mean()
+        return _symmetric_loss(plain, view, targets, anchor, self.params.source_weight)
+
+
+def _symmetric_loss(
+    plain: Tensor, view: Tensor, targets: Tensor, anchor: Tensor, source_weight: float
+) -> Tensor:
+    """Return the loss of logits ``[B, C]``, its five cross-entropies taken at once.
+
+    Each is a row of its own: gradients then add up in the order in which single ones would.
+    """
+    logits = torch.stack([plain, targets, view, targets, view])
+    soft = torch.stack([targets, plain, targets, view, anchor])
+    entropies = -(logits.log_softmax(2).mul(soft.softmax(2))).sum(2)
+    pairs = 0.5 * (entropies[0:4:2] + entropies[1:4:2])
+    return (source_weight * entropies[4] + 0.5 * (pairs[0] + pairs[1])).mean()

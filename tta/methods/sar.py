@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tta.backbones.stages import early_norm_parameters
 from tta.methods.base import backward, update
 from tta.methods.params import param
-from tta.methods.sar_sam import climb
 from tta.methods.tent import EntropyParams, Tent
 from tta.ops.selection import entropy_margin, selected_mean
+from tta.ops.sharpness import climb
 
 
 class Sar(Tent):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tta.methods.base import Need
 from tta.methods.params import OptimizerParams, param
 from tta.methods.tent import Tent
+from tta.methods.trained import feature_parameters
 from tta.ops.losses import information_maximization
 
 
@@ -49,8 +50,7 @@ class ShotInformationMaximization(Tent):
     def adapted_parameters(self) -> list[nn.Parameter]:
         if self.params.trained == "norm":
             return super().adapted_parameters()
-        head = set(self.backbone.classifier.parameters())
-        return [parameter for parameter in self.backbone.parameters() if parameter not in head]
+        return feature_parameters(self.backbone)
 
     def loss(self, logits: Tensor) -> Tensor:
         return information_maximization(logits)

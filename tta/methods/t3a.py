@@ -43,18 +43,13 @@ class T3a(Method):
 
     @torch.no_grad()
     def configure(self) -> None:
-        rows = self._classifier_rows()
+        rows = self.backbone.class_rows
         classes, dim = self.backbone.num_classes, self.backbone.feature_dim
         slots = self.params.support_size or 1
         self.supports = rows.new_zeros(classes, slots, dim)
         self.entropies = rows.new_full((classes, slots), torch.inf)
         self.prototypes = rows.new_zeros(classes, dim)
         self._join(rows, self.backbone.head(rows))
-
-    def _classifier_rows(self) -> Tensor:
-        rows = self.backbone.classifier.weight.detach().flatten(1).float()
-        subset = self.backbone.class_subset
-        return rows if subset is None else rows[subset]
 
     def _join(self, features: Tensor, logits: Tensor) -> None:
         """Add features ``[B, D]`` to the supports of the classes that ``logits`` predict."""

@@ -12,6 +12,7 @@ from tta.methods.params import OptimizerParams, param
 from tta.ops.losses import UNCERTAINTY
 from tta.ops.norm.batch_norm import replace_batch_norm
 from tta.ops.parameters import norm_affine_parameters
+from tta.tasks.known_scores import belief
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,7 @@ class Tent(Method):
     def uncertainty(self, logits: Tensor) -> Tensor:
         """Return the entropy ``[B]`` that ``loss`` names, of logits ``[B, C]``."""
         return UNCERTAINTY[self.params.loss](logits)
+
+    def score(self, outputs: Tensor) -> Tensor:
+        come = isinstance(self.params, EntropyParams) and self.params.loss == "come"
+        return belief(outputs) if come else super().score(outputs)

@@ -71,6 +71,10 @@ class SlidingWindow:
         """See :meth:`Method.predict`."""
         return self.method.predict(images)
 
+    def score(self, outputs: Tensor) -> Tensor:
+        """See :meth:`Method.score`."""
+        return self.method.score(outputs)
+
     def reset(self) -> None:
         """Forget the window and reset the method."""
         self.buffer, self.pointer = None, 0

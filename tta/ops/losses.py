@@ -21,6 +21,11 @@ def entropy(logits: Tensor) -> Tensor:
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
 
 
+def damped_entropy(p: Tensor, epsilon: float) -> Tensor:
+    """Return ``-sum p ln(p + epsilon)`` of probabilities ``[B, C]``, as some published codes do."""
+    return -(p * (p + epsilon).log()).sum(1)
+
+
 def opinion_entropy(logits: Tensor) -> Tensor:
     """Return the entropy of the beliefs in C classes and of the uncertainty about them.
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tta.ops.from_host import from_host
 from tta.ops.losses import entropy
 from tta.ops.views.layout import memory_format_of
 
@@ -29,12 +30,18 @@ def arrivals_until_due(seen: int, count: int, interval: int) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _array(values: Tensor) -> np.ndarray:
+def array_of(values: Tensor) -> np.ndarray:
     """Return a view of a tensor on the host."""
     return values.numpy()
 
 
-class _Census:
+def predicted_classes(logits: Tensor) -> Tensor:
+    """Return the classes ``[B]`` that logits ``[B, C]`` predict; C where they are not finite."""
+    finite = logits.abs().amax(1) < torch.inf
+    return torch.where(finite, logits.argmax(1), logits.shape[1])
+
+
+class Census:
     """Which class each slot holds, and how many slots hold each.
 
     Args:
@@ -43,7 +50,7 @@ class _Census:
     """
 
     def __init__(self, labels: Tensor, num_classes: int) -> None:
-        self.labels = _array(labels)
+        self.labels = array_of(labels)
         self.held = np.bincount(self.labels, minlength=num_classes + 1)
 
     @property
@@ -98,7 +105,7 @@ class MemoryBank:
 
     def occupied_slots(self) -> Tensor:
         """Return the indices ``[n]`` of the slots that hold an image, on the host."""
-        return torch.from_numpy(np.flatnonzero(_array(self.labels) < self.num_classes))
+        return torch.from_numpy(np.flatnonzero(array_of(self.labels) < self.num_classes))
 
     def images_in(self, slots: Tensor) -> Tensor:
         """Return the images ``[n, 3, H, W]`` of slots that are named on the host."""
@@ -106,9 +113,7 @@ class MemoryBank:
 
     def to_device(self, values: Tensor) -> Tensor:
         """Return host values on the images' device; nothing waits for that."""
-        if self.device.type == "cuda":  # from any other memory the host would wait
-            return values.pin_memory().to(self.device, non_blocking=True)
-        return values.to(self.device)
+        return from_host(values, self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes."""
@@ -138,15 +143,13 @@ class MemoryBank:
         if images is not None and len(images) != self.capacity:
             raise ValueError(f"a bank of {len(images)} images, not {self.capacity}")
 
-    def _read(self, logits: Tensor, *facts: Tensor) -> tuple[list[int], Tensor]:
-        """Return the classes that logits ``[B, C]`` predict, and facts ``[B]``, on the host.
+    def _read(self, labels: Tensor, *facts: Tensor) -> tuple[list[int], Tensor]:
+        """Return predicted classes and facts ``[B]`` on the host.
 
-        The class is C where logits are not finite. Waits for the device: where an image goes
-        depends on all of them.
+        Waits for the device: where an image goes depends on all of them.
         """
-        labels = torch.where(logits.isfinite().all(1), logits.argmax(1), self.num_classes)
         read = torch.stack([labels.float(), *facts]).cpu()  # float32 holds integers up to 2**24
-        return _array(read[0]).astype(int).tolist(), read[1:]
+        return array_of(read[0]).astype(int).tolist(), read[1:]
 
     def _store(self, images: Tensor, arrivals: dict[int, int]) -> None:
         """Put images into slots: ``{slot: number of the image}``."""
@@ -192,22 +195,29 @@ class TimelyBank(MemoryBank):
         self.age = torch.zeros(capacity)
         self.uncertainty = torch.zeros(capacity)
 
-    def insert(self, images: Tensor, logits: Tensor) -> None:
-        """Offer images ``[B, 3, H, W]`` in their order, with the logits ``[B, C]`` of each."""
-        labels, (uncertainty,) = self._read(logits, entropy(logits))
+    def insert(self, images: Tensor, logits: Tensor, predicted: Tensor | None = None) -> None:
+        """Offer images ``[B, 3, H, W]`` in their order, with the logits ``[B, C]`` of each.
+
+        Args:
+            images: on the bank's device.
+            logits: of these images.
+            predicted: their :func:`predicted_classes`, where they are known already.
+        """
+        predicted = predicted_classes(logits) if predicted is None else predicted
+        labels, (uncertainty,) = self._read(predicted, entropy(logits))
         arrivals = self._place(labels, uncertainty)
         self._store(images, arrivals)
         self.age += len(labels)
         slots, stored = [*arrivals], [*arrivals.values()]
-        _array(self.age)[slots] = len(labels) - np.array(stored, np.float32)
-        _array(self.uncertainty)[slots] = _array(uncertainty)[stored]
+        array_of(self.age)[slots] = len(labels) - np.array(stored, np.float32)
+        array_of(self.uncertainty)[slots] = array_of(uncertainty)[stored]
 
     def _place(self, labels: list[int], uncertainty: Tensor) -> dict[int, int]:
         """Return which arrival each slot holds in the end, where it is a new one."""
-        count, census = len(labels), _Census(self.labels, self.num_classes)
+        count, census = len(labels), Census(self.labels, self.num_classes)
         young = self._timeliness(np.zeros(self.capacity, np.float32), count)
         doubt = self._doubt(uncertainty)
-        scores = self._timeliness(_array(self.age), count) + self._doubt(self.uncertainty)
+        scores = self._timeliness(array_of(self.age), count) + self._doubt(self.uncertainty)
         scores[:, census.slots(self.num_classes)] = np.inf
         arrivals = {}
         for number, label in enumerate(labels):
@@ -221,7 +231,7 @@ class TimelyBank(MemoryBank):
                 arrivals[slot] = number
         return arrivals
 
-    def _open_to(self, label: int, census: _Census) -> np.ndarray:
+    def _open_to(self, label: int, census: Census) -> np.ndarray:
         if census.held[label] >= self.capacity / self.num_classes:
             return census.slots(label)
         return census.slots_of_largest() if census.full else census.slots(self.num_classes)
@@ -231,11 +241,12 @@ class TimelyBank(MemoryBank):
         # Rows that do not adjoin in memory: torch's sigmoid then has the bits of one row alone.
         ages = np.empty((count, len(age) + 1), np.float32)[:, :-1]
         ages[:] = (age + np.arange(count, dtype=np.float32)[:, None]) / np.float32(self.capacity)
-        return np.float32(self.age_weight) * _array(torch.sigmoid(torch.from_numpy(ages)))
+        return np.float32(self.age_weight) * array_of(torch.sigmoid(torch.from_numpy(ages)))
 
     def _doubt(self, uncertainty: Tensor) -> np.ndarray:
         """Return a score's part by uncertainty, of the same shape."""
-        return _array(self.uncertainty_weight * uncertainty / math.log(self.num_classes))
+        weighted = np.float32(self.uncertainty_weight) * array_of(uncertainty)
+        return weighted / np.float32(math.log(self.num_classes))
 
 
 class BalancedReservoir(MemoryBank):
@@ -265,8 +276,8 @@ class BalancedReservoir(MemoryBank):
             generator: CPU generator that decides what is displaced.
         """
         drawn = torch.rand(len(images), self.capacity + 1, generator=generator)
-        labels, _ = self._read(logits)
-        self._store(images, self._place(labels, _array(drawn)))
+        labels, _ = self._read(predicted_classes(logits))
+        self._store(images, self._place(labels, array_of(drawn)))
 
     def _place(self, labels: list[int], drawn: np.ndarray) -> dict[int, int]:
         """Return which arrival each slot holds in the end, where it is a new one.
@@ -275,7 +286,7 @@ class BalancedReservoir(MemoryBank):
             labels: of the arrivals.
             drawn: numbers ``[B, N + 1]`` from [0, 1).
         """
-        census, seen = _Census(self.labels, self.num_classes), _array(self.seen)
+        census, seen = Census(self.labels, self.num_classes), array_of(self.seen)
         arrivals = {}
         for number, label in enumerate(labels):
             if label == self.num_classes:
@@ -288,7 +299,7 @@ class BalancedReservoir(MemoryBank):
                 arrivals[slot] = number
         return arrivals
 
-    def _open_to(self, label: int, census: _Census, drawn: np.float32) -> np.ndarray:
+    def _open_to(self, label: int, census: Census, drawn: np.float32) -> np.ndarray:
         """Return the slots of which an arrival takes one; none where it is turned away."""
         if not census.full:
             return census.slots(self.num_classes)

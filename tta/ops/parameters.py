@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -21,6 +20,7 @@ _NORM_NAMES = re.compile(
     r"(Rms|RMS|Simple)Norm(2d)?(Fp32)?|EvoNorm2d\w+|FilterResponseNorm\w+|InplaceAbn"
     r"|FrozenBatchNorm(Act)?2d"
 )
+_SMALLEST = 1e-8  # norm that a vector is divided by, as in torch's cosine_similarity
 _AFFINE = ("weight", "bias")  # and not what a fused activation learns (v, tau)
 
 
@@ -80,18 +80,24 @@ class MeanCosine:
         for number, tensor in enumerate(references):
             groups.setdefault(tensor.numel(), []).append(number)
         self._groups = list(groups.values())
-        self._references = [_vectors(references, group).detach() for group in self._groups]
+        vectors = [_vectors(references, group).detach() for group in self._groups]
+        self._references = _of_length_one(vectors)
         # Averaged in the order of the references: the last bits of a sum depend on it.
         order = torch.tensor([number for group in self._groups for number in group]).argsort()
         self._order = order.to(references[0].device)
 
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor:
         """Return the average, a scalar."""
-        cosines = [
-            F.cosine_similarity(_vectors(parameters, group), reference, dim=1)
-            for group, reference in zip(self._groups, self._references, strict=True)
-        ]
+        vectors = [_vectors(parameters, group) for group in self._groups]
+        products = torch._foreach_mul(_of_length_one(vectors), self._references)
+        cosines = [product.sum(1) for product in products]
         return torch.cat(cosines).index_select(0, self._order).mean()
+
+
+def _of_length_one(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Return matrices with rows divided by their norms, as cosine_similarity divides them."""
+    norms = [torch.linalg.vector_norm(matrix, dim=1, keepdim=True) for matrix in matrices]
+    return list(torch._foreach_div(list(matrices), torch._foreach_clamp_min(norms, _SMALLEST)))
 
 
 def _vectors(tensors: Sequence[Tensor], numbers: Sequence[int]) -> Tensor:

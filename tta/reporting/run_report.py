@@ -8,7 +8,12 @@ from typing import Any
 from tta.foundation.terminal import wrapped
 from tta.foundation.text import printable_lines
 from tta.reporting.folding import folded
-from tta.reporting.tables import markdown, percent
+from tta.reporting.tables import as_metric, markdown, percent
+from tta.tasks.task import OPEN_SET_FIGURES
+
+RATES = ("accuracy %", "error %")
+OPEN_SET = {figure.name: figure.header for figure in OPEN_SET_FIGURES if figure.metric.shown}
+"""What is shown of open-set recognition, and its headers."""
 
 
 def domain_table(summary: dict[str, Any], width: int | None = None) -> str:
@@ -22,7 +27,8 @@ def domain_table(summary: dict[str, Any], width: int | None = None) -> str:
     counters = list(summary["counters"])
     visits = summary["domains"]
     domains = visits if width is None else by_domain(visits, counters)
-    header = ["domain", "severity", "n", "accuracy %", "error %", *_counted_header(counters)]
+    further = _open_set_headers(summary)
+    header = ["domain", "severity", "n", *RATES, *further, *_counted_header(counters)]
     rows = [_row(domain, counters) for domain in domains] + _totals(summary, counters)
     if width is None:
         return markdown(header, rows)
@@ -47,10 +53,26 @@ def _mean(visits: list[dict[str, Any]], counters: list[str]) -> dict[str, Any]:
     return {
         "domain": visits[0]["domain"],
         "severity": "–".join(map(str, dict.fromkeys((severities[0], severities[-1])))),
-        **{name: fmean(visit[name] for visit in visits) for name in ("accuracy", "error")},
+        **{name: _mean_of(visits, name) for name in ("accuracy", "error")},
+        **{name: _mean_of(visits, name) for name in OPEN_SET if name in visits[0]},
         **sums,
         "upload_fraction": sums.get("uploads", 0) / sums["samples"],
     }
+
+
+def _mean_of(visits: list[dict[str, Any]], name: str) -> float | None:
+    """Return the mean over the visits that have a figure."""
+    known = [visit[name] for visit in visits if visit[name] is not None]
+    return fmean(known) if known else None
+
+
+def _open_set_headers(figures: dict[str, Any]) -> list[str]:
+    """Return the headers of what a run or a domain has of open-set recognition."""
+    return [header for name, header in OPEN_SET.items() if name in figures]
+
+
+def _open_set(figures: dict[str, Any]) -> list[str]:
+    return [percent(figures[name]) for name in OPEN_SET if name in figures]
 
 
 def _row(domain: dict[str, Any], counters: list[str]) -> list[str]:
@@ -60,6 +82,7 @@ def _row(domain: dict[str, Any], counters: list[str]) -> list[str]:
         str(domain["samples"]),
         percent(domain["accuracy"]),
         percent(domain["error"]),
+        *_open_set(domain),
         *_counted(domain, counters),
     ]
 
@@ -75,9 +98,18 @@ def _totals(summary: dict[str, Any], counters: list[str]) -> list[list[str]]:
             samples,
             percent(summary["mean_accuracy"]),
             percent(summary["mean_error"]),
+            *_open_set(summary),
             *[""] * len(_counted_header(counters)),
         ],
-        ["pooled", "", samples, percent(1 - pooled), percent(pooled), *_counted(totals, counters)],
+        [
+            "pooled",
+            "",
+            samples,
+            percent(1 - pooled),
+            percent(pooled),
+            *[""] * len(_open_set_headers(summary)),
+            *_counted(totals, counters),
+        ],
     ]
 
 
@@ -94,8 +126,40 @@ def _counted(row: dict[str, Any], counters: list[str]) -> list[str]:
     return [*cells, percent(row["upload_fraction"])] if "uploads" in counters else cells
 
 
+def visit_table(summary: dict[str, Any]) -> str:
+    """Return the table of visits where domains come back; empty where they do not."""
+    errors = summary.get("visits")
+    if not errors:
+        return ""
+    named = [(str(number), error) for number, error in enumerate(errors, 1)]
+    rows = [[name, percent(1 - error), percent(error)] for name, error in named]
+    rows.append(["**mean over visits**", percent(1 - fmean(errors)), percent(fmean(errors))])
+    return "\n\n" + markdown(["visit", "accuracy %", "error %"], rows)
+
+
+def _in_short(summary: dict[str, Any], metric: str) -> str:
+    """Return the first and the last visit in words, or nothing."""
+    errors = summary.get("visits")
+    if not errors:
+        return ""
+    first, last = (percent(as_metric(errors[row], metric)) for row in (0, -1))
+    return f" (visit 1 {first} %, visit {len(errors)} {last} %)"
+
+
 def _cloud(summary: dict[str, Any]) -> str:
     return f" with {summary['cloud_backbone']} in the cloud" if summary["cloud_backbone"] else ""
+
+
+def _of_open_set(summary: dict[str, Any]) -> str:
+    text = (
+        f"{summary['known_images']} images are known, {summary['unknown_images']} unknown; "
+        f"accuracy and error are of the known ones; score: {summary['score']}"
+    )
+    if summary.get("acc_h") is not None:
+        rates = [f"{name} {percent(summary[f'acc_{name.lower()}'])} %" for name in "SNH"]
+        text += f"; with its rule of rejection ACC {', '.join(rates)}"
+    alone = summary["visits_left_out"]
+    return text + (f"; {alone} visits show one kind alone, and have no AUROC" if alone else "")
 
 
 def protocol_lines(summary: dict[str, Any]) -> list[str]:
@@ -153,13 +217,13 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
     """
     cost = summary["cost"]
     lines = [
-        domain_table(summary, width),
+        domain_table(summary, width) + visit_table(summary),
         "",
         f"{summary['method']} on {summary['dataset']}, {summary['scenario']}, "
         f"{summary['backbone']}{_cloud(summary)}; predicts {summary['predicts']} the update; "
         f"batch {summary['batch_size']}, seed {summary['seed']}",
         f"hyper-parameters: {summary['preset']}",
-        f"mean {metric} {percent(summary[f'mean_{metric}'])} %; "
+        f"mean {metric} {percent(summary[f'mean_{metric}'])} %{_in_short(summary, metric)}; "
         f"{cost['images_per_second']:.0f} images/s; "
         f"peak memory {cost['peak_memory_bytes'] / 2**20:.0f} MiB; "
         f"prepared in {cost['prepare_seconds']:.1f} s, streamed in {cost['stream_seconds']:.1f} s",
@@ -167,6 +231,8 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
         f"record: {summary['path']}",
     ]
     lines[-2:-2] = [*protocol_lines(summary), *estimate_lines(summary)]
+    if "unknown_images" in summary:
+        lines.insert(3, _of_open_set(summary))
     if summary.get("precision_reason"):
         lines.insert(-1, f"precision: {summary['precision']}, {summary['precision_reason']}")
     if summary["reused"]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from tta.foundation.text import markdown_text
 
+MISSING = "–"
+
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """Return an aligned Markdown table; columns of numbers are right-aligned."""
@@ -45,9 +47,9 @@ def is_number(cell: str) -> bool:
     return not re.sub(r"[\s*%±+\-–.,:<\d]|to", "", cell)
 
 
-def percent(fraction: float) -> str:
-    """Return a fraction as percent with two digits."""
-    return f"{100 * fraction:.2f}"
+def percent(fraction: float | None) -> str:
+    """Return a fraction as percent with two digits; a dash where it is not known."""
+    return MISSING if fraction is None else f"{100 * fraction:.2f}"
 
 
 def as_metric(error: Any, metric: str) -> Any:

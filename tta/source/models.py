@@ -81,12 +81,13 @@ def own_weights(dataset: Dataset) -> str | None:
     Raises:
         UserError: the cache folder cannot be written.
     """
-    if dataset.weights is not None or not dataset.train_at_first_use:
-        return dataset.weights
+    benchmark = dataset.benchmark
+    if benchmark.weights is not None or not benchmark.train_at_first_use:
+        return benchmark.weights
     from tta.source.training import Recipe  # torchvision, which most runs need not wait for
 
     recipe = Recipe()
-    source = open_dataset(dataset.source)
+    source = open_dataset(benchmark.source)
     folder = f"{dataset.name.replace(':', '_')}-{_key(dataset, source, recipe)}"
     path = cache_folder() / "source_models" / folder / "model.safetensors"
     if not _is_whole(path):
@@ -124,7 +125,9 @@ def _train_once(dataset: Dataset, source: Dataset, recipe: Recipe, path: Path) -
         from tta.source.training import initial_backbone, train
 
         training, _ = split_validation(source, recipe.validation_fraction, recipe.seed)
-        backbone = initial_backbone(dataset.backbone, dataset.num_classes, seed=recipe.seed)
+        backbone = initial_backbone(
+            dataset.benchmark.backbone, dataset.num_classes, seed=recipe.seed
+        )
         train(backbone, training, recipe, progress=True)
         save_source_model(backbone, path, source.domains, recipe)
         write_atomically(_seal(path), _digest(path))
@@ -135,7 +138,7 @@ def _train_once(dataset: Dataset, source: Dataset, recipe: Recipe, path: Path) -
 def _key(dataset: Dataset, source: Dataset, recipe: Recipe) -> str:
     facts = {
         "data": source.digest(),
-        "backbone": dataset.backbone,
+        "backbone": dataset.benchmark.backbone,
         "classes": dataset.num_classes,
         "recipe": dataclasses.asdict(recipe),
         "code": code_digest(),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tta.datasets.checks import check_all_known
 from tta.datasets.images import to_device, to_unit_range
 from tta.datasets.loading import Loader, Rows, image_loader
 
@@ -28,6 +29,9 @@ class SourceData:
         memory_format: layout of the image batches.
         workers: processes that load batches ahead, from the first batch until :meth:`close`;
             batches are the same for any number.
+
+    Raises:
+        UserError: an image is of no class.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class SourceData:
         labels = [dataset.labels(name, dataset.severities[0]) for name in dataset.domains]
         sizes = [len(part) for part in labels]
         self._labels = np.concatenate(labels)
+        check_all_known(self._labels, dataset.name)
         self._domain = np.repeat(np.arange(len(sizes)), sizes)
         self._index = np.concatenate([np.arange(size) for size in sizes])
         self._loader: Loader[Rows] | None = None

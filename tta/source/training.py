@@ -170,7 +170,9 @@ def accuracy(backbone: Backbone, dataset: Dataset) -> float:
     """Return the shared head's accuracy on a data set, a fraction."""
     correct = total = 0
     device = next(backbone.parameters()).device
-    for images, labels in SourceData(dataset, dataset.batch_size, device=device).one_pass():
+    for images, labels in SourceData(
+        dataset, dataset.benchmark.batch_size, device=device
+    ).one_pass():
         correct += int((backbone(images).argmax(1) == labels).sum())
         total += len(labels)
     return correct / total

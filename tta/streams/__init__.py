@@ -15,28 +15,25 @@ from __future__ import annotations
 from typing import Any
 
 from tta.foundation.errors import UserError
-from tta.foundation.own_file import faults_of
+from tta.foundation.own_file import faults_of, split_own
 from tta.foundation.registry import Registry
-from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
+from tta.streams.composing import composition_of
+from tta.streams.itineraries import again_and_again, chosen_domains, each_domain, up_and_down
+from tta.streams.plan import SCENARIO_OPTIONS, Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import Scenario, as_scenario, checked, flaw_of_scenario, scenario
-from tta.streams.visits import (
-    Visit,
-    chosen_domains,
-    draw,
-    each_domain,
-    in_turn,
-    ordered,
-    together,
-    up_and_down,
-)
+from tta.streams.scenarios import COMPOSED
+from tta.streams.visits import Visit, draw, in_turn, ordered, together
 
 __all__ = [
     "SCENARIOS",
+    "SCENARIO_OPTIONS",
     "Catalog",
     "Scenario",
     "ScenarioOptions",
     "StreamPlan",
     "Visit",
+    "again_and_again",
+    "check_name",
     "check_stream",
     "chosen_domains",
     "draw",
@@ -55,18 +52,26 @@ NAMES = (
     "class_imbalanced",
     "continual",
     "correlated",
+    "domain_blocks",
+    "few_classes_per_batch",
     "gradual",
     "gradual_correlated",
+    "label_shift",
+    "markov",
     "mixed_domains",
     "mixed_domains_correlated",
     "recorded",
+    "recurring",
     "reset_each_shift",
     "reset_each_shift_correlated",
 )
 
+HOMES = {"few_classes_per_batch": "few_classes", "markov": "unitta"}
+"""Modules of those that are no compositions."""
+
 SCENARIOS: Registry[Any] = Registry(
     "scenario",
-    {name: f"tta.streams.scenarios:{name}" for name in NAMES},
+    {name: f"tta.streams.{HOMES.get(name, 'scenarios')}:{name}" for name in NAMES},
     entry_point_group="tta.scenarios",
     wanted="function",
     flaw=flaw_of_scenario,
@@ -77,12 +82,34 @@ def find_scenario(name: str) -> Scenario:
     """Return the scenario that ``name`` stands for.
 
     Args:
-        name: a registered name, or ``path/to/file.py:function`` for one of one's own.
+        name: a registered name; parts of :mod:`tta.streams.composing` joined by ``+``, such as
+            ``gradual+class_grouped``; or ``path/to/file.py:function`` for one of one's own.
 
     Raises:
-        UserError: there is no such name, file or function, or the file cannot be imported.
+        UserError: there is no such name, part, file or function, or the file cannot be imported.
     """
-    return as_scenario(SCENARIOS.find(name))
+    if not _is_composed(name):
+        return as_scenario(SCENARIOS.find(name))
+    composition = composition_of(name)
+    if composition in COMPOSED:
+        return SCENARIOS[COMPOSED[composition]]
+    return composition.scenario(composition.name, f"Composed: {composition.name}")
+
+
+def _is_composed(name: str) -> bool:
+    return "+" in name and name not in SCENARIOS and split_own(name) is None
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a scenario that stands for nothing; no file of one's own is run.
+
+    Raises:
+        UserError: see :func:`find_scenario`.
+    """
+    if _is_composed(name):
+        composition_of(name)
+    else:
+        SCENARIOS.check(name)
 
 
 def plan_stream(name: str, catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
@@ -93,7 +120,7 @@ def plan_stream(name: str, catalog: Catalog, options: ScenarioOptions) -> Stream
     """
     check_stream(name, catalog, options)
     found = find_scenario(name)
-    if SCENARIOS.location(name):
+    if SCENARIOS.location(name) or _is_composed(name):
         return found.plan(catalog, options)
     with faults_of(f"scenario {found.name!r}", found.plan):
         plan = found.plan(catalog, options)
@@ -111,7 +138,7 @@ def check_stream(name: str, catalog: Catalog | None, options: ScenarioOptions) -
     Raises:
         UserError: see :func:`plan_stream`.
     """
-    SCENARIOS.check(name)
+    check_name(name)
     if catalog is None:
         return
     found = find_scenario(name)

@@ -10,8 +10,10 @@ from tta.foundation.errors import UserError
 def grouped_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return an order in which classes follow each other whole, themselves in random order.
 
-    The non-iid stream of LAME (Boudiaf et al., CVPR 2022) for data without videos.
+    Unknown images (-1) are one more class. The non-iid stream of LAME (Boudiaf et al., CVPR 2022)
+    for data without videos.
     """
+    labels = np.where(labels < 0, labels.max() + 1, labels)
     rank = rng.permutation(int(labels.max()) + 1)
     return np.argsort(rank[labels], kind="stable")
 
@@ -67,6 +69,24 @@ def dirichlet_order(
         f"no Dirichlet order with concentration {concentration} over {len(labels)} samples of "
         f"{chunks} classes fills every chunk; use more samples or a larger --dirichlet"
     )
+
+
+def slot_order(labels: np.ndarray, concentration: float, rng: np.random.Generator) -> np.ndarray:
+    """Return an order in which each class comes in slots of the stream, as a Dirichlet draw says.
+
+    There are as many slots as classes, at most 100. Each class is split over them by a draw of
+    its own; in a slot the classes come whole, in random order. Slots are of any size, or empty.
+    The practical setting of RoTTA (Yuan et al., CVPR 2023).
+    """
+    slots = min(len(np.unique(labels)), 100)
+    assignment = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        shares = rng.dirichlet(np.full(slots, concentration))
+        cuts = (np.cumsum(shares)[:-1] * len(members)).astype(int)
+        for slot, part in enumerate(np.split(members, cuts)):
+            assignment[part] = slot
+    return _order_chunks(labels, assignment, slots, rng)
 
 
 def _draw_chunks(

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tta.foundation.stream_options import CANONICAL
+
 
 class Catalog(Protocol):
     """What a scenario may know of a data set."""
@@ -37,6 +39,21 @@ class ScenarioOptions:
             seed, and in every domain of the same size.
         dirichlet: concentration of the label order in correlated scenarios; 0 sorts by label.
         zipf: exponent of the class proportions in the imbalanced scenario, above 1.
+        order: of the domains, see :func:`tta.foundation.stream_options.parse_order`.
+        visits: how often recurring scenarios visit every domain.
+        markov: setting of :mod:`tta.streams.unitta`.
+        class_stay: greatest probability there to stay in a class; None for the setting's.
+        class_ratio: of the first class's share to the last's; likewise.
+        domain_stay: greatest probability to stay in a domain; likewise.
+        domain_ratio: of the first domain's share to the last's; likewise.
+        most_per_state: images of the first class in the first domain; None for as many as a domain
+            has of a class.
+        imbalance_ratio: of the probability of the class whose turn it is to that of any other,
+            in the scenario of shifting labels.
+        draws: images that it draws of a domain; None for twice as many as there are.
+        classes_per_batch: least and greatest number of classes of a task.
+        tasks: of each domain.
+        batch_size: images per batch.
     """
 
     seed: int = 1
@@ -45,6 +62,38 @@ class ScenarioOptions:
     num_samples: int | None = None
     dirichlet: float = 0.0
     zipf: float = 2.0
+    order: str = CANONICAL
+    visits: int = 20
+    markov: str = "nunu"
+    class_stay: float | None = None
+    class_ratio: float | None = None
+    domain_stay: float | None = None
+    domain_ratio: float | None = None
+    most_per_state: int | None = None
+    imbalance_ratio: float = 500_000.0
+    draws: int | None = None
+    classes_per_batch: tuple[int, int] = (1, 4)
+    tasks: int = 1000
+    batch_size: int = 64
+
+
+SCENARIO_OPTIONS = (
+    "severity",
+    "dirichlet",
+    "zipf",
+    "visits",
+    "markov",
+    "class_stay",
+    "class_ratio",
+    "domain_stay",
+    "domain_ratio",
+    "most_per_state",
+    "imbalance_ratio",
+    "draws",
+    "classes_per_batch",
+    "tasks",
+)
+"""Options that only some scenarios use."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tta.foundation.errors import UserError
-from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
-from tta.streams.visits import Itinerary, each_domain
+from tta.streams.itineraries import Itinerary, each_domain
+from tta.streams.plan import SCENARIO_OPTIONS, Catalog, ScenarioOptions, StreamPlan
 
 Planner = Callable[[Catalog, ScenarioOptions], StreamPlan]
 
@@ -60,7 +60,7 @@ def as_scenario(found: Any) -> Scenario:
     """Return a scenario for what somebody publishes as one: it, or a plain function."""
     if isinstance(found, Scenario):
         return found
-    return scenario(uses=("severity", "dirichlet", "zipf"))(found)
+    return scenario(uses=SCENARIO_OPTIONS)(found)
 
 
 def flaw_of_scenario(found: Any) -> str | None:

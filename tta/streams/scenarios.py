@@ -1,121 +1,122 @@
-"""The scenarios, each a composition of visits, an order within them, and resets."""
+"""The scenarios that have names; most are compositions."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from tta.foundation.errors import UserError
-from tta.streams.label_order import dirichlet_order, grouped_order, zipf_sample
+from tta.foundation.stream_options import CANONICAL
+from tta.streams.composing import Composition
+from tta.streams.itineraries import chosen_domains
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
-from tta.streams.scenario import scenario
-from tta.streams.visits import (
-    chosen_domains,
-    draw,
-    each_domain,
-    in_turn,
-    ordered,
-    together,
-    up_and_down,
-)
+from tta.streams.scenario import Scenario, scenario
 
-CORRELATED = ("severity", "dirichlet")
+COMPOSED: dict[Composition, str] = {}
+"""Names of compositions."""
 
 
-def by_label(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
-    """Order samples by label, or in Dirichlet chunks."""
-    if options.dirichlet == 0:
-        return np.argsort(labels, kind="stable")
-    rng = np.random.default_rng([options.seed, number, 1])
-    return dirichlet_order(labels, options.dirichlet, rng)
+def composed(
+    visits: str = "continual",
+    labels: str | None = None,
+    reset: bool = False,
+    keeps_order: bool = False,
+) -> Callable[[Callable[[], None]], Scenario]:
+    """Make a composition the scenario that a function names, and its docstring describes.
+
+    Args:
+        visits: see :class:`Composition`.
+        labels: likewise.
+        reset: likewise.
+        keeps_order: see :class:`Scenario`.
+    """
+
+    def declare(named: Callable[[], None]) -> Scenario:
+        composition = Composition(visits, labels, reset)
+        COMPOSED[composition] = named.__name__
+        text = (named.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
+        return composition.scenario(named.__name__, text, keeps_order)
+
+    return declare
 
 
-def by_class(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
-    """Order samples class after class, classes in random order."""
-    return grouped_order(labels, np.random.default_rng([options.seed, number, 2]))
-
-
-def by_zipf(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
-    """Draw samples in Zipf proportions of the classes, with replacement."""
-    rng = np.random.default_rng([options.seed, number, 2])
-    return zipf_sample(labels, options.zipf, rng)
-
-
-@scenario(keeps_order=True)
-def continual(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed(keeps_order=True)
+def continual() -> None:
     """One domain after another, never reset."""
-    return in_turn(chosen_domains(catalog, options), draw(catalog, options, each_domain))
 
 
-@scenario()
-def reset_each_shift(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed(reset=True)
+def reset_each_shift() -> None:
     """Continual, but reset before every domain."""
-    visits = draw(catalog, options, each_domain)
-    return in_turn(chosen_domains(catalog, options), visits, reset=True)
 
 
-@scenario(uses=CORRELATED)
-def correlated(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed(labels="correlated")
+def correlated() -> None:
     """Continual, labels sorted or in Dirichlet chunks."""
-    visits = ordered(draw(catalog, options, each_domain), options, by_label)
-    return in_turn(chosen_domains(catalog, options), visits)
 
 
-@scenario(uses=CORRELATED)
-def reset_each_shift_correlated(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed(labels="correlated", reset=True)
+def reset_each_shift_correlated() -> None:
     """Reset before every domain, and correlated."""
-    visits = ordered(draw(catalog, options, each_domain), options, by_label)
-    return in_turn(chosen_domains(catalog, options), visits, reset=True)
 
 
-@scenario()
-def class_grouped(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed(labels="class_grouped")
+def class_grouped() -> None:
     """Continual, one class after another in random order."""
-    visits = ordered(draw(catalog, options, each_domain), options, by_class)
-    return in_turn(chosen_domains(catalog, options), visits)
 
 
-@scenario(uses=("severity", "zipf"))
-def class_imbalanced(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed(labels="class_imbalanced")
+def class_imbalanced() -> None:
     """Continual, classes in Zipf proportions."""
-    visits = ordered(draw(catalog, options, each_domain), options, by_zipf)
-    return in_turn(chosen_domains(catalog, options), visits)
 
 
-@scenario(up_and_down, uses=())
-def gradual(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed("domain_blocks")
+def domain_blocks() -> None:
+    """Blocks of batches of one domain after another at random, all of it again and again (CDC)."""
+
+
+@composed("gradual")
+def gradual() -> None:
     """Each domain at severities 1-2-3-4-5-4-3-2-1, never reset."""
-    return in_turn(chosen_domains(catalog, options), draw(catalog, options, up_and_down))
 
 
-@scenario(up_and_down, uses=("dirichlet",))
-def gradual_correlated(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed("gradual", "correlated")
+def gradual_correlated() -> None:
     """Gradual and correlated."""
-    visits = ordered(draw(catalog, options, up_and_down), options, by_label)
-    return in_turn(chosen_domains(catalog, options), visits)
 
 
-@scenario()
-def mixed_domains(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed(labels="label_shift", reset=True)
+def label_shift() -> None:
+    """Reset before every domain, the likely class changing all the time (SAR)."""
+
+
+@composed("mixed_domains")
+def mixed_domains() -> None:
     """All domains shuffled together."""
-    visits = draw(catalog, options, each_domain)
-    return together(chosen_domains(catalog, options), visits, options)
 
 
-@scenario(uses=CORRELATED)
-def mixed_domains_correlated(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+@composed("mixed_domains", "correlated")
+def mixed_domains_correlated() -> None:
     """Mixed and correlated."""
-    visits = draw(catalog, options, each_domain)
-    return together(chosen_domains(catalog, options), visits, options, by_label)
+
+
+@composed("recurring", "slots")
+def recurring() -> None:
+    """All domains in turn, again and again (PeTTA, CSC), never reset; labels in Dirichlet slots."""
 
 
 def as_stored(catalog: Catalog, options: ScenarioOptions) -> list[tuple[str, int]]:
     """Visit the domains as they are stored.
 
     Raises:
-        UserError: another severity than the data set's is asked for; an unknown domain.
+        UserError: another severity than the data set's, or an order, is asked for; an unknown
+            domain.
     """
     if options.severity not in (None, catalog.default_severity):
         raise UserError("--severity cannot be chosen with --scenario recorded; leave it out")
+    if options.order != CANONICAL:
+        raise UserError("--order cannot be chosen with --scenario recorded; leave it out")
     return [(domain, catalog.default_severity) for domain in chosen_domains(catalog, options)]
 
 

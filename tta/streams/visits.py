@@ -1,4 +1,4 @@
-"""Which domain comes when: itineraries, the images drawn for each visit, and their sequence."""
+"""The images drawn for each visit to a domain, and the sequence of the visits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tta.foundation.errors import UserError, did_you_mean
+from tta.streams.itineraries import Itinerary, chosen_domains
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 
-GRADUAL_SEVERITIES = (1, 2, 3, 4, 5, 4, 3, 2, 1)
-
-Itinerary = Callable[[Catalog, ScenarioOptions], list[tuple[str, int]]]
-"""Gives the (domain, severity) of every visit, in order, without asking for labels."""
 Order = Callable[[np.ndarray, ScenarioOptions, int], np.ndarray]
 """Gives an order of the samples with some labels ``[N]``; the number tells visits apart."""
 
@@ -35,61 +31,6 @@ class Visit:
     severity: int
     index: np.ndarray
     labels: np.ndarray
-
-
-def chosen_domains(catalog: Catalog, options: ScenarioOptions) -> tuple[str, ...]:
-    """Return the domains of the stream.
-
-    Raises:
-        UserError: one is unknown, or named twice.
-    """
-    chosen = options.domains or catalog.domains
-    for domain in chosen:
-        if domain not in catalog.domains:
-            hint = did_you_mean(domain, catalog.domains)
-            if any("," in known for known in catalog.domains):
-                hint += """ a name with a comma stands in double quotes: --domains '"A, B",C'"""
-            raise UserError(f"dataset {catalog.name!r} has no domain {domain!r}; {hint}")
-    if len(set(chosen)) < len(chosen):
-        raise UserError(f"--domains names a domain twice: {', '.join(chosen)}; name each once")
-    return chosen
-
-
-def each_domain(catalog: Catalog, options: ScenarioOptions) -> list[tuple[str, int]]:
-    """Visit every domain once, at the chosen severity.
-
-    Raises:
-        UserError: the data set lacks the domain or severity.
-    """
-    severity = _chosen_severity(catalog, options)
-    return [(domain, severity) for domain in chosen_domains(catalog, options)]
-
-
-def _chosen_severity(catalog: Catalog, options: ScenarioOptions) -> int:
-    if options.severity is None:
-        return catalog.default_severity
-    if options.severity not in catalog.severities:
-        known = ", ".join(map(str, catalog.severities))
-        raise UserError(
-            f"dataset {catalog.name!r} has no severity {options.severity}; it has: {known}"
-        )
-    return options.severity
-
-
-def up_and_down(catalog: Catalog, options: ScenarioOptions) -> list[tuple[str, int]]:
-    """Visit every domain at severities 1-2-3-4-5-4-3-2-1.
-
-    Raises:
-        UserError: the data set lacks a severity or the domain.
-    """
-    if not set(GRADUAL_SEVERITIES) <= set(catalog.severities):
-        raise UserError(
-            f"gradual scenarios need severities 1 to 5, which dataset {catalog.name!r} "
-            "lacks; choose another scenario"
-        )
-    _chosen_severity(catalog, options)
-    domains = chosen_domains(catalog, options)
-    return [(domain, severity) for domain in domains for severity in GRADUAL_SEVERITIES]
 
 
 def draw(catalog: Catalog, options: ScenarioOptions, itinerary: Itinerary) -> list[Visit]:

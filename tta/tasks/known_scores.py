@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,16 @@ def negative_entropy(outputs: Tensor, kind: str) -> Tensor:
     """Return minus the entropy of the probabilities, in nats, from -ln C to 0."""
     log_p = log_probabilities(outputs, kind)
     return torch.special.xlogy(log_p.exp(), log_p.exp()).sum(1)
+
+
+def belief(logits: Tensor) -> Tensor:
+    """Return the largest belief in a class, ``max_c exp(z_c) / (sum exp(z) + C)``, below 1.
+
+    The evidence of logits ``[B, C]`` as subjective logic takes it: COME (Zhang et al., ICLR
+    2025), with the number of classes for C where the published code has 1000.
+    """
+    uncertainty = torch.full_like(logits[:, :1], math.log(logits.shape[1]))
+    return torch.cat([logits, uncertainty], 1).log_softmax(1)[:, :-1].amax(1).exp()
 
 
 KNOWN_SCORES = {"energy": energy, "max_softmax": max_softmax, "entropy": negative_entropy}

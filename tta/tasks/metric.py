@@ -35,6 +35,7 @@ class Metric:
         pools: whether the figure of all samples together is another than the mean over domains,
             and is told too.
         shown: whether the page shows it before it is asked for.
+        of_unknown: whether images of none of the classes count too.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Metric:
     better: str = "lower"
     pools: bool = False
     shown: bool = False
+    of_unknown: bool = False
 
     @property
     def in_words(self) -> str:

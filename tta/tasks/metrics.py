@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -42,3 +44,29 @@ def sample_metrics(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
     finite = finite_rows(outputs, kind)
     known = torch.stack([confidence, -chosen[:, 1], brier]).where(finite, torch.nan)
     return torch.cat([((prediction == labels) & finite).to(known.dtype)[None], known])
+
+
+@torch.no_grad()
+def open_set_metrics(
+    outputs: Tensor, labels: Tensor, kind: str, score: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Return ``[6, B]``, the rows of :func:`sample_metrics`, whether an image is known (0 or 1),
+    and its score, NaN where its outputs are not finite.
+
+    An unknown image is never right, and has neither NLL nor Brier score: NaN.
+
+    Args:
+        outputs: ``[B, C]``.
+        labels: ``[B]``, on the same device; -1 for unknown images.
+        kind: see :func:`log_probabilities`.
+        score: of outputs ``[B, C]``: how much each image looks known ``[B]``.
+    """
+    known = labels >= 0
+    correct, confidence, *losses = sample_metrics(outputs, labels.clamp_min(0), kind)
+    losses = [loss.where(known, torch.nan) for loss in losses]
+    finite = finite_rows(outputs, kind)
+    scores = score(outputs).to(confidence.dtype).where(finite, torch.nan)
+    right = (correct > 0) & known
+    return torch.stack(
+        [right.to(correct.dtype), confidence, *losses, known.to(correct.dtype), scores]
+    )

@@ -60,14 +60,14 @@ class CollapseWatch:
 
     A rest before a reset or the end whose labels are too few gets no verdict, and images whose
     outputs are not finite count for nothing here: they have no class, see
-    :mod:`tta.tasks.finite`.
+    :mod:`tta.tasks.finite`. Nor do unknown images, though blocks are as long with them.
 
     Labels decide what is written about a method; it sees none of them. The verdict depends on
     the stream alone, not on when it is read. No block spans a reset.
 
     Args:
         plan: the stream's table.
-        labels: labels ``[N]`` in stream order.
+        labels: labels ``[N]`` in stream order, -1 for unknown images.
         starts: positions of the batches' first images.
         outputs: see :func:`tta.tasks.metrics.log_probabilities`.
         model: that adapts.
@@ -145,7 +145,8 @@ class CollapseWatch:
                 self.collapsed_at = start
 
     def _has_collapsed(self, start: int, stop: int) -> bool:
-        positions = start + np.flatnonzero(~np.isnan(self.values[0, start:stop]))
+        judged = ~np.isnan(self.values[0, start:stop]) & (self.labels[start:stop] >= 0)
+        positions = start + np.flatnonzero(judged)
         if len(positions) < MIN_BLOCK:
             return False
         predicted = self.values[0, positions].astype(np.int64)
@@ -195,8 +196,12 @@ class CollapseWatch:
 
 
 def class_entropy(classes: np.ndarray) -> float:
-    """Return the entropy (nats) of the histogram of ``classes`` ``[n]``, integers from 0."""
-    share = np.bincount(classes) / len(classes)
+    """Return the entropy (nats) of the histogram of ``classes`` ``[n]``, integers from 0.
+
+    What is negative is none of them; of nothing the entropy is 0.
+    """
+    classes = classes[classes >= 0]
+    share = np.bincount(classes) / max(1, len(classes))
     share = share[share > 0]
     return float(-(share * np.log(share)).sum())
 

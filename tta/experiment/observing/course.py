@@ -19,6 +19,7 @@ from tta.experiment.observing.trackers import open_tracker
 from tta.experiment.saving.checkpoints import Checkpoints, saved_bytes
 from tta.experiment.saving.saved_run import SavedRun, taking_over
 from tta.foundation.arithmetic import arithmetic
+from tta.foundation.energy import EnergyMeter
 from tta.foundation.stops import Stops
 from tta.reporting.records.run_directory import RunDirectory
 from tta.tasks.aetta import ResetRule
@@ -35,6 +36,7 @@ class Course:
         saved: the checkpoint that it goes on from, or None.
         stops: what is told of signals.
         memory: what the run takes at its peak.
+        energy: what the machine takes, from the preparation on.
     """
 
     experiment: Experiment
@@ -43,6 +45,7 @@ class Course:
     saved: SavedRun | None
     stops: Stops
     memory: PeakMemory
+    energy: EnergyMeter
 
     @property
     def position(self) -> int:
@@ -67,6 +70,7 @@ def make_recorder(course: Course) -> Recorder:
         passes=experiment.backbone.passes,
         watch=_watch(experiment, labels, course.memory),
         tracker=open_tracker(track, directory.path, options, course.position),
+        score=experiment.score,
         evidence=_evidence(experiment),
         estimator=_estimator(experiment),
     )

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,10 @@ from tta.reporting.records.run_directory import RunDirectory
 from tta.reporting.records.stored_tables import to_csv
 from tta.streams import StreamPlan
 from tta.streams.stream import Batch
+from tta.tasks.known_scores import energy
 from tta.tasks.metric import SAMPLE_COLUMNS
-from tta.tasks.metrics import sample_metrics
+from tta.tasks.metrics import open_set_metrics, sample_metrics
+from tta.tasks.task import CLASSIFICATION, task_of
 
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""
@@ -66,6 +69,8 @@ class Recorder:
         watch: says where the run collapsed; None for none.
         tracker: is sent the figures of batches as they are fetched; None for none.
         clock: of the batches' times; None for that of the device.
+        score: of outputs ``[B, C]``: how much each image looks known ``[B]``, asked only where
+            the stream shows unknown images; None for the energy.
         evidence: figures without labels, which no time or pass is counted for; None for none.
         estimator: whose latest estimates are recorded; None for none.
 
@@ -88,6 +93,7 @@ class Recorder:
         watch: CollapseWatch | None = None,
         tracker: Tracker | None = None,
         clock: Clock | None = None,
+        score: Callable[[Tensor], Tensor] | None = None,
         evidence: Evidence | None = None,
         estimator: Estimator | None = None,
     ) -> None:
@@ -96,7 +102,9 @@ class Recorder:
         self.evidence, self.estimator = evidence, estimator
         self._take_passes()
         counters = (*counters, *PASS_COUNTERS) if passes else counters
-        self.samples = SampleTable(plan, counters, encoded_bytes)
+        self.task = task_of(labels)
+        self.samples = SampleTable(plan, counters, encoded_bytes, self.task)
+        self._score = score or partial(energy, kind=outputs)
         self.seconds = 0.0
         self._labels = torch.from_numpy(labels).to(device)
         self._pending: list[_Pending] = []
@@ -182,9 +190,14 @@ class Recorder:
         else:
             parts = labels.split([len(rows) for rows in outputs])
         judged = zip(outputs, parts, strict=True)
-        metrics = torch.cat([sample_metrics(*pair, self.outputs) for pair in judged], 1)
+        metrics = torch.cat([self._judge(*pair) for pair in judged], 1)
         counted = [item.counted for item in pending if item.counted is not None]
         return torch.cat([metrics, torch.cat(counted, 1).to(metrics.dtype)]) if counted else metrics
+
+    def _judge(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        if self.task is CLASSIFICATION:
+            return sample_metrics(outputs, labels, self.outputs)
+        return open_set_metrics(outputs, labels, self.outputs, self._score)
 
     def _passes_by_image(self, pending: list[_Pending]) -> np.ndarray:
         """Return the passes ``[2, N]`` of batches, or nothing where none are counted."""
@@ -239,7 +252,7 @@ class Recorder:
     def _show(self, count: int) -> None:
         samples = self.samples
         domain = self.plan.domains[self.plan.domain[samples.seen - 1]]
-        figures = {"error": f"{100 * (1 - samples.correct.mean()):.2f}%"}
+        figures = {"error": f"{100 * (1 - samples.accuracy):.2f}%"}
         if self.watch is not None and self.watch.batch is not None:
             figures["collapsed"] = f"at batch {self.watch.batch}"
         if samples.diverged:
@@ -257,10 +270,11 @@ class Recorder:
             self._track(self.tracker, pending, rows)
 
     def _track(self, tracker: Tracker, pending: list[_Pending], rows: pd.DataFrame) -> None:
-        right = self.samples.correct[: pending[0].start].sum()
-        running = 1.0 - (right + rows["correct"].cumsum()) / [item.stop for item in pending]
+        first, judged = pending[0].start, rows.get("known", rows["size"])
+        right, before = self.samples.correct[:first].sum(), self.samples.known[:first].sum()
+        running = 1.0 - (right + rows["correct"].cumsum()) / (before + judged.cumsum())
         tracked = rows[list(SAMPLE_COLUMNS[1:])].assign(
-            error=1.0 - rows["correct"] / rows["size"], running_error=running
+            error=1.0 - rows["correct"] / judged, running_error=running
         )
         for item, row in zip(pending, tracked.to_dict("records"), strict=True):
             tracker.log(item.stop, row)

@@ -9,7 +9,8 @@ import pandas as pd
 
 from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
 from tta.streams import StreamPlan
-from tta.tasks.metric import CALIBRATION, METRICS, SAMPLE_COLUMNS
+from tta.tasks.metric import CALIBRATION, SAMPLE_COLUMNS, Samples
+from tta.tasks.task import CLASSIFICATION, Task, measured
 
 
 class SampleTable:
@@ -20,6 +21,7 @@ class SampleTable:
         counters: names of what is counted beside the metrics.
         encoded_bytes: file sizes ``[n]`` of the images at given stream positions, for the uplink
             where ``uploads`` are counted; None for unknown ones.
+        task: what the stream is judged by.
 
     Attributes:
         values: metrics and counts ``[M + K, N]``, NaN where none has been noted.
@@ -31,9 +33,11 @@ class SampleTable:
         plan: StreamPlan,
         counters: tuple[str, ...] = (),
         encoded_bytes: Callable[[np.ndarray], np.ndarray] | None = None,
+        task: Task = CLASSIFICATION,
     ) -> None:
         self.plan, self.counters, self.encoded_bytes = plan, counters, encoded_bytes
-        rows = len(SAMPLE_COLUMNS) + len(counters)
+        self.task = task
+        rows = len(task.columns) + len(counters)
         self.values = np.full((rows, len(plan)), np.nan, np.float32)
         self.seen = 0
 
@@ -59,6 +63,24 @@ class SampleTable:
         return self.values[0, : self.seen]
 
     @property
+    def known(self) -> np.ndarray:
+        """Whether the samples seen are of known classes, bool ``[n]``."""
+        if "known" not in self.task.columns:
+            return np.ones(self.seen, bool)
+        return self.values[self.task.columns.index("known"), : self.seen] > 0
+
+    @property
+    def score(self) -> np.ndarray:
+        """How known the samples seen look ``[n]``, of a stream that shows unknown images."""
+        return self.values[self.task.columns.index("score"), : self.seen]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the known samples seen that were classified rightly; NaN before the first."""
+        correct = self.correct[self.known]
+        return float(correct.mean()) if len(correct) else float("nan")
+
+    @property
     def confidence(self) -> np.ndarray:
         """Top-1 confidence ``[n]`` of the samples seen, NaN for outputs that are not finite."""
         return self.values[1, : self.seen]
@@ -76,21 +98,27 @@ class SampleTable:
     def pooled(self) -> dict[str, float]:
         """Return the metrics that pool, by name, over all samples seen; NaN where any is."""
         samples = self._columns(np.flatnonzero(self._counted))
-        return {metric.name: metric.aggregate(samples) for metric in CALIBRATION if metric.pools}
+        return measured([metric for metric in CALIBRATION if metric.pools], samples)
 
     def _columns(self, chosen: slice | np.ndarray) -> dict[str, np.ndarray]:
-        values = self.values[: len(SAMPLE_COLUMNS), chosen].astype(np.float64)
-        return dict(zip(SAMPLE_COLUMNS, values, strict=True))
+        values = self.values[: len(self.task.columns), chosen].astype(np.float64)
+        return dict(zip(self.task.columns, values, strict=True))
 
     def save(self, directory: RunDirectory) -> None:
-        """Write what paired tests and reliability diagrams need of every sample seen."""
+        """Write what paired tests, reliability diagrams and ROC curves need of every sample."""
         counted = self._counted
         directory.write_arrays(
             SAMPLES_FILE,
             correct=self.correct[counted].astype(bool),
             confidence=self.confidence[counted].astype(np.float16),
             visit=self.plan.visit[: self.seen][counted].astype(np.int32),
+            **{name: column[counted] for name, column in self._scores().items()},
         )
+
+    def _scores(self) -> dict[str, np.ndarray]:
+        if "score" not in self.task.columns:
+            return {}
+        return {"known": self.known, "score": self.score}
 
     def batches(self, starts: Sequence[int], stop: int) -> pd.DataFrame:
         """Return one row per batch; together, as at batch size 1 there are many.
@@ -102,8 +130,13 @@ class SampleTable:
         starts = np.array(starts)
         rows = slice(starts[0], stop)
         sizes, firsts = np.diff(starts, append=stop), starts - starts[0]
-        sums = np.add.reduceat(self.values[:, rows].astype(np.float64), firsts, axis=1)
-        metrics, counts = np.split(sums, [len(SAMPLE_COLUMNS)])
+        sums = np.add.reduceat(self._judged(rows), firsts, axis=1)
+        metrics, counts = np.split(sums, [len(self.task.columns)])
+        by_name = dict(zip(self.task.columns, metrics, strict=True))
+        judged = by_name.get("known", sizes)
+        means = np.stack([by_name[name] for name in SAMPLE_COLUMNS[1:]]) / np.where(
+            judged, judged, np.nan
+        )
         domain, severity = self.plan.domain[rows], self.plan.severity[rows]
         return pd.DataFrame(
             {
@@ -111,11 +144,20 @@ class SampleTable:
                 "domain": _common(np.array(self.plan.domains, object)[domain], domain, firsts),
                 "severity": _common(severity, severity, firsts),
                 "size": sizes,
-                "correct": metrics[0].astype(int),
-                **dict(zip(SAMPLE_COLUMNS[1:], metrics[1:] / sizes, strict=True)),
+                **({"known": judged.astype(int)} if "known" in by_name else {}),
+                "correct": by_name["correct"].astype(int),
+                **dict(zip(SAMPLE_COLUMNS[1:], means, strict=True)),
                 **dict(zip(self.counters, counts.astype(int), strict=True)),
             }
         )
+
+    def _judged(self, rows: slice) -> np.ndarray:
+        """Return a copy of the values in which metrics of unknown images are 0."""
+        values = self.values[:, rows].astype(np.float64)
+        if "known" in self.task.columns:
+            unknown = values[self.task.columns.index("known")] == 0
+            values[: len(SAMPLE_COLUMNS), unknown] = 0.0
+        return values
 
     def visits(self) -> list[np.ndarray]:
         """Return the positions of the samples seen at each visit that has figures which count."""
@@ -133,27 +175,36 @@ class SampleTable:
             "domain": self.plan.domains[self.plan.domain[chosen[0]]],
             "severity": int(self.plan.severity[chosen[0]]),
             "samples": len(counted),
+            **_kinds(samples),
             "correct": int(samples["correct"].sum()),
-            **{metric.name: metric.aggregate(samples) for metric in METRICS},
+            **self.task.measure(samples),
             **self._totals(chosen),
             **self._uplink(chosen),
         }
 
     def _totals(self, chosen: np.ndarray) -> dict[str, int]:
-        counted = self.values[len(SAMPLE_COLUMNS) :, chosen].astype(np.float64).sum(1)
+        counted = self.values[len(self.task.columns) :, chosen].astype(np.float64).sum(1)
         return {name: int(total) for name, total in zip(self.counters, counted, strict=True)}
 
     def _uplink(self, chosen: np.ndarray) -> dict[str, object]:
         """Return what follows from the uploads among the samples ``chosen``."""
         if "uploads" not in self.counters:
             return {}
-        row = len(SAMPLE_COLUMNS) + self.counters.index("uploads")
+        row = len(self.task.columns) + self.counters.index("uploads")
         uploads = self.values[row, chosen].astype(np.int64)
         uplink: dict[str, object] = {"upload_fraction": uploads.sum() / len(chosen)}
         if self.encoded_bytes is not None:
             sent = uploads > 0
             uplink["uplink_encoded_bytes"] = int(self.encoded_bytes(chosen[sent]) @ uploads[sent])
         return uplink
+
+
+def _kinds(samples: Samples) -> dict[str, int]:
+    """Return how many images are known and unknown, where a stream may show both."""
+    if "known" not in samples:
+        return {}
+    known = int(samples["known"].sum())
+    return {"known": known, "unknown": len(samples["known"]) - known}
 
 
 def _common(shown: np.ndarray, values: np.ndarray, firsts: np.ndarray) -> np.ndarray:

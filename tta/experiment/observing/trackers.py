@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from tta.foundation.errors import UserError
 from tta.foundation.text import printable
-from tta.tasks.metric import RUN_FIGURES
+from tta.tasks.task import ALL_FIGURES
 
 PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 """Names of the trackers, and what each imports."""
@@ -107,9 +107,10 @@ class WeightsAndBiases:
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of a whole run that are numbers, by name."""
-    names = ("mean_error", *(figure.name for figure in RUN_FIGURES))
+    names = ("mean_error", *(figure.name for figure in ALL_FIGURES))
     known = {name: summary.get(name) for name in names}
     figures = {name: value for name, value in known.items() if value is not None}
     for number, domain in enumerate(summary["domains"], 1):
-        figures[f"domain_error/{number:02}_{printable(domain['domain'])}"] = domain["error"]
+        if domain["error"] is not None:
+            figures[f"domain_error/{number:02}_{printable(domain['domain'])}"] = domain["error"]
     return figures

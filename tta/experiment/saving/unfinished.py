@@ -12,6 +12,7 @@ from typing import Any
 from tta.config import RunConfig
 from tta.experiment.saving.state_file import position_of
 from tta.foundation.errors import UserError
+from tta.foundation.unlike import unlike
 from tta.foundation.yaml_files import parse_yaml
 from tta.reporting.records.run_directory import RunDirectory
 
@@ -82,11 +83,8 @@ def _differences(path: Path, config: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(other, dict):
         yield "its options cannot be read"
         return
-    there, here = _flat(other), _flat(config)
-    for name in sorted(there.keys() | here.keys()):
-        if there.get(name) != here.get(name):
-            values = (textwrap.shorten(str(part.get(name)), 60) for part in (there, here))
-            yield f"{name} {', here '.join(values)}"
+    for name, values in sorted(unlike([_flat(other), _flat(config)]).items()):
+        yield f"{name} {', here '.join(textwrap.shorten(str(value), 60) for value in values)}"
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

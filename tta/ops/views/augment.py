@@ -100,17 +100,19 @@ class CottaAugment:
         """Draw the parameters for images of ``height`` x ``width`` pixels on the host."""
         order = torch.randperm(len(_JITTER), generator=generator).tolist()
         names = [_JITTER[number] for number in order]
+        count = len(names) + (5 if self.blur_sigma is None else 6)
+        drawn = iter(torch.rand(count, generator=generator, dtype=torch.float64).tolist())
         translation = tuple(
-            round(_uniform(generator, (-limit, limit)))
+            round(_between(next(drawn), (-limit, limit)))
             for limit in (self.translate * (side + 2 * (side // 2)) for side in (width, height))
         )
         return AugmentDraw(
-            jitter=tuple((name, _uniform(generator, getattr(self, name))) for name in names),
-            angle=_uniform(generator, (-self.degrees, self.degrees)),
+            jitter=tuple((name, _between(next(drawn), getattr(self, name))) for name in names),
+            angle=_between(next(drawn), (-self.degrees, self.degrees)),
             translation=translation,
-            scale=_uniform(generator, self.scale),
-            flip=_uniform(generator, (0, 1)) < 0.5,
-            blur_sigma=None if self.blur_sigma is None else _uniform(generator, self.blur_sigma),
+            scale=_between(next(drawn), self.scale),
+            flip=next(drawn) < 0.5,
+            blur_sigma=None if self.blur_sigma is None else _between(next(drawn), self.blur_sigma),
         )
 
     def transform(self, images: Tensor, drawn: AugmentDraw) -> Tensor:
@@ -172,9 +174,9 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
-def _uniform(generator: torch.Generator, bounds: Range) -> float:
+def _between(share: float, bounds: Range) -> float:
     low, high = bounds
-    return low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
+    return low + (high - low) * share
 
 
 def _affine_grid(images: Tensor, drawn: AugmentDraw, halo: int) -> Tensor:

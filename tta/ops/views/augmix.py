@@ -127,6 +127,16 @@ def shift_and_flip(levels: Tensor, draws: torch.Generator) -> Tensor:
     return _fill_outside(_sample(levels, x, y), x, y, (0, 0, 0))
 
 
+def shifted_and_flipped(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift each image in [0, 1] as :func:`shift_and_flip` does, with draws from a CPU generator.
+
+    torchvision's ``RandomCrop`` to the same size, padded by 4, and ``RandomHorizontalFlip``.
+    """
+    levels = (images.clamp(0, 1) * 255).round()
+    shifted = shift_and_flip(levels, generator_on(images.device, generator))
+    return (shifted / 255).contiguous(memory_format=memory_format_of(images))
+
+
 def resized_crop_and_flip(levels: Tensor, draws: torch.Generator) -> Tensor:
     """Enlarge a random part of each image to the whole, and mirror half of them.
 

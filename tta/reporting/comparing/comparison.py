@@ -16,7 +16,9 @@ from tta.reporting.comparing.protocol import by_protocol, describe, told_apart
 from tta.reporting.comparing.rows import Row, rows_of
 from tta.reporting.comparing.titles import titles
 from tta.reporting.records.runs import Run
-from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.metric import RunFigure
+from tta.tasks.summary_figures import PROTOCOL_FIGURES
+from tta.tasks.task import ALL_FIGURES, OPEN_SET_FIGURES
 
 MACHINE_COSTS = ("ms_per_image", "memory_mib", "memory_rise_mib")
 
@@ -72,10 +74,15 @@ class Comparison:
 
     @cached_property
     def figures(self) -> pd.DataFrame:
-        """One row of numbers per method: headline, calibration and cost; NaN where unknown."""
+        """One row of numbers per method: headline, calibration and cost; NaN where unknown.
+
+        Those of open-set recognition are there where any run has one.
+        """
         figures = pd.DataFrame.from_dict(
             {row.label: _figures(row) for row in self.rows}, orient="index"
         )
+        names = [figure.name for figure in OPEN_SET_FIGURES]
+        figures = figures.drop(columns=[name for name in names if figures[name].isna().all()])
         finished = [row.label for row in self.rows if row.finished]
         figures["rank"] = self.errors.loc[finished].rank().mean(axis=1)
         plain = self._source_figures(figures)
@@ -148,9 +155,30 @@ def _figures(row: Row) -> dict[str, float]:
         "mean": means.mean(),
         "std": means.std(ddof=1),
         "pooled": row.figures("pooled_error").mean(),
-        **{figure.name: _mean(row, figure) for figure in RUN_FIGURES},
+        **_visits(row),
+        **_of_protocols(row),
+        **{figure.name: _mean(row, figure) for figure in ALL_FIGURES},
         **cost,
     }
+
+
+def _visits(row: Row) -> dict[str, float]:
+    """Return the errors of the first and the last visit, where domains come back."""
+    visits = [run.summary.get("visits") for run in row.runs]
+    known = [errors for errors in visits if errors]
+    if not known:
+        return {}
+    first, last = np.mean([(errors[0], errors[-1]) for errors in known], axis=0)
+    return {"first_visit": first, "last_visit": last}
+
+
+def _of_protocols(row: Row) -> dict[str, float]:
+    """Return the figures that the row's protocol adds, means over the seeds that have them."""
+    found = {
+        figure.name: [known for run in row.runs if (known := figure.get(run.summary)) is not None]
+        for figure in PROTOCOL_FIGURES
+    }
+    return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
 def _mean(row: Row, figure: RunFigure) -> float:

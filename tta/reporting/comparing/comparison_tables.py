@@ -12,12 +12,15 @@ from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.published import beside_ours
 from tta.reporting.comparing.rows import Row
 from tta.reporting.comparing.statistics import LEVEL, MINIMUM_DOMAINS
-from tta.reporting.tables import as_metric
-from tta.tasks.metric import RUN_FIGURES
+from tta.reporting.tables import MISSING, as_metric
+from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.summary_figures import PROTOCOL_FIGURES
+from tta.tasks.task import OPEN_SET_FIGURES
 
-MISSING = "–"
 FACTS = ("predicts", "source data", "seeds")
 """Columns that follow the figures where a table is folded."""
+VISITS = {"first_visit": "first visit", "last_visit": "last visit"}
+"""Figures of streams in which domains come back, and their columns."""
 SOURCE_NEEDS = {
     "source_at_step": "every step",
     "source_at_prepare": "before",
@@ -51,12 +54,15 @@ def error_table(comparison: Comparison, metric: str) -> Table:
     figures, best = comparison.figures, comparison.best
     rates = as_metric(figures[["mean", "pooled"]], metric)
     cells = _methods(comparison.rows)
-    taken = {*cells, "mean", "pooled", "rank"}
+    taken = {*cells, "mean", "pooled", "rank", *VISITS.values()}
     domains = {f"domain {name}" if name in taken else name: name for name in comparison.domains}
     for header, domain in domains.items():
         cells[header] = _percent(as_metric(comparison.errors[domain], metric))
     cells["mean"] = _with_deviation(_percent(rates["mean"]), figures["std"])
     cells["pooled"] = _percent(rates["pooled"])
+    for name, header in VISITS.items():
+        if name in figures:
+            cells[header] = _percent(as_metric(figures[name], metric))
     cells["rank"] = _text(figures["rank"], "{:.2f}")
     if comparison.baseline is not None:
         column = f"difference to {comparison.baseline}"
@@ -65,6 +71,8 @@ def error_table(comparison: Comparison, metric: str) -> Table:
     for header, domain in (domains | {"mean": "mean"}).items():
         bold[header] = best[domain].to_numpy()
     notes = [_protocol(comparison, metric), BOLD_NOTE, *row_notes(comparison.rows)]
+    if any("unknown_images" in row.summary for row in comparison.rows):
+        notes.insert(1, f"{metric}s are of the known images alone")
     _, *others = [name for name in cells if name not in domains]
     figures_first = sorted(others, key=lambda name: name in FACTS)
     caption = _caption(f"Online {metric} in %", comparison)
@@ -84,9 +92,7 @@ def cost_table(comparison: Comparison) -> Table:
     if figures["upload_fraction"].notna().any():
         cells["uploads %"] = _percent(figures["upload_fraction"])
     for figure in RUN_FIGURES:
-        metric = figure.metric
-        factor = 100 if metric.percent else 1
-        cells[figure.header] = _text(factor * figures[figure.name], f"{{:.{metric.digits}f}}")
+        cells[figure.header] = _shown(figure, figures)
     note = (
         "forwards, backwards (images through the model and its copies) and ms are per image of "
         "the stream, preparation apart; time / source and memory over source where both ran on "
@@ -97,6 +103,50 @@ def cost_table(comparison: Comparison) -> Table:
     )
     caption = _caption("Cost and calibration", comparison)
     return Table("cost", cells, None, [note, *unlike_notes(comparison.rows)], caption)
+
+
+def open_set_table(comparison: Comparison) -> Table:
+    """Return how well methods tell known images from unknown ones."""
+    figures = comparison.figures
+    cells = pd.DataFrame({"method": figures.index}, figures.index)
+    cells["score"] = [row.summary.get("score") or MISSING for row in comparison.rows]
+    for figure in OPEN_SET_FIGURES:
+        if figure.name in figures:
+            cells[figure.header] = _shown(figure, figures)
+    note = (
+        "means over domains; accuracy is of known images, none rejected; a score says how known an "
+        "image looks, and COME's figures ask it to tell the known and rightly classified images "
+        "from all others; higher is better but for FPR; "
+        f"{MISSING} where a run's outputs were not all numbers"
+    )
+    return Table("open_set", cells, None, [note], _caption("Open-set recognition", comparison))
+
+
+def protocol_table(comparison: Comparison) -> Table:
+    """Return what the protocol of the runs says of them, beside their errors."""
+    figures = comparison.figures
+    known = [figure for figure in PROTOCOL_FIGURES if figure.name in figures]
+    cells = pd.DataFrame({"method": figures.index}, figures.index)
+    for figure in known:
+        factor = 100 if figure.percent else 1
+        cells[figure.header] = _text(factor * figures[figure.name], f"{{:.{figure.digits}f}}")
+    rules = dict.fromkeys(
+        row.summary["pace"]["rule"] for row in comparison.rows if row.summary.get("pace")
+    )
+    notes = [f"under {'; '.join(rules)}"] if rules else []
+    notes.append("; ".join(f"{figure.header}: {figure.meaning}" for figure in known))
+    return Table("protocol", cells, None, notes, _caption("Protocol", comparison))
+
+
+def has_protocol(comparison: Comparison) -> bool:
+    """Return whether a protocol has more to say than any stream does: of recovery."""
+    parts = ("pace", "held_out", "probe", "estimates")
+    return any(row.summary.get(part) for row in comparison.rows for part in parts)
+
+
+def _shown(figure: RunFigure, figures: pd.DataFrame) -> list[str]:
+    factor = 100 if figure.metric.percent else 1
+    return _text(factor * figures[figure.name], f"{{:.{figure.metric.digits}f}}")
 
 
 def paired_table(comparison: Comparison) -> Table:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from tta.foundation.errors import UserError
 from tta.foundation.terminal import wrapped
 from tta.foundation.text import markdown_text
 from tta.reporting.comparing.comparison import Comparison
@@ -17,7 +18,10 @@ from tta.reporting.comparing.comparison_tables import (
     Table,
     cost_table,
     error_table,
+    has_protocol,
+    open_set_table,
     paired_table,
+    protocol_table,
     published_table,
     source_data,
 )
@@ -43,7 +47,11 @@ def _markdown(table: Table, width: int | None = None) -> str:
 
 
 def _html(table: Table) -> str:
-    text = _styled(table).to_html(table_uuid=table.name, table_attributes=f'class="{table.name}"')
+    text = _styled(table).to_html(
+        table_uuid=table.name,
+        table_attributes=f'class="{table.name}"',
+        caption=html.escape(table.caption),
+    )
     return text + "".join(f"<p>{html.escape(note)}</p>\n" for note in table.notes)
 
 
@@ -56,19 +64,39 @@ def _styled(table: Table) -> Styler:
     return styler.apply(lambda _: style, axis=None)
 
 
+TABLES: dict[str, Callable[[Comparison, str], Table]] = {
+    "errors": error_table,
+    "open_set": lambda comparison, _: open_set_table(comparison),
+    "protocol": lambda comparison, _: protocol_table(comparison),
+    "cost": lambda comparison, _: cost_table(comparison),
+    "tests": lambda comparison, _: paired_table(comparison),
+}
+"""What makes each table of a comparison, of the metric shown."""
+
+
 def tables(
     comparison: Comparison,
     names: Sequence[str],
     metric: str,
     published: pd.DataFrame | None = None,
 ) -> list[Table]:
-    """Return the named tables of a comparison: ``errors``, ``cost``, ``tests``."""
-    makers = {
-        "errors": lambda: error_table(comparison, metric),
-        "cost": lambda: cost_table(comparison),
-        "tests": lambda: paired_table(comparison),
+    """Return the named tables of a comparison, see :data:`TABLES`.
+
+    Those of open-set recognition and of protocols are there where any run has such figures; that
+    of protocols also where it alone is asked for, as any stream tells of recovery.
+
+    Raises:
+        UserError: the one of open-set recognition alone is asked for, and no run has any.
+    """
+    empty = {
+        "open_set": not any("unknown_images" in row.summary for row in comparison.rows),
+        "protocol": not has_protocol(comparison) and list(names) != ["protocol"],
     }
-    made = [makers[name]() for name in names]
+    made = [TABLES[name](comparison, metric) for name in names if not empty.get(name)]
+    if not made:
+        raise UserError(
+            f"no run of {comparison.title!r} was shown unknown images: leave --tables open_set out"
+        )
     if published is not None:
         made.append(published_table(comparison, published, metric))
     return made

@@ -43,7 +43,7 @@ def _test(row: Row, reference: Row) -> list[object]:
     errors, other = row.domain_errors.align(reference.domain_errors, join="inner")
     if errors.empty:  # no seed in common
         return [np.nan, np.nan, np.nan, np.nan, np.nan, []]
-    differences = (errors - other).to_numpy()
+    differences = (errors - other).dropna(axis=1).to_numpy()  # a seed's stream may lack a domain
     low = high = p_bootstrap = np.nan
     if differences.shape[1] >= MINIMUM_DOMAINS:
         bootstrap = paired_bootstrap(differences)
@@ -62,15 +62,16 @@ def _discordances(row: Row, reference: Row, domain: str | None = None) -> list[D
         if domain is None:
             chosen = np.ones(len(first.visit), bool)
         else:
-            chosen = np.isin(first.visit, _visits(row, domain))
+            chosen = np.isin(first.visit, _visits(row, seed, domain))
         counts.append(discordance(first.correct[chosen], second.correct[chosen]))
     return counts
 
 
-def _visits(row: Row, domain: str) -> list[int]:
+def _visits(row: Row, seed: int, domain: str) -> list[int]:
     """Return the numbers of the visits to a domain: rows of the record, in order of appearance."""
-    visits = pd.unique(next(iter(row.samples.values())).visit)
-    named = [entry["domain"] for entry in row.summary["domains"]]
+    visits = pd.unique(row.samples[seed].visit)
+    (summary,) = [run.summary for run in row.runs if run.summary["seed"] == seed]
+    named = [entry["domain"] for entry in summary["domains"]]
     return [visit for visit, name in zip(visits, named, strict=True) if name == domain]
 
 

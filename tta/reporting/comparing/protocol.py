@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from tta.config import RunConfig
 from tta.foundation.errors import UserError
+from tta.foundation.pacing import PACING
+from tta.foundation.unlike import as_text, distinct, unlike
 from tta.reporting.records.runs import Run
+from tta.streams import SCENARIO_OPTIONS
 
 SUMMARY_FACTS = (
     "dataset",
@@ -32,9 +35,17 @@ STREAM_OPTIONS = (
     "crop",
     "mean",
     "std",
+    "unknown_ratio",
+    "unknown_mix",
 )
 """Options that decide the stream, beside the seed, and how images are shown; ``config.yaml`` has
 them resolved."""
+LATER_OPTIONS = (
+    "order",
+    *(name for name in SCENARIO_OPTIONS if name not in STREAM_OPTIONS),
+    *PACING,
+)
+"""Options of the stream that earlier records have not, which are made with their defaults."""
 _DESCRIBED = frozenset(SUMMARY_FACTS) - {"data_digest"} | {"severity", "num_samples"}
 _LONGEST = 60
 
@@ -60,11 +71,13 @@ def by_protocol(runs: Sequence[Run], split: bool) -> list[list[Run]]:
 def _facts(run: Run) -> dict[str, Any]:
     facts = {name: run.summary[name] for name in SUMMARY_FACTS}
     facts[CLASSES] = run.summary.get(CLASSES)
-    return facts | {name: run.config.get(name) for name in STREAM_OPTIONS}
+    facts |= {name: run.config.get(name) for name in STREAM_OPTIONS}
+    default = RunConfig().to_mapping()
+    return facts | {name: run.config.get(name, default[name]) for name in LATER_OPTIONS}
 
 
 def _key(run: Run) -> str:
-    return json.dumps(_facts(run), default=str)
+    return as_text(_facts(run))
 
 
 def _by_stream(runs: list[Run]) -> list[list[Run]]:
@@ -82,17 +95,15 @@ def _by_stream(runs: list[Run]) -> list[list[Run]]:
 
 def differences(protocols: Sequence[Sequence[Run]]) -> str:
     """Return the facts in which protocols differ, each with its values."""
-    facts = [_facts(runs[0]) for runs in protocols]
-    found = [_difference(name, [fact[name] for fact in facts]) for name in facts[0]]
-    streams = [runs[0].summary["stream_digest"] for runs in protocols]
-    return ", ".join(filter(None, found)) or _difference("stream_digest", streams)
+    firsts = [runs[0] for runs in protocols]
+    streams = [{"stream_digest": run.summary["stream_digest"]} for run in firsts]
+    found = unlike([_facts(run) for run in firsts]) or unlike(streams)
+    return ", ".join(_difference(name, values) for name, values in found.items())
 
 
 def _difference(name: str, values: Sequence[Any]) -> str:
-    """Return a name and its values, in order of their appearance; empty where all are equal."""
-    unlike = {json.dumps(value, default=str): _shown(name, value) for value in values}
     words = "images, labels or classes" if name == "data_digest" else name.replace("_", " ")
-    return f"{words} ({' or '.join(unlike.values())})" if len(unlike) > 1 else ""
+    return f"{words} ({' or '.join(_shown(name, value) for value in distinct(values))})"
 
 
 def _shown(name: str, value: Any) -> str:
@@ -108,8 +119,7 @@ def _shown(name: str, value: Any) -> str:
 def told_apart(protocols: Sequence[Sequence[Run]]) -> list[dict[str, str]]:
     """Return, for each protocol, what others have otherwise and :func:`describe` leaves out."""
     facts = [_facts(runs[0]) for runs in protocols]
-    names = [name for name in facts[0] if name not in _DESCRIBED]
-    names = [name for name in names if _difference(name, [fact[name] for fact in facts])]
+    names = [name for name in unlike(facts) if name not in _DESCRIBED]
     return [{name.replace("_", " "): _shown(name, fact[name]) for name in names} for fact in facts]
 
 
@@ -122,6 +132,7 @@ def describe(runs: Sequence[Run]) -> dict[str, str]:
         "dataset": summary["dataset"],
         "scenario": summary["scenario"],
         "images per domain": _images(summary),
+        **_unknown(summary),
         "severity": ", ".join(sorted({str(row.get("severity")) for row in summary["domains"]})),
         "batch size": str(summary["batch_size"]),
         "reset": _reset_policy(summary),
@@ -140,8 +151,16 @@ def _images(summary: dict[str, Any]) -> str:
     return size if visited == 1 else f"{size} at each of {visited:.3g} visits"
 
 
+def _unknown(summary: dict[str, Any]) -> dict[str, str]:
+    if "unknown_images" not in summary:
+        return {}
+    return {"unknown images": f"{summary['unknown_images']} of {summary['samples']}"}
+
+
 def _reset_policy(summary: dict[str, Any]) -> str:
     resets = summary.get("resets")
     if resets is None:
         return "as the scenario says"
+    if resets > len(summary["domains"]):
+        return f"{resets} times"
     return f"{resets} times, before domains" if resets else "never"

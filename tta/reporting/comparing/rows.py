@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from tta.foundation.unlike import as_text, unlike
 from tta.reporting.records.runs import Run, Samples
 
 FACTS = ("precision", "window", "cloud_backbone", "on_nonfinite")
@@ -25,6 +25,7 @@ OPTIONS = (
     "memory_format",
     "on_nonfinite",
     "deterministic",
+    "score",
 )
 """What namesakes may differ in beside their hyper-parameters: in the summary, in the options.
 
@@ -58,9 +59,7 @@ class Row:
     @cached_property
     def unlike(self) -> list[str]:
         """What the runs were not all made with alike: ``code``, names of the environment."""
-        made_with = [_made_with(run) for run in self.runs]
-        names = dict.fromkeys(name for facts in made_with for name in facts)
-        return [name for name in names if len({str(facts.get(name)) for facts in made_with}) > 1]
+        return list(unlike([_made_with(run) for run in self.runs]))
 
     @property
     def machine(self) -> tuple[object, ...] | None:
@@ -123,7 +122,7 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
 def _groups(runs: Sequence[Run]) -> list[list[Run]]:
     groups = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.summary["seed"]):
-        groups[json.dumps(_identity(run), default=str)].append(run)
+        groups[as_text(_identity(run))].append(run)
     return [part for group in groups.values() for part in _without_doubles(group)]
 
 
@@ -177,8 +176,8 @@ def _label(group: list[Run], groups: list[list[Run]]) -> str:
     ]
     differing = [
         f"{name}{value}" if name.endswith("=") else f"{name} {value}"
-        for name, value in own.items()
-        if any(other.get(name) != value for other in others)
+        for name, (value, *_) in unlike([own, *others]).items()
+        if name in own
     ]
     if own in others:
         differing += [f"seed {summary['seed']}", f"run {summary['fingerprint'][:12]}"]

@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 
 from tta.reporting.comparing.comparison import Comparison
-from tta.reporting.comparing.comparison_tables import MISSING, p_value, source_data
+from tta.reporting.comparing.comparison_tables import MISSING, VISITS, p_value, source_data
 from tta.reporting.comparing.rows import Row
 from tta.reporting.tables import as_metric
-from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.metric import RunFigure
+from tta.tasks.summary_figures import PROTOCOL_FIGURES, SummaryFigure
+from tta.tasks.task import ALL_FIGURES
 
 Cell = dict[str, Any]
 """``text``; ``value`` to sort by, empty where unknown; ``best``; of rates and their differences,
@@ -59,12 +61,22 @@ def _word(text: str) -> Cell:
 
 def _figure(name: str, digits: int, factor: float = 1) -> Maker:
     return lambda comparison, row: number_cell(
-        comparison.figures.loc[row.label, name], digits, factor
+        comparison.figures.loc[row.label].get(name), digits, factor
     )
 
 
 def _pooled(comparison: Comparison, row: Row) -> Cell:
     return rate_cell(comparison.figures.loc[row.label, "pooled"])
+
+
+def _visit(name: str) -> Maker:
+    """Return the maker of an error of one visit; empty in streams in which no domain comes back."""
+
+    def cell(comparison: Comparison, row: Row) -> Cell:
+        known = name in comparison.figures
+        return rate_cell(comparison.figures.loc[row.label, name]) if known else EMPTY
+
+    return cell
 
 
 def _test(comparison: Comparison, row: Row, name: str) -> float:
@@ -108,10 +120,16 @@ def _run_figure(figure: RunFigure) -> Column:
     return Column(figure.header, maker, shown=metric.shown and not figure.pooled)
 
 
+def _protocol_figure(figure: SummaryFigure) -> Column:
+    maker = _figure(figure.name, figure.digits, 100 if figure.percent else 1)
+    return Column(figure.header, maker, shown=False)
+
+
 COLUMNS = {
     "std": Column("± points", _figure("std", 2, 100)),
     "marks": Column("marks", lambda _, row: _word(", ".join(row.marks)), number=False),
     "pooled": Column("pooled %", _pooled),
+    **{name: Column(f"{header} %", _visit(name)) for name, header in VISITS.items()},
     "rank": Column("rank", _figure("rank", 2)),
     "difference": Column("difference", _difference),
     "interval": Column("95 % interval", _interval, shown=False),
@@ -127,7 +145,8 @@ COLUMNS = {
     "written": Column(
         "written (UTC)", lambda _, row: _word(max(run.written for run in row.runs)), number=False
     ),
-    **{figure.name: _run_figure(figure) for figure in RUN_FIGURES},
+    **{figure.name: _run_figure(figure) for figure in ALL_FIGURES},
+    **{figure.name: _protocol_figure(figure) for figure in PROTOCOL_FIGURES},
     "forwards": Column("forwards", _figure("forwards", 2), shown=False),
     "backwards": Column("backwards", _figure("backwards", 2), shown=False),
     "ms_per_image": Column("ms", _figure("ms_per_image", 2)),

@@ -27,7 +27,7 @@ def curve(batches: pd.DataFrame, window: int, visits: int) -> pd.DataFrame:
     One row per batch, at its middle, and one at each end of a stretch of one domain, where
     ``error`` is NaN: a running mean starts anew with every domain, and holds for the whole of it.
     A batch of less than half the usual size, such as the rest of a domain, has no error of its
-    own: that of one image is 0 or 1.
+    own: that of one image is 0 or 1. Sizes are those of known images, which alone have errors.
 
     Args:
         batches: rows of ``batches.csv``.
@@ -35,16 +35,17 @@ def curve(batches: pd.DataFrame, window: int, visits: int) -> pd.DataFrame:
         visits: of the stream to domains; where stretches are more, domains are interleaved, and
             the mean runs through.
     """
-    sizes, wrong = batches["size"], batches["size"] - batches["correct"]
+    sizes, judged = batches["size"], batches.get("known", batches["size"])
+    wrong = judged - batches["correct"]
     stretch = _stretches(batches, visits)
-    sums = pd.DataFrame({"wrong": wrong, "size": sizes}).groupby(stretch)
+    sums = pd.DataFrame({"wrong": wrong, "judged": judged}).groupby(stretch)
     window = min(window, len(batches))  # no more, and pandas takes no integer beyond 64 bits
     sums = sums.rolling(window, min_periods=1).sum().droplevel(0)
     points = pd.DataFrame(
         {
             "position": batches["position"] + sizes / 2,
-            "error": (wrong / sizes).where(sizes >= sizes.median() / 2),
-            "running": sums["wrong"] / sums["size"],
+            "error": (wrong / judged).where(judged >= max(1, judged.median() / 2)),
+            "running": sums["wrong"] / sums["judged"],
             "stretch": stretch,
         }
     )
@@ -52,7 +53,8 @@ def curve(batches: pd.DataFrame, window: int, visits: int) -> pd.DataFrame:
     stops = points[~stretch.duplicated(keep="last")].assign(
         position=batches["position"] + sizes, error=np.nan
     )
-    joined = pd.concat([starts, points, stops]).sort_values(["stretch", "position"], kind="stable")
+    joined = pd.concat([starts, points, stops]).dropna(subset="running")
+    joined = joined.sort_values(["stretch", "position"], kind="stable")
     return joined.drop(columns="stretch").reset_index(drop=True)
 
 

@@ -25,18 +25,21 @@ if TYPE_CHECKING:
 def reliability(samples: Samples) -> pd.DataFrame:
     """Return ``share`` of samples, ``confidence`` and ``accuracy`` of each of the ECE's bins.
 
-    Means of empty bins are NaN; samples whose confidence is not a number are in none.
+    Means of empty bins are NaN; samples whose confidence is not a number are in none, nor are
+    images of unknown classes.
     """
+    known = slice(None) if samples.known is None else samples.known
+    confidence = samples.confidence[known].astype(float)
     frame = pd.DataFrame(
         {
-            "bin": confidence_bins(samples.confidence.astype(float)),
-            "confidence": samples.confidence.astype(float),
-            "accuracy": samples.correct.astype(float),
+            "bin": confidence_bins(confidence),
+            "confidence": confidence,
+            "accuracy": samples.correct[known].astype(float),
         }
     ).dropna()
     means = frame.groupby("bin").mean().reindex(range(ECE_BINS))
     counts = np.bincount(frame["bin"], minlength=ECE_BINS)
-    return means.assign(share=counts / max(len(samples.correct), 1))
+    return means.assign(share=counts / max(len(confidence), 1))
 
 
 def draw_reliability(rows: Sequence[Row], width: float) -> Figure:

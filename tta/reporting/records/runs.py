@@ -18,7 +18,7 @@ from tta.foundation.text import printable_values
 from tta.foundation.yaml_files import parse_yaml
 from tta.reporting.records.done import DONE_FILE
 from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
-from tta.reporting.records.soundness import damage, wildness
+from tta.reporting.records.soundness import damage, judged_images, wildness
 from tta.reporting.records.stored_tables import check_domains, read_batches
 from tta.tasks.metric import RunFigure
 
@@ -42,11 +42,15 @@ class Samples:
         correct: bool ``[N]``.
         confidence: top-1 confidence ``[N]``, 0 to 1; NaN where outputs were not finite.
         visit: number of the visit to a domain ``[N]``.
+        known: which images are of known classes, bool ``[N]``; None where all are.
+        score: how known each image looks ``[N]``; None likewise.
     """
 
     correct: np.ndarray
     confidence: np.ndarray
     visit: np.ndarray
+    known: np.ndarray | None = None
+    score: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,12 @@ class Run:
         return RunDirectory.damage(self.path, tuple(filter(self.has, RunDirectory.files())))
 
     def domain_errors(self) -> pd.Series:
-        """Return the error of each domain, the mean over its visits, in stream order."""
-        domains = pd.DataFrame(self.summary["domains"])
+        """Return the error of each domain, the mean over its visits, in stream order.
+
+        Domains without an image of a known class have none.
+        """
+        rows = [row for row in self.summary["domains"] if row["error"] is not None]
+        domains = pd.DataFrame(rows)
         return domains.groupby("domain", sort=False)["error"].mean()
 
     def figure(self, figure: RunFigure) -> float:
@@ -147,7 +155,7 @@ class Run:
         calibration error follows from.
         """
         if figure.name in self.summary or not figure.pooled:
-            return _or_nan(self.summary[figure.name])
+            return _or_nan(self.summary.get(figure.name))
         samples = self.samples()
         if samples is None:
             return math.nan
@@ -165,7 +173,9 @@ class Run:
             return None
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                samples = Samples(*(arrays[name] for name in Samples.__dataclass_fields__))
+                names = Samples.__dataclass_fields__
+                stored = {name: arrays[name] for name in names if name in arrays}
+            samples = Samples(**stored)
             fits = self._fit(samples)
         except UNREADABLE as error:
             raise UserError(f"{str(file)!r} is damaged ({error}); {self.cure}") from error
@@ -176,15 +186,17 @@ class Run:
     def _fit(self, samples: Samples) -> bool:
         """Return whether the arrays are those of the summary's domains."""
         rows = self.summary["domains"]
-        arrays = (samples.correct, samples.confidence, samples.visit)
-        if any(array.shape != (self.summary["samples"],) for array in arrays):
+        arrays = [samples.correct, samples.confidence, samples.visit]
+        if "unknown_images" in self.summary:
+            arrays += [samples.known, samples.score]
+        if any(np.shape(array) != (self.summary["samples"],) for array in arrays):
             return False
-        if [array.dtype.kind for array in arrays] != ["b", "f", "i"]:
+        if [array.dtype.kind for array in arrays] != list("bfibf"[: len(arrays)]):
             return False
         visit = pd.factorize(samples.visit)[0]  # in order of appearance, as the rows are
         if np.bincount(visit).tolist() != [row["samples"] for row in rows]:
             return False
-        expected = [row["accuracy"] * row["samples"] for row in rows]
+        expected = [(row["accuracy"] or 0) * judged_images(row) for row in rows]
         return np.allclose(np.bincount(visit, samples.correct), expected, rtol=0, atol=0.01)
 
     def batches(self) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.task import OPEN_SET_FIGURES
 
 Check = Callable[[Any], bool]
 
@@ -65,6 +66,29 @@ def _is_evidence(value: Any) -> bool:
     return _all_values(_or_none(is_number))(figures)
 
 
+def _is_pace(value: Any) -> bool:
+    numbers = {"batches": is_count, "adapted_batches": is_count, "cost": _or_none(is_positive)}
+    whole = isinstance(value, dict) and value.keys() >= {"rule", *numbers} and value["batches"]
+    checks = {"rule": is_text, **numbers}
+    return bool(whole) and all(check(value[name]) for name, check in checks.items())
+
+
+def _is_probe(value: Any) -> bool:
+    if not isinstance(value, dict) or not {"start", "after", "positions"} <= value.keys():
+        return False
+    drops = (value.get(name) for name in ("mean", "drop", "worst_drop"))
+    after, positions = value["after"], value["positions"]
+    lists = all(isinstance(part, list) for part in (after, positions))
+    return (
+        lists
+        and len(after) == len(positions)
+        and all(map(is_count, [*positions, value.get("samples")]))
+        and all(map(is_fraction, [value["start"], *after]))
+        and all(map(_or_none(is_number), drops))
+        and is_text(value.get("dataset"))
+    )
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_text, value))
 
@@ -89,11 +113,19 @@ NEEDED: dict[str, Check] = {
 OPTIONAL: dict[str, Check] = {
     "finished": is_flag,
     **{figure.name: _figure(figure) for figure in RUN_FIGURES if figure.pooled},
+    **{figure.name: _figure(figure) for figure in OPEN_SET_FIGURES},
+    **dict.fromkeys(("known_images", "unknown_images", "visits_left_out"), is_count),
+    **dict.fromkeys(("acc_s", "acc_n", "acc_h"), _or_none(is_fraction)),
     "upload_fraction": is_positive,
     **dict.fromkeys(("needs", "warnings"), _are_texts),
+    "visits": lambda value: isinstance(value, list) and all(map(is_fraction, value)),
     "passes": _all_values(is_number),
     "environment": _all_values(_is_plain),
     "evidence": _is_evidence,
+    "pace": _is_pace,
+    "held_out": _all_values(_or_none(is_positive)),
+    "recovery": _or_none(_all_values(is_positive)),
+    "probe": _is_probe,
     "estimates": _all_values(_all_values(_or_none(is_number))),
     **dict.fromkeys(("resets", "window"), _or_none(is_count)),
     **dict.fromkeys(
@@ -117,6 +149,8 @@ OPTIONAL: dict[str, Check] = {
             "code_digest",
             "on_nonfinite",
             "nonfinite_weights_after",
+            "task",
+            "score",
         ),
         _or_none(is_text),
     ),
@@ -124,10 +158,14 @@ OPTIONAL: dict[str, Check] = {
 DOMAIN: dict[str, Check] = {
     "domain": is_text,
     "samples": lambda value: is_count(value) and value > 0,
-    "error": is_fraction,
-    "accuracy": is_fraction,
+    "error": _or_none(is_fraction),
+    "accuracy": _or_none(is_fraction),
 }
-DOMAIN_OPTIONAL: dict[str, Check] = {"severity": _is_plain, "correct": is_count}
+DOMAIN_OPTIONAL: dict[str, Check] = {
+    "severity": _is_plain,
+    **dict.fromkeys(("correct", "known", "unknown"), is_count),
+    **{figure.name: _figure(figure) for figure in OPEN_SET_FIGURES},
+}
 
 
 def damage(summary: Mapping[str, Any]) -> str:
@@ -159,18 +197,30 @@ def _are_domains(value: Any) -> bool:
         and bool(value)
         and all(isinstance(row, dict) for row in value)
         and not any(_wrong(row, DOMAIN, DOMAIN_OPTIONAL) for row in value)
+        and all(_is_judged(row) == (row["error"] is not None) for row in value)
+        and all((row["accuracy"] is None) == (row["error"] is None) for row in value)
+        and any(map(_is_judged, value))
     )
+
+
+def judged_images(row: Mapping[str, Any]) -> int:
+    """Return how many images of a visit errors are of: the known ones."""
+    return row.get("known", row["samples"])
+
+
+def _is_judged(row: Mapping[str, Any]) -> bool:
+    return judged_images(row) > 0
 
 
 def _contradiction(summary: Mapping[str, Any]) -> str:
     """Return which figure does not follow from those of the domains."""
-    rows = summary["domains"]
-    total = sum(row["samples"] for row in rows)
+    rows = [row for row in summary["domains"] if _is_judged(row)]
+    wrong_images = sum(row["error"] * judged_images(row) for row in rows)
     expected = {
-        "samples": total,
+        "samples": sum(row["samples"] for row in summary["domains"]),
         "mean_error": sum(row["error"] for row in rows) / len(rows),
         "mean_accuracy": sum(row["accuracy"] for row in rows) / len(rows),
-        "pooled_error": sum(row["error"] * row["samples"] for row in rows) / total,
+        "pooled_error": wrong_images / sum(map(judged_images, rows)),
     }
     wrong = [name for name, value in expected.items() if not _close(summary[name], value)]
     return ", ".join(f"{name!r} does not follow from 'domains'" for name in wrong)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from tta.foundation.errors import UserError
 from tta.foundation.text import csv_cell, from_csv_cell, printable
+from tta.reporting.records.soundness import judged_images
 
 COUNTS = ("position", "size", "correct")
 
@@ -43,7 +44,7 @@ def read_batches(file: Path, summary: dict[str, Any], cure: str) -> pd.DataFrame
         OSError, ValueError, LookupError, TypeError: the file is no such table.
     """
     frame, text = _read(file)
-    for name in COUNTS:
+    for name in (*COUNTS, *({"known"} & {*frame})):
         frame[name] = pd.to_numeric(frame[name]).astype(np.int64)
     seen = int(frame["size"].sum())
     if not text.endswith("\n") or seen < summary["samples"]:
@@ -51,11 +52,11 @@ def read_batches(file: Path, summary: dict[str, Any], cure: str) -> pd.DataFrame
             f"{str(file)!r} is cut short: {seen} of {summary['samples']} samples; {cure}"
         )
     starts = np.cumsum([0, *frame["size"][:-1]])
-    right = sum(row["accuracy"] * row["samples"] for row in summary["domains"])
+    right = sum((row["accuracy"] or 0) * judged_images(row) for row in summary["domains"])
     sound = (
         seen == summary["samples"]
         and (frame["position"] == starts).all()
-        and frame["correct"].between(0, frame["size"]).all()
+        and frame["correct"].between(0, frame.get("known", frame["size"])).all()
         and abs(frame["correct"].sum() - right) < 0.5
         and frame["severity"].notna().all()
     )
@@ -76,7 +77,9 @@ def check_domains(file: Path, summary: dict[str, Any], cure: str) -> None:
         frame, _ = _read(file)
         rows = pd.DataFrame(summary["domains"])
         same = [printable(name) for name in frame["domain"]] == rows["domain"].tolist() and all(
-            np.allclose(pd.to_numeric(frame[name]), rows[name].astype(float), rtol=1e-9)
+            np.allclose(
+                pd.to_numeric(frame[name]), rows[name].astype(float), rtol=1e-9, equal_nan=True
+            )
             for name in ("samples", "error", "accuracy")
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

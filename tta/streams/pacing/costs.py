@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from statistics import median
 from typing import Any, Protocol
 
@@ -90,19 +89,13 @@ class MeasuredCost:
 
     def step(self, method: Steps, images: Tensor) -> tuple[Tensor, float]:
         """Return the outputs of a step and the cost as known by now."""
-        with self._uncounted():
+        with self.passes.paused():
             plain = self._plain_seconds(images)
             if not self._ratios:
                 self._ratios = [one / plain for one in self._warm_up(method, images)]
         outputs, seconds = self._timed(method.step, images)
         self._ratios = [*self._ratios, seconds / plain][-LATEST:]
         return outputs, median(self._ratios)
-
-    @contextmanager
-    def _uncounted(self) -> Iterator[None]:
-        counted = self.passes.forward, self.passes.backward
-        yield
-        self.passes.forward, self.passes.backward = counted
 
     def _warm_up(self, method: Steps, images: Tensor) -> list[float]:
         """Return the seconds of two steps after a first one; the method is left as it was."""

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from tta.methods.sar_sam import climb
+from tta.ops.sharpness import climb, descend_sharply
 
 
 def parameters_with_gradients(*gradients):
@@ -25,3 +25,12 @@ def test_without_a_gradient_nothing_moves():
     parameters[1].grad = None
     climb(parameters, 0.5)
     assert all(torch.equal(p, torch.ones_like(p)) for p in parameters)
+
+
+def test_a_sharp_step_applies_the_gradient_from_uphill_where_the_parameters_were():
+    parameter = nn.Parameter(torch.tensor([1.0, 2.0]))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    descend_sharply(optimizer, [parameter], lambda: (parameter**4).sum() / 4, radius=0.5)
+    start = torch.tensor([1.0, 2.0])
+    uphill = start + 0.5 * start**3 / (start**3).norm()
+    torch.testing.assert_close(parameter.detach(), start - 0.1 * uphill**3)

@@ -1,0 +1,183 @@
+"""Scenarios as compositions: visits to domains, an order of the labels, resets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tta.foundation.errors import UserError, did_you_mean
+from tta.streams.blocks import in_blocks
+from tta.streams.itineraries import (
+    Itinerary,
+    again_and_again,
+    chosen_domains,
+    each_domain,
+    up_and_down,
+)
+from tta.streams.label_order import dirichlet_order, grouped_order, slot_order, zipf_sample
+from tta.streams.label_shift import sample_of, shifting_labels
+from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
+from tta.streams.scenario import Scenario
+from tta.streams.visits import Order, Visit, draw, in_turn, ordered, together
+
+RESET = "reset_each_shift"
+
+
+def by_label(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
+    """Order samples by label, or in Dirichlet chunks."""
+    if options.dirichlet == 0:
+        return np.argsort(labels, kind="stable")
+    rng = np.random.default_rng([options.seed, number, 1])
+    return dirichlet_order(labels, options.dirichlet, rng)
+
+
+def by_slot(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
+    """Order samples in Dirichlet slots; where there is no concentration, leave them shuffled."""
+    if options.dirichlet == 0:
+        return np.arange(len(labels))
+    return slot_order(labels, options.dirichlet, np.random.default_rng([options.seed, number, 1]))
+
+
+def by_class(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
+    """Order samples class after class, classes in random order."""
+    return grouped_order(labels, np.random.default_rng([options.seed, number, 2]))
+
+
+def by_zipf(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
+    """Draw samples in Zipf proportions of the classes, with replacement."""
+    rng = np.random.default_rng([options.seed, number, 2])
+    return zipf_sample(labels, options.zipf, rng)
+
+
+def by_turns(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
+    """Draw samples with replacement, one class more likely than others at each time."""
+    rng = np.random.default_rng([options.seed, number, 2])
+    classes = rng.permutation(np.unique(labels))
+    draws = 2 * len(labels) if options.draws is None else options.draws
+    return sample_of(labels, shifting_labels(classes, options.imbalance_ratio, draws, rng), rng)
+
+
+@dataclass(frozen=True)
+class Visiting:
+    """A way to visit domains.
+
+    Attributes:
+        itinerary: which (domain, severity) is visited.
+        arrange: makes a stream of the domains' names, the visits, the options, an order of the
+            labels, or None, and whether the method is reset before each visit.
+        uses: see :class:`Scenario`.
+        mixes: whether there are no visits that a reset could come before.
+    """
+
+    itinerary: Itinerary
+    arrange: Callable[
+        [tuple[str, ...], Sequence[Visit], ScenarioOptions, Order | None, bool], StreamPlan
+    ]
+    uses: tuple[str, ...] = ("severity",)
+    mixes: bool = False
+
+
+def _turn_by_turn(
+    domains: tuple[str, ...],
+    visits: Sequence[Visit],
+    options: ScenarioOptions,
+    order: Order | None,
+    reset: bool,
+) -> StreamPlan:
+    return in_turn(domains, ordered(visits, options, order) if order else visits, reset)
+
+
+def _shuffled(
+    domains: tuple[str, ...],
+    visits: Sequence[Visit],
+    options: ScenarioOptions,
+    order: Order | None,
+    reset: bool,
+) -> StreamPlan:
+    return together(domains, visits, options, order)
+
+
+VISITS = {
+    "continual": Visiting(each_domain, _turn_by_turn),
+    "gradual": Visiting(up_and_down, _turn_by_turn, uses=()),
+    "domain_blocks": Visiting(again_and_again, in_blocks, uses=("severity", "visits")),
+    "mixed_domains": Visiting(each_domain, _shuffled, mixes=True),
+    "recurring": Visiting(again_and_again, _turn_by_turn, uses=("severity", "visits")),
+}
+"""Ways to visit domains; the first where a composition names none."""
+LABELS: dict[str, tuple[Order, tuple[str, ...]]] = {
+    "class_grouped": (by_class, ()),
+    "class_imbalanced": (by_zipf, ("zipf",)),
+    "correlated": (by_label, ("dirichlet",)),
+    "label_shift": (by_turns, ("imbalance_ratio", "draws")),
+    "slots": (by_slot, ("dirichlet",)),
+}
+"""Orders of the labels, each with the options that it uses."""
+OWN_LABELS = {"recurring": "slots"}
+"""The order of the labels where a composition names none; else they are shuffled."""
+PARTS = (*VISITS, *LABELS, RESET)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a scenario is composed of.
+
+    Attributes:
+        visits: of :data:`VISITS`.
+        labels: of :data:`LABELS`, or None for shuffled ones.
+        reset: whether the method is reset before every visit.
+    """
+
+    visits: str = "continual"
+    labels: str | None = None
+    reset: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its parts, joined; without an order of the labels that goes without saying."""
+        labels = None if self.labels == OWN_LABELS.get(self.visits) else self.labels
+        return "+".join(filter(None, (self.visits, labels, RESET if self.reset else "")))
+
+    def plan(self, catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+        """Return the stream."""
+        visiting = VISITS[self.visits]
+        visits = draw(catalog, options, visiting.itinerary)
+        order = LABELS[self.labels][0] if self.labels else None
+        domains = chosen_domains(catalog, options)
+        return visiting.arrange(domains, visits, options, order, self.reset)
+
+    def scenario(self, name: str, description: str, keeps_order: bool = False) -> Scenario:
+        """Return it as a scenario of that name."""
+        visiting = VISITS[self.visits]
+        uses = {*visiting.uses, *(LABELS[self.labels][1] if self.labels else ())}
+        return Scenario(
+            name, description, self.plan, visiting.itinerary, frozenset(uses), keeps_order
+        )
+
+
+def composition_of(text: str) -> Composition:
+    """Return what parts that are joined by ``+``, in any order, are a composition of.
+
+    Raises:
+        UserError: a part is unknown, there are two of a kind, or they do not fit.
+    """
+    parts = [part.strip() for part in text.split("+")]
+    for part in parts:
+        if part not in PARTS:
+            raise UserError(
+                f"scenario {text!r} has an unknown part {part!r}; {did_you_mean(part, PARTS)}"
+            )
+    for kind in (tuple(VISITS), tuple(LABELS), (RESET,)):
+        named = [part for part in parts if part in kind]
+        if len(named) > 1:
+            raise UserError(
+                f"scenario {text!r} names {' and '.join(named)}; name one of {', '.join(kind)}"
+            )
+    visits = next((part for part in parts if part in VISITS), Composition.visits)
+    labels = next((part for part in parts if part in LABELS), OWN_LABELS.get(visits))
+    reset = RESET in parts
+    if reset and VISITS[visits].mixes:
+        raise UserError(f"scenario {text!r}: {visits} has no shifts to reset at; leave out {RESET}")
+    return Composition(visits, labels, reset)

@@ -1,0 +1,72 @@
+"""The stream of UniTTA, whose domains and classes are a Markov chain, and its named settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tta.foundation.stream_options import markov_settings
+from tta.streams.itineraries import chosen_domains, each_domain
+from tta.streams.markov import Attribute, RandomSuccessor, images_in_turn, walk
+from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
+from tta.streams.scenario import scenario
+from tta.streams.visits import Visit, draw
+
+USES = (
+    "severity",
+    "markov",
+    "class_stay",
+    "class_ratio",
+    "domain_stay",
+    "domain_ratio",
+    "most_per_state",
+)
+
+
+def attributes(options: ScenarioOptions, domains: int, classes: int) -> list[Attribute]:
+    """Return the chain of the domains and that of the classes.
+
+    Args:
+        options: with the name of a setting, and what is put in place of its numbers.
+        domains: how many there are.
+        classes: likewise.
+    """
+    named = markov_settings(options.markov, domains, classes)
+    chosen = {name: getattr(options, name) for name in named}
+    found = {name: named[name] if chosen[name] is None else chosen[name] for name in named}
+    return [
+        Attribute(domains, found["domain_stay"], found["domain_ratio"]),
+        Attribute(classes, found["class_stay"], found["class_ratio"]),
+    ]
+
+
+@scenario(uses=USES)
+def markov(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
+    """Domains and classes follow each other as in a Markov chain, never reset (UniTTA)."""
+    visits = draw(catalog, options, each_domain)
+    labels = np.unique(np.concatenate([visit.labels for visit in visits]))
+    images = [visit.index[visit.labels == label] for visit in visits for label in labels]
+    domains, classes = attributes(options, len(visits), len(labels))
+    rng = np.random.default_rng([options.seed, len(visits), 5])
+    states = walk(
+        domains,
+        classes,
+        options.most_per_state or _images_per_state(visits, len(labels)),
+        RandomSuccessor(domains, classes, rng),
+        np.array([len(one) > 0 for one in images]),
+    )
+    domain = states // len(labels)
+    return StreamPlan(
+        domains=chosen_domains(catalog, options),
+        domain=domain,
+        severity=np.full(len(states), visits[0].severity),
+        index=images_in_turn(states, images),
+        visit=domain,
+        segment=np.zeros(len(states), np.int64),
+        reset_before=np.zeros(len(states), bool),
+    )
+
+
+def _images_per_state(visits: Sequence[Visit], classes: int) -> int:
+    return max(1, max(len(visit.index) for visit in visits) // classes)

@@ -1,0 +1,82 @@
+"""OWTTT's rule of rejection, and its figures. Li et al., ICCV 2023; in NumPy alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tta.tasks.open_set import harmonic_mean
+
+QUEUE = 512
+"""Latest images whose novelties decide the threshold."""
+CANDIDATES = np.arange(100) / 100
+"""Thresholds that are tried."""
+
+
+def queue_threshold(novelty: np.ndarray) -> float:
+    """Return the candidate that splits novelties ``[N]`` with the least variance within.
+
+    The variances (population) of the two sides are weighted by their shares; the first of several
+    candidates, and 0 where none splits.
+    """
+    below = novelty < CANDIDATES[:, None]
+    within = [_within(novelty, side) for side in below]
+    return float(CANDIDATES[int(np.argmin(within))])
+
+
+def _within(novelty: np.ndarray, below: np.ndarray) -> float:
+    if below.all() or not below.any():
+        return np.inf
+    sides = (novelty[below], novelty[~below])
+    return sum(len(side) * side.var() for side in sides) / len(novelty)
+
+
+def rejected_in_queue(novelty: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return which images are rejected, bool ``[N]``: those above their batch's threshold.
+
+    Args:
+        novelty: of the images ``[N]`` in stream order, 1 minus the largest cosine.
+        starts: positions of the batches' first images; a batch's own novelties are in the queue.
+    """
+    rejected = np.zeros(len(novelty), bool)
+    for start, stop in zip(starts, np.append(starts[1:], len(novelty)), strict=True):
+        threshold = queue_threshold(novelty[max(0, stop - QUEUE) : stop])
+        rejected[start:stop] = novelty[start:stop] > threshold
+    return rejected
+
+
+def rejection_rates(
+    rejected: np.ndarray, right: np.ndarray, known: np.ndarray
+) -> tuple[float, float, float]:
+    """Return ACC_S, ACC_N and their harmonic mean ACC_H, fractions.
+
+    ACC_S is the share of known images that are classified rightly and not rejected, ACC_N that of
+    unknown images that are rejected.
+
+    Args:
+        rejected: bool ``[N]``.
+        right: whether the class is right, bool ``[N]``; of unknown images it does not matter.
+        known: bool ``[N]``, some true and some not.
+    """
+    accepted = float((right & ~rejected)[known].mean())
+    refused = float(rejected[~known].mean())
+    return accepted, refused, harmonic_mean(accepted, refused)
+
+
+def rejection_figures(
+    cosine: np.ndarray, starts: np.ndarray, right: np.ndarray, known: np.ndarray
+) -> dict[str, Any]:
+    """Return ``acc_s``, ``acc_n`` and ``acc_h`` of a stream; None where one is not known.
+
+    Args:
+        cosine: scores of the images seen ``[N]`` in stream order.
+        starts: positions of the stream's batches.
+        right: see :func:`rejection_rates`.
+        known: likewise.
+    """
+    names = ("acc_s", "acc_n", "acc_h")
+    if np.isnan(cosine).any() or known.all() or not known.any():
+        return dict.fromkeys(names)
+    rejected = rejected_in_queue(1 - cosine.astype(float), starts[starts < len(cosine)])
+    return dict(zip(names, rejection_rates(rejected, right, known), strict=True))

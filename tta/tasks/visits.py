@@ -1,0 +1,37 @@
+"""The error of every visit, in streams in which domains come back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+
+def errors_by_visit(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return the error of the first visit to the domains, of the second, ...: means over domains.
+
+    A domain comes back after another one, or at the same severity as just before; where only
+    its severity changes, the visit goes on. A stream that ended early has fewer domains, or none,
+    in the last visits.
+
+    Args:
+        rows: of the visits in stream order, with ``domain``, ``severity`` and ``error``, a
+            fraction, or None where a visit shows no image that has one.
+
+    Returns:
+        ``[K]``, fractions; empty where no domain comes back.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    visits: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    before: tuple[Any, Any] = (None, None)
+    for row in rows:
+        domain, severity = row["domain"], row["severity"]
+        if domain != before[0] or severity == before[1]:
+            counts[domain] += 1
+        if row["error"] is not None:
+            visits[counts[domain]][domain].append(row["error"])
+        before = domain, severity
+    if len(visits) < 2:
+        return []
+    return [fmean(map(fmean, visits[number].values())) for number in sorted(visits)]
