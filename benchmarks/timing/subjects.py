@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tta.backbones.domain_heads import DomainHeads
 from tta.datasets.base import Dataset
 from tta.methods import METHODS, Method, Need
 from tta.methods.requirements import check_needs
+from tta.ops.generators import seeded_layers
 from tta.source.source_data import SourceData
 
 FULL_WORK = {
@@ -100,13 +102,21 @@ class Subject:
         chosen = dataclasses.replace(defaults, **(known | params))
         backbone = self.backbone.clone()
         if Need.DOMAIN_HEADS in kind.needs(chosen):
-            backbone.attach(DomainHeads(3, backbone.feature_dim, backbone.num_classes))
+            with seeded_layers(0):  # on two devices the same
+                heads = DomainHeads(3, backbone.feature_dim, backbone.num_classes)
+            backbone.attach(heads)
         check_needs(kind, chosen, backbone, has_source=True, cloud=self.backbone)
         method = kind(backbone, chosen, seed=0)
         if Need.CLOUD_MODEL in kind.needs(chosen):
             method.attach_model(self.backbone.clone())
         method.start(self.source())
         return method
+
+
+@cache
+def _network(name: str) -> Backbone:
+    """Return a network on the host, to be copied: making one takes longer than a step of it."""
+    return create_backbone(name, pretrained=False)
 
 
 def subject(
@@ -118,7 +128,7 @@ def subject(
     precision: torch.dtype = torch.float32,
 ) -> Subject:
     """Return network ``name`` and ``batch`` images in its size."""
-    backbone = create_backbone(name, pretrained=False)
+    backbone = _network(name).clone()
     backbone.to(device).to(memory_format=memory_format)
     backbone.precision = precision
     generator = torch.Generator().manual_seed(0)
