@@ -104,9 +104,9 @@ def test_the_commands_on_streams_are_ones(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tta.commands.run._run", lambda *_: 0)
     text = (README.parent / "tta" / "streams" / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    lines = [words(line)[3:] for line in block.splitlines()]
-    assert len(lines) == 4 and [main(line) for line in lines] == [0] * 4
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [words(line)[3:] for block in blocks for line in block.splitlines()]
+    assert len(lines) == 8 and [main(line) for line in lines] == [0] * 8
     names = set(re.findall(r"`(\w+)`", text))
     assert {*PARTS, *SCENARIOS} - {"recorded"} <= names | set(COMPOSED.values())
 

@@ -98,3 +98,20 @@ def test_a_damaged_part_is_no_figure(records, part):
 def test_a_figure_that_is_not_known_is_none():
     bare = {"cost": {}, "samples": 1}
     assert [figure.get(bare) for figure in PROTOCOL_FIGURES] == [None] * len(PROTOCOL_FIGURES)
+
+
+def test_a_run_that_was_frozen_is_compared_and_drawn(tmp_path, capsys):
+    for method in ("source", "tent"):
+        options = {**OPTIONS, "output": str(tmp_path), "adapt_samples": 20}
+        run(RunConfig(method=method, **options))
+    assert compare_main([str(tmp_path)], "compare") == 0
+    assert "seen acc. %" in capsys.readouterr().out
+    for kind in ("stream", "reliability"):
+        assert plot_main([kind, str(tmp_path), "-o", str(tmp_path / "a.svg")], "plot") == 0
+    assert report_main([str(tmp_path), "-o", str(tmp_path / "page.html")], "report") == 0
+    batches = next(tmp_path.glob("**/tent/*/batches.csv"))
+    batches.write_text("".join(batches.read_text().splitlines(keepends=True)[:-1]))
+    arguments = ["stream", str(tmp_path), "--methods", "tent", "-o", str(tmp_path / "a.svg")]
+    capsys.readouterr()
+    assert plot_main(arguments, "plot") == 2
+    assert "batches.csv" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""The error of every visit, in streams in which domains come back."""
+"""Rows of visits to domains: of how many images their errors are, and those of streams in which
+domains come back."""
 
 from __future__ import annotations
 
@@ -35,3 +36,8 @@ def errors_by_visit(rows: Sequence[Mapping[str, Any]]) -> list[float]:
     if len(visits) < 2:
         return []
     return [fmean(map(fmean, visits[number].values())) for number in sorted(visits)]
+
+
+def judged_images(row: Mapping[str, Any]) -> int:
+    """Return how many images of a visit errors are of: the known ones."""
+    return row.get("known", row["samples"])

@@ -18,9 +18,10 @@ from tta.foundation.text import printable_values
 from tta.foundation.yaml_files import parse_yaml
 from tta.reporting.records.done import DONE_FILE
 from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
-from tta.reporting.records.soundness import damage, judged_images, wildness
+from tta.reporting.records.soundness import damage, wildness
 from tta.reporting.records.stored_tables import check_domains, read_batches
 from tta.tasks.metric import RunFigure
+from tta.tasks.visits import judged_images
 
 UNREADABLE = (
     *WRONG_VALUES,  # ValueError: among others, text that is no UTF-8

@@ -8,6 +8,7 @@ from typing import Any
 
 from tta.tasks.metric import RUN_FIGURES, RunFigure
 from tta.tasks.task import OPEN_SET_FIGURES
+from tta.tasks.visits import judged_images
 
 Check = Callable[[Any], bool]
 
@@ -201,11 +202,6 @@ def _are_domains(value: Any) -> bool:
         and all((row["accuracy"] is None) == (row["error"] is None) for row in value)
         and any(map(_is_judged, value))
     )
-
-
-def judged_images(row: Mapping[str, Any]) -> int:
-    """Return how many images of a visit errors are of: the known ones."""
-    return row.get("known", row["samples"])
 
 
 def _is_judged(row: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tta.foundation.errors import UserError
 from tta.foundation.text import csv_cell, from_csv_cell, printable
-from tta.reporting.records.soundness import judged_images
+from tta.tasks.visits import judged_images
 
 COUNTS = ("position", "size", "correct")
 
@@ -32,7 +32,7 @@ def _read(file: Path) -> tuple[pd.DataFrame, str]:
 
 
 def read_batches(file: Path, summary: dict[str, Any], cure: str) -> pd.DataFrame:
-    """Return the rows of ``batches.csv``.
+    """Return the rows of ``batches.csv`` whose figures count.
 
     Args:
         file: to read.
@@ -46,16 +46,18 @@ def read_batches(file: Path, summary: dict[str, Any], cure: str) -> pd.DataFrame
     frame, text = _read(file)
     for name in (*COUNTS, *({"known"} & {*frame})):
         frame[name] = pd.to_numeric(frame[name]).astype(np.int64)
-    seen = int(frame["size"].sum())
-    if not text.endswith("\n") or seen < summary["samples"]:
-        raise UserError(
-            f"{str(file)!r} is cut short: {seen} of {summary['samples']} samples; {cure}"
-        )
+    seen, adapted = int(frame["size"].sum()), (summary.get("held_out") or {}).get("adapted_images")
+    expected = summary["samples"] + (adapted or 0)
+    if not text.endswith("\n") or seen < expected:
+        raise UserError(f"{str(file)!r} is cut short: {seen} of {expected} samples; {cure}")
     starts = np.cumsum([0, *frame["size"][:-1]])
     right = sum((row["accuracy"] or 0) * judged_images(row) for row in summary["domains"])
+    in_order = (frame["position"] == starts).all()
+    if adapted is not None:  # a batch is adapted to or judged, never both
+        frame = frame[frame["adapted"] == 0].reset_index(drop=True)
     sound = (
-        seen == summary["samples"]
-        and (frame["position"] == starts).all()
+        seen == expected
+        and in_order
         and frame["correct"].between(0, frame.get("known", frame["size"])).all()
         and abs(frame["correct"].sum() - right) < 0.5
         and frame["severity"].notna().all()
