@@ -25,8 +25,9 @@ from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.label_order import grouped_order
 from tta.streams.stream import Batch, Stream
 from tta.tasks.metrics import open_set_metrics, sample_metrics
+from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
 from tta.tasks.queue_rejection import queue_threshold
-from tta.tasks.task import ALL_METRICS, OPEN_SET_FIGURES, task_of
+from tta.tasks.task import ALL_METRICS, task_of
 
 OPTIONS = {
     "dataset": "digits-c",

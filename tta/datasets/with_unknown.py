@@ -148,25 +148,21 @@ class WithUnknown(Dataset):
         return {**self.known.understood(), "unknown": text}
 
     def digest(self) -> str:
-        return self._digest(self.known.digest(), self.unknown.digest())
+        parts = (self.known.digest(), self.unknown.digest(), self.way)
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def portable_digest(self) -> str:
-        return self._digest(self.known.portable_digest(), self.unknown.portable_digest())
-
-    def _digest(self, *parts: str) -> str:
-        return hashlib.sha256(" ".join([*parts, self.way]).encode()).hexdigest()
+        parts = (self.known.portable_digest(), self.unknown.portable_digest(), self.way)
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _of_known(name: str) -> Any:
     """Return what reads and writes an attribute of the known images' data set."""
 
-    def read(self: WithUnknown) -> Any:
-        return getattr(self.known, name)
-
-    def write(self: WithUnknown, value: Any) -> None:
-        setattr(self.known, name, value)
-
-    return property(read, write)
+    return property(
+        lambda self: getattr(self.known, name),
+        lambda self, value: setattr(self.known, name, value),
+    )
 
 
 OF_KNOWN = (

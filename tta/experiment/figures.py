@@ -20,7 +20,7 @@ from tta.foundation.arithmetic import versions_of_cuda
 from tta.foundation.backends import flags
 from tta.foundation.version import __version__
 from tta.tasks.metric import CALIBRATION
-from tta.tasks.task import OPEN_SET_FIGURES
+from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
 from tta.tasks.visits import errors_by_visit
 
 DERIVED_COUNTERS = ("uplink_encoded_bytes",)

@@ -9,7 +9,7 @@ from tta.foundation.terminal import wrapped
 from tta.foundation.text import printable_lines
 from tta.reporting.folding import folded
 from tta.reporting.tables import as_metric, markdown, percent
-from tta.tasks.task import OPEN_SET_FIGURES
+from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
 
 RATES = ("accuracy %", "error %")
 OPEN_SET = {figure.name: figure.header for figure in OPEN_SET_FIGURES if figure.metric.shown}

@@ -17,8 +17,9 @@ from tta.reporting.comparing.rows import Row, rows_of
 from tta.reporting.comparing.titles import titles
 from tta.reporting.records.runs import Run
 from tta.tasks.metric import RunFigure
+from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
 from tta.tasks.summary_figures import PROTOCOL_FIGURES
-from tta.tasks.task import ALL_FIGURES, OPEN_SET_FIGURES
+from tta.tasks.task import ALL_FIGURES
 
 MACHINE_COSTS = ("ms_per_image", "memory_mib", "memory_rise_mib")
 

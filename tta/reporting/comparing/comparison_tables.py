@@ -14,8 +14,8 @@ from tta.reporting.comparing.rows import Row
 from tta.reporting.comparing.statistics import LEVEL, MINIMUM_DOMAINS
 from tta.reporting.tables import MISSING, as_metric
 from tta.tasks.metric import RUN_FIGURES, RunFigure
+from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
 from tta.tasks.summary_figures import PROTOCOL_FIGURES
-from tta.tasks.task import OPEN_SET_FIGURES
 
 FACTS = ("predicts", "source data", "seeds")
 """Columns that follow the figures where a table is folded."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tta.tasks.metric import RUN_FIGURES, RunFigure
-from tta.tasks.task import OPEN_SET_FIGURES
+from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
 from tta.tasks.visits import judged_images
 
 Check = Callable[[Any], bool]
