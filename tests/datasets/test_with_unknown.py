@@ -73,7 +73,7 @@ def test_what_numbers_classes_reaches_the_known_part():
     both = beside(open_dataset("digits-c"), open_dataset("letters"))
     both.class_subset = (1, 2)
     assert both.known.class_subset == (1, 2) and both.num_classes == 10
-    assert both.name == "digits-c+letters" and both.batch_size == both.known.batch_size
+    assert both.name == "digits-c+letters" and both.sizing == both.known.sizing
 
 
 def test_a_stream_in_an_order_of_its_own_is_refused():

@@ -61,6 +61,7 @@ class OpenWorldTraining(Method):
     title = "OWTTT"
     paper = "Li et al., On the robustness of open-world test-time training, ICCV 2023"
     predicts = "after"
+    rejection = "queue"
     state = ("parameters", "statistics", "optimizer", "distances", "pool", "moments", "seen")
     prepared = ("prototypes", "source_mean", "source_covariance")
 
