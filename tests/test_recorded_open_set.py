@@ -16,15 +16,28 @@ from tta.experiment import build
 BATCH = 200
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the authors' code ran: sums of more threads are rounded in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def run(method: str, batches: int, **params) -> np.ndarray:
     """Return the outputs of the first batches ``[200 * batches, 10]``."""
     with np.load(asset("reference", "open-set", "open-set.npz")) as stored:
         images = torch.from_numpy(stored["images"][: BATCH * batches])
     experiment = build(recorded_config(method, set=params))
     experiment.method.start(experiment.source)
-    # Stored channels-last, as the authors' code had them.
-    levels = images.permute(0, 3, 1, 2).split(BATCH)
-    return torch.cat([experiment.method.step(part / 255) for part in levels]).numpy()
+    outputs = []
+    for levels in images.split(BATCH):
+        batch = (levels.permute(0, 3, 1, 2).float() / 255).contiguous(
+            memory_format=torch.channels_last  # as the authors' code had them
+        )
+        outputs.append(experiment.method.step(batch))
+    return torch.cat(outputs).numpy()
 
 
 def recorded(name: str, batches: int) -> np.ndarray:
@@ -57,7 +70,7 @@ def test_the_first_batches_are_the_authors(name, method, params, near):
 def test_sotta_predicts_as_the_authors_code_until_an_eviction_is_drawn():
     found, expected = run("sotta", 2, update_interval=200), recorded("sotta_u200__s1", 2)
     assert np.abs(found - expected)[:BATCH].max() < 1e-4
-    assert different(found[BATCH:], expected[BATCH:]) < 20  # the source network: 26
+    assert different(found[BATCH:], expected[BATCH:]) < 32  # the source network's: 64
 
 
 @pytest.mark.slow
