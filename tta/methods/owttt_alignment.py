@@ -56,9 +56,13 @@ def divergence(first: Gaussian, second: Gaussian, ridge: Tensor) -> Tensor:
     Args:
         first: a Gaussian.
         second: another.
-        ridge: added to the diagonals of both covariances, a scalar above 0.
+        ridge: added to the diagonals of both covariances, a scalar above 0; more where it would
+            be lost in the rounding of the greater one.
     """
     eye = torch.eye(len(first[0]), device=ridge.device, dtype=ridge.dtype)
+    greatest = torch.maximum(first[1].detach().amax(), second[1].detach().amax())
+    # Below rounding, the inverse of a covariance of few samples would be noise.
+    ridge = ridge.maximum(torch.finfo(ridge.dtype).eps * len(eye) * greatest)
     covariances = [gaussian[1] + ridge * eye for gaussian in (first, second)]
     # Not cholesky(): it looks at once, on the host, whether it has succeeded.
     inverses = [torch.cholesky_inverse(torch.linalg.cholesky_ex(c).L) for c in covariances]
