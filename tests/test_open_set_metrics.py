@@ -5,6 +5,7 @@ import pytest
 from scipy.interpolate import interp1d
 from sklearn import metrics
 
+from tta.ops.two_groups import two_group_threshold
 from tta.tasks.open_set import (
     auroc,
     average_precision,
@@ -14,7 +15,7 @@ from tta.tasks.open_set import (
     harmonic_mean,
     oscr,
 )
-from tta.tasks.queue_rejection import queue_threshold, rejected_in_queue, rejection_rates
+from tta.tasks.queue_rejection import rejected_in_queue, rejection_rates
 
 KNOWN = np.array([3.1, 2.7, 2.2, 1.9, 1.2, 0.4])
 RIGHT = np.array([0, 1, 2, 0, 1, 2]) == np.array([0, 1, 2, 1, 1, 0])
@@ -82,8 +83,8 @@ def test_as_scikit_learn_has_it(digits):
 
 def test_the_queue_splits_where_the_variance_within_is_least():
     novelty = np.array([0.12, 0.18, 0.22, 0.25, 0.31, 0.55, 0.61, 0.64, 0.72, 0.8])
-    assert queue_threshold(novelty) == 0.32
-    assert queue_threshold(np.full(4, 1.5)) == 0.0  # no candidate splits these
+    assert two_group_threshold(novelty, 0.0) == 0.32
+    assert two_group_threshold(np.full(4, 1.5), 0.0) == 0.0  # no candidate splits these
     labels = np.array([0, 1, 2, 0, 1, -1, -1, 2, -1, -1])
     predicted = np.array([0, 1, 1, 0, 1, 0, 0, 2, 0, 0])
     rejected = rejected_in_queue(novelty, np.array([0]))
@@ -95,6 +96,6 @@ def test_a_batch_is_judged_by_the_latest_images_and_its_own():
     novelty = np.concatenate([np.full(600, 0.9), np.full(300, 0.1), [0.2, 0.5]])
     rejected = rejected_in_queue(novelty, np.array([0, 600, 900]))
     # Within the last 512 of the third batch: 210 of .9, 300 of .1, and its own two.
-    assert queue_threshold(novelty[-512:]) == 0.51
+    assert two_group_threshold(novelty[-512:], 0.0) == 0.51
     assert rejected[-2:].tolist() == [False, False]
     assert not rejected[600:900].any()

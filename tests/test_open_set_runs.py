@@ -18,6 +18,7 @@ from tta.datasets.digits import WEIGHTS
 from tta.experiment.observing.collapse import blocks, class_entropy
 from tta.experiment.observing.recorder import Recorder
 from tta.foundation.errors import UserError
+from tta.ops.two_groups import two_group_threshold
 from tta.reporting.comparing.comparison import compare as compared
 from tta.reporting.pictures.reliability import reliability
 from tta.reporting.records.runs import Run
@@ -26,7 +27,6 @@ from tta.streams.label_order import grouped_order
 from tta.streams.stream import Batch, Stream
 from tta.tasks.metrics import open_set_metrics, sample_metrics
 from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
-from tta.tasks.queue_rejection import queue_threshold
 from tta.tasks.task import ALL_METRICS, task_of
 
 OPTIONS = {
@@ -252,8 +252,8 @@ def test_the_rule_of_rejection_of_a_method_is_told(tmp_path, capsys):
     loaded = Run.load(file.parent)
     samples, summary = loaded.samples(), loaded.summary
     novelty = 1 - samples.score.astype(float)
-    first = novelty[:64] > queue_threshold(novelty[:64])
-    second = novelty[64:] > queue_threshold(novelty)
+    first = novelty[:64] > two_group_threshold(novelty[:64], 0.0)
+    second = novelty[64:] > two_group_threshold(novelty, 0.0)
     rejected = np.concatenate([first, second])
     assert summary["acc_n"] == pytest.approx(rejected[~samples.known].mean())
     assert summary["acc_s"] == pytest.approx((samples.correct & ~rejected)[samples.known].mean())

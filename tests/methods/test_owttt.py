@@ -11,8 +11,8 @@ from tta.methods.owttt_alignment import GaussianSums, divergence, follow
 from tta.methods.owttt_threshold import (
     far_from_threshold,
     new_prototypes,
-    two_group_threshold,
 )
+from tta.ops.two_groups import two_group_threshold
 
 ROWS = torch.tensor(
     [

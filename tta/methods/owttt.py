@@ -14,11 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.owttt_alignment import GaussianSums, divergence, follow
-from tta.methods.owttt_threshold import (
-    far_from_threshold,
-    new_prototypes,
-    two_group_threshold,
-)
+from tta.methods.owttt_threshold import far_from_threshold, new_prototypes
 from tta.methods.params import OptimizerParams, param
 from tta.methods.trained import feature_parameters
 from tta.ops.from_host import from_host
@@ -30,6 +26,7 @@ from tta.ops.norm.batch_norm import (
     require_source_statistics,
 )
 from tta.ops.selection import selected_mean
+from tta.ops.two_groups import two_group_threshold
 from tta.source.prototypes import class_prototypes
 from tta.source.source_data import SourceData
 

@@ -6,30 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from tta.ops.two_groups import two_group_threshold
 from tta.tasks.open_set import harmonic_mean
 
 QUEUE = 512
 """Latest images whose novelties decide the threshold."""
-CANDIDATES = np.arange(100) / 100
-"""Thresholds that are tried."""
-
-
-def queue_threshold(novelty: np.ndarray) -> float:
-    """Return the candidate that splits novelties ``[N]`` with the least variance within.
-
-    The variances (population) of the two sides are weighted by their shares; the first of several
-    candidates, and 0 where none splits.
-    """
-    below = novelty < CANDIDATES[:, None]
-    within = [_within(novelty, side) for side in below]
-    return float(CANDIDATES[int(np.argmin(within))])
-
-
-def _within(novelty: np.ndarray, below: np.ndarray) -> float:
-    if below.all() or not below.any():
-        return np.inf
-    sides = (novelty[below], novelty[~below])
-    return sum(len(side) * side.var() for side in sides) / len(novelty)
 
 
 def rejected_in_queue(novelty: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -41,7 +22,7 @@ def rejected_in_queue(novelty: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """
     rejected = np.zeros(len(novelty), bool)
     for start, stop in zip(starts, np.append(starts[1:], len(novelty)), strict=True):
-        threshold = queue_threshold(novelty[max(0, stop - QUEUE) : stop])
+        threshold = two_group_threshold(novelty[max(0, stop - QUEUE) : stop], otherwise=0.0)
         rejected[start:stop] = novelty[start:stop] > threshold
     return rejected
 
