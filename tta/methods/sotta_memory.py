@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.ops.memory import Census, MemoryBank, array_of
+from tta.ops.memory import Census, MemoryBank, array_of, predicted_classes
 
 
 class ConfidentBank(MemoryBank):
@@ -42,7 +42,7 @@ class ConfidentBank(MemoryBank):
             generator: CPU generator that decides what is displaced.
         """
         drawn = torch.rand(len(images), generator=generator, dtype=torch.float64)
-        labels, (confidence,) = self._read(logits, logits.softmax(1).amax(1))
+        labels, (confidence,) = self._read(predicted_classes(logits), logits.softmax(1).amax(1))
         self._store(images, self._place(labels, array_of(confidence), array_of(drawn)))
 
     def _place(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.ops.memory import Census, MemoryBank, array_of
+from tta.ops.memory import Census, MemoryBank, array_of, predicted_classes
 
 
 class StableBank(MemoryBank):
@@ -40,7 +40,7 @@ class StableBank(MemoryBank):
             generator: CPU generator that decides what is displaced.
         """
         drawn = torch.rand(len(images), generator=generator, dtype=torch.float64)
-        labels, (kept,) = self._read(logits, kept.to(logits.dtype))
+        labels, (kept,) = self._read(predicted_classes(logits), kept.to(logits.dtype))
         self._store(images, self._place(labels, array_of(kept), array_of(drawn)))
 
     def _place(self, labels: list[int], kept: np.ndarray, drawn: np.ndarray) -> dict[int, int]:
