@@ -108,12 +108,43 @@ def test_a_stopped_run_goes_on_to_the_same_figures(tmp_path, monkeypatch, option
 def test_held_out_images_alone_are_judged(tmp_path):
     found = make(tmp_path, adapt_samples=20, adapt_classes=4)
     domains = tables(found)["domains"]
-    assert (domains["adapted"] == 20).all() or (domains["adapted"] < 20).all()
+    assert domains["adapted"].sum() == found["held_out"]["adapted_images"]
+    assert (domains["adapted"] <= 20).all() and (domains["adapted"] > 5).all()
     assert found["samples"] == domains["samples"].sum() < 2 * 60
     assert found["held_out"]["seen_classes"] == 4
     assert found["held_out"]["unseen_classes"] == 6
     rates = [found["held_out"][f"{kind}_accuracy"] for kind in ("seen", "unseen")]
     assert min(rates) <= 1 - found["pooled_error"] <= max(rates)
+
+
+def test_a_step_has_a_cost_where_it_is_asked_for_alone(tmp_path):
+    assert make(tmp_path, adapt_every="2")["pace"]["cost"] is None
+
+
+def test_a_reset_by_a_rule_pays_no_debt(tmp_path):
+    options = {"stream_rate": 1.0, "cost": 4, "estimate": ("aetta",), "reset_rule": "aetta"}
+    found = make(tmp_path, set={"lr": 1e3}, **options)
+    assert found["reset_rule"]["after_batches"]
+    assert tables(found)["batches"]["adapted"].tolist() == [10, 0, 0, 0] * 3
+    options = {"stream_rate": 1.0, "cost": 4, "on_nonfinite": "reset"}
+    found = make(tmp_path, set={"lr": 1e30}, **options)
+    assert found["nonfinite_batches"] > 0
+    assert tables(found)["batches"]["adapted"].tolist() == [10, 0, 0, 0] * 3
+
+
+def test_where_every_batch_is_reset_no_stream_can_hurry(tmp_path):
+    options = {"scenario": "few_classes_per_batch", "tasks": 6}
+    with pytest.raises(UserError, match="resets before every batch"):
+        make(tmp_path, stream_rate=1.0, cost=3, **options)
+    found = make(tmp_path, adaptation_rate=0.5, **options)
+    assert found["pace"]["adapted_batches"] == 6
+
+
+def test_what_cuts_nothing_is_one_run(tmp_path):
+    names = [make(tmp_path, adapt_samples=count)["fingerprint"] for count in (100, 1000)]
+    assert names[0] == names[1] != make(tmp_path, adapt_samples=5)["fingerprint"]
+    names = [make(tmp_path, adaptation_rate=1, adapt_first=first) for first in (True, False)]
+    assert names[0]["fingerprint"] == names[1]["fingerprint"]
 
 
 @pytest.mark.parametrize("method", ["source", "cotta", "lame", "rotta", "sar", "memo", "t3a"])
@@ -137,6 +168,11 @@ def test_methods_of_every_kind_can_be_paced(tmp_path, method):
         ({"stream_rate": 1.5}, "--stream-rate must be at most 1"),
         ({"adapt_classes": "-1"}, "how many classes"),
         ({"adapt_classes": 0}, "how many classes"),
+        ({"estimate_dropout": 0.5}, "belongs to --estimate aetta"),
+        (
+            {"stream_rate": 1.0, "single_model": True, "estimate": ("softmax",)},
+            "--single-model guesses",
+        ),
         ({"adapt_samples": 4, "contiguous_batches": True}, "leave --contiguous-batches out"),
         ({"adapt_samples": 4, "window": 4, "batch_size": 1}, "--window has a pace of its own"),
     ],

@@ -118,6 +118,20 @@ def test_batches_across_domains_are_probed_once(tmp_path, monkeypatch):
     assert len(calls) == 3  # before the stream, and after batches of 100 and of 20
     assert len(found["after"]) == 3
     assert found["after"][0] == found["after"][1]
+    assert found["positions"] == [100, 100, 120]
+    assert found["domains"] == ["fog", "snow", "contrast"]
+
+
+def test_mixed_domains_have_no_name(tmp_path):
+    found = make(tmp_path, scenario="mixed_domains", probe="source", probe_samples=20)["probe"]
+    assert (found["domains"], found["positions"]) == ([None], [120])
+
+
+def test_images_are_known_by_what_they_are(tmp_path):
+    options = {"probe_samples": 20, "method": "source", "set": {}}
+    first = make(tmp_path, probe="source", **options)
+    again = make(tmp_path, probe="digits", **options)
+    assert again["reused"] and again["fingerprint"] == first["fingerprint"]
 
 
 def test_what_cannot_be_probed_is_refused():

@@ -548,6 +548,8 @@ class RunConfig:
         """Refuse options that contradict each other, or lack what they need."""
         check_together(self.resize, self.crop)
         check_pacing(self)
+        if self.estimate_dropout is not None and "aetta" not in (self.estimate or ()):
+            raise UserError("--estimate-dropout belongs to --estimate aetta: pass that too")
         if self.window > 1 and self.batch_size != 1:
             raise UserError("--window needs --batch-size 1: it is for streams of single images")
         if self.resume and self.force:

@@ -64,6 +64,15 @@ def test_steps_of_other_costs_are_of_one_protocol(tmp_path, capsys):
     assert "| tent" in capsys.readouterr().out
 
 
+def test_seeds_of_unlike_costs_are_rows_apart(tmp_path, capsys):
+    for seed, cost in ((1, 3), (2, 12)):
+        options = {**OPTIONS, "output": str(tmp_path), "stream_rate": 1.0, "cost": cost}
+        run(RunConfig(method="tent", seed=seed, **options))
+    assert compare_main([str(tmp_path), "--tables", "protocol"], "compare") == 0
+    shown = capsys.readouterr().out
+    assert "tent (cost 3" in shown and "tent (cost 12" in shown
+
+
 def test_the_page_has_their_columns(records, tmp_path):
     page = tmp_path / "page.html"
     assert report_main([str(records), "-o", str(page)], "report") == 0

@@ -90,3 +90,22 @@ def test_figures_of_seen_and_unseen_classes():
     )
     assert (figures["seen_classes"], figures["unseen_classes"]) == (2, NUM_CLASSES - 2)
     assert figures["adapted_images"] == plan.adaptation.sum()
+
+
+@pytest.mark.parametrize("scenario", ["continual", "reset_each_shift"])
+def test_a_class_is_seen_from_its_first_image_to_the_next_reset(scenario):
+    plan = parted(scenario, samples=2)
+    labels = labels_of(DATA, plan)
+    figures = held_out_figures(plan, labels, np.zeros(len(plan), np.float32))
+    seen, known = 0, set()
+    right = np.zeros(len(plan), np.float32)
+    for row, label in enumerate(labels):
+        known = set() if plan.reset_before[row] else known
+        if plan.adaptation[row]:
+            known.add(label)
+        elif label in known:
+            right[row] = 1
+            seen += 1
+    figures = held_out_figures(plan, labels, right)
+    assert 0 < seen < plan.counted.sum()
+    assert (figures["seen_accuracy"], figures["unseen_accuracy"]) == (1.0, 0.0)

@@ -105,7 +105,8 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
     dropout = _dropout(config, backbone)  # before the method copies the model
     held = held_bytes(device)
     batch_size = batch_size_of(config, dataset)
-    method = make_method(method_class, backbone, cloud, params, config, batch_size)
+    made = make_method(method_class, backbone, cloud, params, config, batch_size)
+    method_bytes = max(0, held_bytes(device) - held)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -115,13 +116,13 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         stream=stream,
         backbone=backbone,
         cloud=cloud,
-        method=paced(config, method, stream, backbone),
+        method=paced(config, made, stream, backbone),
         params=params,
         preset=preset,
         source=source,
         clean=clean,
         precision_reason=precision_reason,
-        method_bytes=max(0, held_bytes(device) - held),
+        method_bytes=method_bytes,
         given=given,
         model_digest=_model_digest(given),
         dropout=dropout,

@@ -22,7 +22,7 @@ from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.given import NOTHING, Given
-from tta.experiment.pacing import Adapting
+from tta.experiment.pacing import Adapting, pacing_choices
 from tta.experiment.parts import batch_size_of
 from tta.experiment.resolving import (
     OWN_SOURCE,
@@ -55,6 +55,7 @@ LOCATIONS = (
     "source",
     "cloud_weights",
     "unknown",
+    "probe",
 )
 """Options that say where or what something is; fingerprints hold digests of what was found."""
 
@@ -177,11 +178,12 @@ class Experiment:
     def code(self) -> str:
         """Digest of this package's code and one's own, as it was when first asked for."""
         methods = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
-        data = (*_parts(self.dataset), self.given.source, self.source and self.source.dataset)
+        read = [images.dataset for images in (self.source, self.clean) if images is not None]
+        data = (*_parts(self.dataset), self.given.source, *read)
         kinds = {kind for part in data for kind in type(part).__mro__ if issubclass(kind, Dataset)}
         config = self.config
-        named = (config.method, config.dataset, config.source or "", config.unknown or "")
-        files = {str(own[0]) for own in map(split_own, named) if own is not None}
+        named = (config.method, config.dataset, config.source, config.unknown, config.probe)
+        files = {str(own[0]) for own in map(split_own, filter(None, named)) if own is not None}
         files |= set(filter(None, map(_file_of, [*kinds, self.order.plan])))
         own = {file for file in files if not Path(file).resolve().is_relative_to(PACKAGE)}
         return code_digest(*{inspect.getfile(kind) for kind in methods}, *own)
@@ -200,7 +202,9 @@ class Experiment:
             set=dataclasses.asdict(self.params),
             preset=preset_of(self.config, self.dataset) or "defaults",
             backbone=self.backbone.name,
-            source=self._source_name,
+            source=self.source and self._source_name,
+            probe=self._probe_name,
+            **pacing_choices(self.config, self.plan),
             probe_samples=self.config.probe_samples if self.clean else RunConfig.probe_samples,
             device=self.device.type,
             deterministic=self.config.deterministic and self.device.type == "cuda",
@@ -218,9 +222,14 @@ class Experiment:
 
     @property
     def _source_name(self) -> str | None:
-        """Specification of the source images, where the run reads any."""
-        used = self.source is not None or self.config.probe == OWN_SOURCE
-        return (self.config.source or self.dataset.benchmark.source) if used else None
+        """Specification of the source images, whether the run reads them or not."""
+        return self.config.source or self.dataset.benchmark.source
+
+    @property
+    def _probe_name(self) -> str | None:
+        """Specification of the clean images: that of the source, where these are meant."""
+        own = self.config.probe == OWN_SOURCE and self.given.source is None
+        return self._source_name if own else self.config.probe
 
     def fingerprint(self) -> str:
         """Return twelve hexadecimal digits that differ where figures may differ."""

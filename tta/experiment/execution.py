@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ from tta.experiment.summary import summarise
 from tta.foundation.arithmetic import arithmetic
 from tta.foundation.cache import KnownPreparation, PreparationCache
 from tta.foundation.clocks import synchronize
-from tta.foundation.energy import EnergyMeter
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stops, listening
 from tta.foundation.text import printable
 from tta.reporting.records.run_directory import RunDirectory
 from tta.reporting.records.stored_tables import to_csv
 from tta.streams.loop import evaluate
+from tta.streams.pacing.paced import Paced
 from tta.tasks.finite import make_guard
 
 
@@ -130,8 +131,7 @@ def execute(
         print(printable(f"warning: {warning}"), file=sys.stderr)
     _put_aside(experiment)
     memory = PeakMemory(experiment.device, experiment.method_bytes)
-    energy = EnergyMeter(str(experiment.device))
-    course = Course(experiment, directory, progress, saved, stops, memory, energy)
+    course = Course(experiment, directory, progress, saved, stops, memory)
     synchronize(experiment.device)
     started = time.perf_counter()
     _start(course)
@@ -206,12 +206,14 @@ def _pass(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> bool:
     if policy == "stop" and recorder.samples.diverged:  # before, after the latest checkpoint
         return False
     batches = course.experiment.stream.batches(course.position)
-    guard = make_guard(policy, method.outputs, method.reset)
+    reset = method.reset_method if isinstance(method, Paced) else method.reset
     estimator = recorder.estimator
     if estimator is None:
+        guard = make_guard(policy, method.outputs, reset)
         return evaluate(method, batches, checkpoints, guard)
     estimated = Estimated(method, method.predicts, estimator, recorder.apart)
-    return evaluate(estimated, batches, checkpoints, estimator.guard(guard, method.reset))
+    guard = make_guard(policy, method.outputs, partial(estimator.reset_by_outputs, reset))
+    return evaluate(estimated, batches, checkpoints, estimator.guard(guard, reset))
 
 
 def preparation_cache(experiment: Experiment) -> PreparationCache | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from tta.backbones.backbone import Backbone
 from tta.backbones.passes import Passes
 from tta.config import RunConfig
 from tta.datasets import Dataset
+from tta.foundation.errors import UserError
 from tta.foundation.pacing import PACING
 from tta.methods import Method
 from tta.methods.window import SlidingWindow
@@ -56,7 +58,7 @@ def paced(
         backbone: the source model.
     """
     pace = _pace(config, stream)
-    if pace is None or isinstance(method, SlidingWindow):
+    if pace is None:
         return method
     return Paced(
         method,
@@ -70,6 +72,7 @@ def paced(
 
 def _pace(config: RunConfig, stream: Stream) -> Pace | None:
     if config.stream_rate is not None:
+        _refuse_single_batches(stream)
         measured = config.cost == "measured"
         return StreamRate(config.stream_rate, TOLERANCE if measured else 0.0)
     if config.adaptation_rate is not None:
@@ -78,6 +81,15 @@ def _pace(config: RunConfig, stream: Stream) -> Pace | None:
         return Periodic(*config.adapt_every)
     adaptation = stream.plan.adaptation
     return None if adaptation is None else Planned(adaptation[stream.edges[:-1]])
+
+
+def _refuse_single_batches(stream: Stream) -> None:
+    starts = stream.edges[:-1]
+    if len(starts) > 1 and stream.plan.reset_before[starts].all():
+        raise UserError(
+            "--stream-rate lets a method miss batches until the next reset, and this scenario "
+            "resets before every batch: choose another scenario, or leave --stream-rate out"
+        )
 
 
 def _cost(config: RunConfig, backbone: Backbone, passes: Passes) -> Cost | None:
@@ -89,7 +101,16 @@ def _cost(config: RunConfig, backbone: Backbone, passes: Passes) -> Cost | None:
         return GivenCost(config.cost)
     plain = backbone.clone()
     plain.passes = Passes()
-    return MeasuredCost(plain, passes, next(plain.parameters()).device)
+    return MeasuredCost(torch.no_grad()(plain), passes, next(plain.parameters()).device)
+
+
+def pacing_choices(config: RunConfig, plan: StreamPlan) -> dict[str, Any]:
+    """Return the options of pacing that may be typed in several ways, in one form."""
+    most = config.adapt_samples
+    if most is not None and plan.adaptation is not None:
+        most = min(most, int(np.bincount(plan.segment[plan.adaptation]).max()))
+    all_adapted = config.adaptation_rate == 1
+    return {"adapt_samples": most, "adapt_first": config.adapt_first and not all_adapted}
 
 
 def pace_in_words(config: RunConfig) -> str:

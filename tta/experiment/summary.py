@@ -42,7 +42,7 @@ def summarise(
         prepare_seconds: that the method took before the stream.
         finished: whether the stream came to its end.
     """
-    experiment, joules = course.experiment, course.energy.joules()
+    experiment, joules = course.experiment, recorder.joules
     return {
         "schema": 1,
         "finished": finished,

@@ -76,6 +76,14 @@ def clock_of(device: torch.device | str) -> Clock:
     return HostClock(device)
 
 
+def gpu_uuid(device: torch.device | str) -> str | None:
+    """Return the name of a GPU that no setting changes, as NVML has it; None for other devices."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return None
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
 def synchronize(device: torch.device) -> None:
     """Wait for what ``device`` has been given to do."""
     if device.type == "cuda":

@@ -9,66 +9,84 @@ from typing import Any
 
 POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the counters of Intel's and AMD's processors (RAPL)."""
+Counter = tuple[float, float]
+"""Joules, and at how many the counter begins anew."""
+Reader = Callable[[], list[Counter]]
 
 
 class EnergyMeter:
     """Energy since its making: of the processor packages, or of the GPU that is used.
 
     A GPU's counter is read through NVML where the package pynvml (nvidia-ml-py) is installed.
-    What else runs on the machine is in it.
+    What else runs on the machine is in it. To be read every few minutes: counters of processors
+    begin anew.
 
     Args:
-        device: where the model runs, such as ``cpu`` or ``cuda:1``.
+        uuid: of the GPU, as NVML has it; None for the processors.
         folder: of the processors' counters.
+
+    Attributes:
+        joules: so far; None where no counter can be read, or one could not be.
     """
 
-    def __init__(self, device: str, folder: Path = POWERCAP) -> None:
-        self._read = _gpu_reader(device) if device.startswith("cuda") else _cpu_reader(folder)
-        self._start = self._read() if self._read else None
+    def __init__(self, uuid: str | None = None, folder: Path = POWERCAP) -> None:
+        self._reader = _packages(folder) if uuid is None else _gpu(uuid)
+        self._latest = self._counters()
+        self.joules: float | None = None if self._latest is None else 0.0
 
-    def joules(self) -> float | None:
-        """Return the energy so far, or None where no counter can be read."""
-        if self._read is None or self._start is None:
+    def read(self) -> None:
+        """Add what was taken since the last time."""
+        now, before = self._counters(), self._latest
+        if self.joules is None or now is None or before is None:
+            self.joules = None
+            return
+        pairs = zip(before, now, strict=True)
+        self.joules += sum((stop - start) % turn for (start, turn), (stop, _) in pairs)
+        self._latest = now
+
+    def _counters(self) -> list[Counter] | None:
+        if self._reader is None:
             return None
-        now = self._read()
-        if now is None:
-            return None
-        pairs = zip(self._start, now, strict=True)
-        return sum((stop - start) % turn for (start, turn), (stop, _) in pairs)
-
-
-Reader = Callable[[], list[tuple[float, float]] | None]
-"""Gives, of each counter, joules and at how many it begins anew; None where it cannot."""
-
-
-def _cpu_reader(folder: Path) -> Reader | None:
-    packages = sorted(folder.glob("intel-rapl:[0-9]"))
-
-    def read() -> list[tuple[float, float]] | None:
         try:
-            return [_package(package) for package in packages]
+            return self._reader()
         except (OSError, ValueError):  # readable by root alone on most systems
             return None
 
-    return read if packages else None
+
+def _packages(folder: Path) -> Reader | None:
+    found = [one for one in sorted(folder.glob("intel-rapl:[0-9]*")) if _is_package(one)]
+    return (lambda: [_counter(package) for package in found]) if found else None
 
 
-def _package(folder: Path) -> tuple[float, float]:
+def _is_package(folder: Path) -> bool:
+    """Return whether a domain is a package; psys holds them, and parts are within."""
+    try:
+        return (folder / "name").read_text().startswith("package-")
+    except OSError:
+        return False
+
+
+def _counter(folder: Path) -> Counter:
     names = ("energy_uj", "max_energy_range_uj")
     energy, turn = (float((folder / name).read_text()) / 1e6 for name in names)
     return energy, turn
 
 
-def _gpu_reader(device: str) -> Reader | None:
+def _gpu(uuid: str) -> Reader | None:
     try:
         nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        return None
+
+    def read() -> list[Counter]:
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+            return [(nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000, float("inf"))]
+        except nvml.NVMLError as error:
+            raise OSError(str(error)) from error
+
+    try:
         nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByIndex(int(device.partition(":")[2] or 0))
-        nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except (ImportError, RuntimeError, OSError, ValueError, AttributeError):
+    except nvml.NVMLError:
         return None
-    except Exception as error:  # NVML's own, which no other class is above
-        if type(error).__module__ != "pynvml":
-            raise
-        return None
-    return lambda: [(nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000, float("inf"))]
+    return read

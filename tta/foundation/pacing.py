@@ -102,6 +102,10 @@ def check_pacing(options: Any) -> None:
         raise UserError(f"--window has a pace of its own: leave it or {chosen[0]} out")
     if _holds_out(options) and options.contiguous_batches:
         raise UserError(f"{chosen[0]} parts every domain in two: leave --contiguous-batches out")
+    if options.single_model and options.estimate is not None:
+        raise UserError(
+            "--estimate is of what the model answers, and --single-model guesses: leave one out"
+        )
     for flag, given, rules in (
         ("--cost", options.cost != "measured", ("--stream-rate",)),
         ("--single-model", options.single_model, ("--stream-rate",)),

@@ -118,25 +118,40 @@ def _resets(plan: StreamPlan, parts: list[np.ndarray], lengths: list[int]) -> np
 def held_out_figures(plan: StreamPlan, labels: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
     """Return how test images of seen and of unseen classes were classified.
 
+    Seen is a class that the method has adapted to since its latest reset.
+
     Args:
         plan: with an adaptation set.
         labels: of its samples ``[N]``.
         correct: of the samples seen so far ``[n]``, 0 or 1.
 
     Returns:
-        ``adapted_images``; ``seen_classes`` and ``unseen_classes``, how many; and the accuracy of
-        each, a fraction over all their test images, None where there are none.
+        ``adapted_images``; ``seen_classes`` and ``unseen_classes``, how many that have test images;
+        and the accuracy of each, a fraction over all these, None where there are none.
     """
-    there, known = plan.counted[: len(correct)], labels[: len(correct)] >= 0
-    seen = np.unique(labels[~plan.counted])
-    is_seen = np.isin(labels[: len(correct)], seen)
-    groups = {"seen": there & known & is_seen, "unseen": there & known & ~is_seen}
-    classes = {name: np.unique(labels[: len(correct)][rows]) for name, rows in groups.items()}
+    count = len(correct)
+    judged, labels = plan.counted[:count] & (labels[:count] >= 0), labels[:count]
+    is_seen = _is_seen(plan, labels)
+    groups = {"seen": judged & is_seen, "unseen": judged & ~is_seen}
+    classes = {name: np.unique(labels[rows]) for name, rows in groups.items()}
     return {
-        "adapted_images": int((~there).sum()),
+        "adapted_images": int((~plan.counted[:count]).sum()),
         **{f"{name}_classes": len(found) for name, found in classes.items()},
         **{
             f"{name}_accuracy": float(correct[rows].mean()) if rows.any() else None
             for name, rows in groups.items()
         },
     }
+
+
+def _is_seen(plan: StreamPlan, labels: np.ndarray) -> np.ndarray:
+    """Return whether the class of each sample was adapted to before it, since the latest reset."""
+    count = len(labels)
+    adapted, resets = ~plan.counted[:count], np.cumsum(plan.reset_before[:count])
+    is_seen = np.zeros(count, bool)
+    for reset in np.unique(resets):
+        rows = np.flatnonzero(resets == reset)
+        for label in np.unique(labels[rows]):
+            same = rows[labels[rows] == label]
+            is_seen[same] = np.cumsum(adapted[same]) > 0
+    return is_seen

@@ -39,7 +39,8 @@ def _adapted(summary: Mapping[str, Any]) -> float | None:
 
 def _energy(summary: Mapping[str, Any]) -> float | None:
     joules = summary["cost"].get("energy_joules")
-    return None if joules is None else joules / summary["samples"]
+    adapted = (summary.get("held_out") or {}).get("adapted_images", 0)
+    return None if joules is None else joules / (summary["samples"] + adapted)
 
 
 def _gap(name: str) -> Callable[[Mapping[str, Any]], float | None]:

@@ -19,7 +19,6 @@ from tta.experiment.observing.trackers import open_tracker
 from tta.experiment.saving.checkpoints import Checkpoints, saved_bytes
 from tta.experiment.saving.saved_run import SavedRun, taking_over
 from tta.foundation.arithmetic import arithmetic
-from tta.foundation.energy import EnergyMeter
 from tta.foundation.stops import Stops
 from tta.reporting.records.run_directory import RunDirectory
 from tta.tasks.aetta import ResetRule
@@ -36,7 +35,6 @@ class Course:
         saved: the checkpoint that it goes on from, or None.
         stops: what is told of signals.
         memory: what the run takes at its peak.
-        energy: what the machine takes, from the preparation on.
     """
 
     experiment: Experiment
@@ -45,7 +43,6 @@ class Course:
     saved: SavedRun | None
     stops: Stops
     memory: PeakMemory
-    energy: EnergyMeter
 
     @property
     def position(self) -> int:

@@ -61,6 +61,7 @@ class Estimator:
         self.resets: list[int] = []
         self._error: Tensor | None = None
         self._batches = 0
+        self._was_reset = False
 
     @torch.no_grad()
     def update(self, images: Tensor) -> None:
@@ -96,13 +97,21 @@ class Estimator:
             return guard
 
         def both(outputs: Tensor) -> bool:
+            self._was_reset = False
             goes_on = guard(outputs)
-            if rule.is_due(self._of("aetta").item()):
+            if not self._was_reset and rule.is_due(self._of("aetta").item()):
                 reset()
                 self.resets.append(self._batches)
             return goes_on
 
         return both
+
+    def reset_by_outputs(self, reset: Callable[[], None]) -> None:
+        """Reset the method for its outputs' sake, and forget what could call for another reset."""
+        self._was_reset = True
+        if self.rule is not None:
+            self.rule.forget()
+        reset()
 
     def _of(self, name: str) -> Tensor:
         assert self.latest is not None  # noqa: S101 - after a batch

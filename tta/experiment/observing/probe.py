@@ -33,26 +33,6 @@ class Recording(Protocol):
 
     def apart(self) -> AbstractContextManager[None]: ...
 
-    def figures(self) -> dict[str, Any]:
-        """Return what clean accuracy was before the stream and after each domain, as fractions.
-
-        ``mean`` is that of the accuracies ``after`` domains; ``drop`` is what was lost at the end
-        of the stream, and ``worst_drop`` where most was lost.
-        """
-        start, *after = self.accuracies
-        last = self.ends[: len(after)] - 1
-        return {
-            "dataset": self.probe.clean.dataset.name,
-            "samples": len(self.probe.rows),
-            "start": start,
-            "after": after,
-            "domains": [self.plan.domains[number] for number in self.plan.domain[last]],
-            "positions": (last + 1).tolist(),
-            "mean": sum(after) / len(after) if after else None,
-            "drop": start - after[-1] if after else None,
-            "worst_drop": start - min(after) if after else None,
-        }
-
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -99,6 +79,7 @@ class ProbedRecorder:
 
     Attributes:
         accuracies: before the stream, and after each of :func:`domain_ends`.
+        positions: of the stream at which all but the first were measured.
     """
 
     def __init__(
@@ -111,20 +92,23 @@ class ProbedRecorder:
         self.recorder, self.probe, self.plan, self.apart = recorder, probe, plan, apart
         self.ends = domain_ends(plan)
         self.accuracies: list[float] = []
+        self.positions: list[int] = []
         self.restart_clock = recorder.restart_clock
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
         """Show the batch to the recorder, then probe where it ends a domain."""
         self.recorder.update(batch, outputs, counted)
-        ended = int((self.ends <= batch.stop).sum()) + 1
-        if ended > len(self.accuracies):
-            self.measure(ended)
+        ended = int((self.ends <= batch.stop).sum())
+        if ended > len(self.positions):
+            self.measure()
+            again = ended - len(self.positions)  # domains that ended within one batch
+            self.accuracies += self.accuracies[-1:] * (again - 1)
+            self.positions += [batch.stop] * again
 
-    def measure(self, count: int = 1) -> None:
-        """Probe the method once; fill up with the answer to ``count`` accuracies."""
+    def measure(self) -> None:
+        """Probe the method."""
         with self.recorder.apart(), self.apart():
-            accuracy = self.probe.accuracy()
-        self.accuracies += [accuracy] * (count - len(self.accuracies))
+            self.accuracies.append(self.probe.accuracy())
 
     def figures(self) -> dict[str, Any]:
         """Return what clean accuracy was before the stream and after each domain, as fractions.
@@ -133,26 +117,36 @@ class ProbedRecorder:
         of the stream, and ``worst_drop`` where most was lost.
         """
         start, *after = self.accuracies
-        last = self.ends[: len(after)] - 1
         return {
             "dataset": self.probe.clean.dataset.name,
             "samples": len(self.probe.rows),
             "start": start,
             "after": after,
-            "domains": [self.plan.domains[number] for number in self.plan.domain[last]],
-            "positions": (last + 1).tolist(),
+            "domains": self._domains(len(after)),
+            "positions": self.positions,
             "mean": sum(after) / len(after) if after else None,
             "drop": start - after[-1] if after else None,
             "worst_drop": start - min(after) if after else None,
         }
 
+    def _domains(self, count: int) -> list[str | None]:
+        """Return the domains that the first ``count`` stretches show, None for several."""
+        starts = [0, *self.ends[:-1]]
+        shown = [
+            np.unique(self.plan.domain[start:stop])
+            for start, stop in zip(starts[:count], self.ends[:count], strict=True)
+        ]
+        return [self.plan.domains[found[0]] if len(found) == 1 else None for found in shown]
+
     def state_dict(self) -> dict[str, Any]:
         """Return the recorder's state, and what was measured."""
-        return {**self.recorder.state_dict(), "probe": list(self.accuracies)}
+        probe = {"accuracies": list(self.accuracies), "positions": list(self.positions)}
+        return {**self.recorder.state_dict(), "probe": probe}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`."""
-        self.accuracies = list(state["probe"])
+        self.accuracies = list(state["probe"]["accuracies"])
+        self.positions = list(state["probe"]["positions"])
         self.recorder.load_state_dict(state)
 
 

@@ -21,7 +21,8 @@ from tta.experiment.observing.evidence import Evidence
 from tta.experiment.observing.progress import make_progress
 from tta.experiment.observing.sample_table import SampleTable
 from tta.experiment.observing.trackers import Tracker
-from tta.foundation.clocks import Clock, clock_of
+from tta.foundation.clocks import Clock, clock_of, gpu_uuid
+from tta.foundation.energy import EnergyMeter
 from tta.foundation.text import printable
 from tta.reporting.records.run_directory import RunDirectory
 from tta.reporting.records.stored_tables import to_csv
@@ -106,6 +107,7 @@ class Recorder:
         self.samples = SampleTable(plan, counters, encoded_bytes, self.task)
         self._score = score or partial(energy, kind=outputs)
         self.seconds = 0.0
+        self._energy, self._joules_before = EnergyMeter(gpu_uuid(device)), 0.0
         self._labels = torch.from_numpy(labels).to(device)
         self._pending: list[_Pending] = []
         self._wrote_header = False
@@ -168,6 +170,7 @@ class Recorder:
             fetched = self._metrics(pending, self._labels[first:last]).cpu().numpy()
             self.samples.note(first, np.concatenate([fetched, self._passes_by_image(pending)]))
             self._note_estimates(pending, fetched[0])
+            self._energy.read()
             seconds = [sum(self._clock.seconds(*span) for span in item.spans) for item in pending]
             self.seconds += sum(seconds)
             if self.watch is not None:
@@ -207,12 +210,19 @@ class Recorder:
             rows[:, item.stop - 1 - first] = item.passes
         return rows
 
+    @property
+    def joules(self) -> float | None:
+        """Energy of the machine since the recording began; None where it cannot be told."""
+        if self._energy.joules is None or self._joules_before is None:
+            return None
+        return self._joules_before + self._energy.joules
+
     def state_dict(self) -> dict[str, Any]:
         """Return what has been recorded so far; every row of it is in the directory."""
         self.flush()
         samples = torch.from_numpy(self.samples.values[:, : self.samples.seen].copy())
         watch = None if self.watch is None else self.watch.state_dict()
-        state = {"samples": samples, "seconds": self.seconds, "watch": watch}
+        state = {"samples": samples, "seconds": self.seconds, "watch": watch, "joules": self.joules}
         if self.evidence is not None:
             state["evidence"] = self.evidence.state_dict()
         if self.estimator is not None:
@@ -222,7 +232,7 @@ class Recorder:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`; the directory must hold its rows."""
         self.samples.load(state["samples"].numpy())
-        self.seconds = state["seconds"]
+        self.seconds, self._joules_before = state["seconds"], state["joules"]
         if self.watch is not None:
             self.watch.load_state_dict(state["watch"])
         if self.evidence is not None:

@@ -126,11 +126,13 @@ def _are_tables(values: Any) -> bool:
 
 def _is_recorder(state: dict[str, Any], position: Any) -> bool:
     seconds, watch = state.get("seconds"), state.get("watch")
+    joules = state.get("joules")
     return (
         _has_columns(state.get("samples"), position)
         and isinstance(seconds, float)
         and math.isfinite(seconds)
         and seconds >= 0
+        and (joules is None or isinstance(joules, float) and joules >= 0)
         and (watch is None or isinstance(watch, dict) and _is_watch(watch, position))
     )
 

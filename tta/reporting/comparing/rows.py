@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from tta.config import RunConfig
 from tta.foundation.unlike import as_text, unlike
 from tta.reporting.records.runs import Run, Samples
 
@@ -26,10 +27,18 @@ OPTIONS = (
     "on_nonfinite",
     "deterministic",
     "score",
+    "cost",
+    "reset_rule",
+    "estimate_dropout",
 )
 """What namesakes may differ in beside their hyper-parameters: in the summary, in the options.
 
 The first four are hyper-parameters now; in older records they are options."""
+LATER = {
+    name: getattr(RunConfig, name)
+    for name in ("deterministic", "score", "cost", "reset_rule", "estimate_dropout")
+}
+"""Defaults of options that older records have not."""
 MACHINE = ("device", "device_name", "threads")
 """What time and memory depend on, in a summary's ``environment``."""
 
@@ -130,8 +139,7 @@ def _identity(run: Run) -> dict[str, Any]:
     """Return what runs of one row share, named as labels name it."""
     facts = {name: run.summary.get(name) for name in ("title", "finished", *FACTS)}
     facts["on_nonfinite"] = facts["on_nonfinite"] or "mark"  # all that there was, once
-    options = {name: run.config.get(name) for name in OPTIONS}
-    options["deterministic"] = bool(options["deterministic"])  # records of before have none
+    options = {name: run.config.get(name, LATER.get(name)) for name in OPTIONS}
     digests = {name: (run.summary.get(name) or "none")[:12] for name in DIGESTS}
     named = {name.replace("_", " "): value for name, value in (facts | options | digests).items()}
     return named | {f"{name}=": value for name, value in run.summary["params"].items()}

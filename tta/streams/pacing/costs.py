@@ -69,10 +69,10 @@ class CountedCost:
 class MeasuredCost:
     """Time of the step over that of the source model's forward pass on the same batch.
 
-    A frozen copy of the source model is timed, so that measuring moves no statistics. Both are
-    warmed up before the first batch, on it, and the method is put back to where it was. The cost
-    is the median of the latest :data:`LATEST` batches. Waits for the device at every adapted
-    batch.
+    A frozen copy of the source model is timed right after each step, so that measuring moves no
+    statistics and a busy machine slows both. Both are warmed up before the first batch, on it, and
+    the method is put back to where it was. The cost is the median of the latest :data:`LATEST`
+    batches. Waits for the device at every adapted batch; the measuring is in the times of a run.
 
     Args:
         plain: forward pass of the source model.
@@ -85,32 +85,27 @@ class MeasuredCost:
     ) -> None:
         self.plain, self.passes, self.device = plain, passes, device
         self._ratios: list[float] = []
-        self._seconds: dict[int, float] = {}
 
     def step(self, method: Steps, images: Tensor) -> tuple[Tensor, float]:
         """Return the outputs of a step and the cost as known by now."""
-        with self.passes.paused():
-            plain = self._plain_seconds(images)
-            if not self._ratios:
-                self._ratios = [one / plain for one in self._warm_up(method, images)]
+        if not self._ratios:
+            with self.passes.paused():
+                self._warm_up(method, images)
         outputs, seconds = self._timed(method.step, images)
-        self._ratios = [*self._ratios, seconds / plain][-LATEST:]
+        self._note(seconds, images)
         return outputs, median(self._ratios)
 
-    def _warm_up(self, method: Steps, images: Tensor) -> list[float]:
-        """Return the seconds of two steps after a first one; the method is left as it was."""
-        state, seconds = method.state_dict(), []
-        for _ in range(3):
-            seconds.append(self._timed(method.step, images)[1])
-            method.load_state_dict(state)
-        return seconds[1:]
+    def _note(self, seconds: float, images: Tensor) -> None:
+        ratio = seconds / self._timed(self.plain, images)[1]
+        self._ratios = [*self._ratios, ratio][-LATEST:]
 
-    @torch.no_grad()
-    def _plain_seconds(self, images: Tensor) -> float:
-        if len(images) not in self._seconds:
-            seconds = [self._timed(self.plain, images)[1] for _ in range(6)]
-            self._seconds[len(images)] = median(seconds[1:])
-        return self._seconds[len(images)]
+    def _warm_up(self, method: Steps, images: Tensor) -> None:
+        """Note the ratios of three steps after a first one; the method is left as it was."""
+        state = method.state_dict()
+        for _ in range(4):
+            self._note(self._timed(method.step, images)[1], images)
+            method.load_state_dict(state)
+        self._ratios = self._ratios[1:]
 
     def _timed(self, act: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, float]:
         synchronize(self.device)

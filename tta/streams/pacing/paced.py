@@ -10,8 +10,9 @@ from torch import Tensor
 from tta.foundation.cache import Preparation
 from tta.methods.base import Method
 from tta.methods.state import unpark
+from tta.ops.from_host import from_host
 from tta.source.source_data import SourceData
-from tta.streams.pacing.costs import Cost, GivenCost
+from tta.streams.pacing.costs import Cost
 from tta.streams.pacing.paces import Pace
 from tta.streams.pacing.pool import Pool
 
@@ -27,7 +28,7 @@ class Paced:
     Args:
         method: to be paced.
         pace: says to which batches it adapts, and is told what that costs.
-        cost: of a step.
+        cost: of a step; None where the pace does not ask.
         single_model: guess the batches that are not adapted to, as where the only model is busy
             with the last one.
         pooled: adapt to images drawn, even in their predicted classes, from all since the last
@@ -45,7 +46,7 @@ class Paced:
         pooled: bool = False,
         seed: int = 0,
     ) -> None:
-        self.method, self.pace, self.cost = method, pace, cost or GivenCost(1.0)
+        self.method, self.pace, self.cost = method, pace, cost
         self.single_model, self.pool = single_model, Pool() if pooled else None
         self.generator = torch.Generator().manual_seed(seed)
         self.batches = self.steps = 0
@@ -74,9 +75,11 @@ class Paced:
         return outputs
 
     def _adapt(self, images: Tensor) -> Tensor:
+        self.steps += 1
+        if self.cost is None:
+            return self.method.step(images)
         outputs, cost = self.cost.step(self.method, images)
         self.pace.spent(cost)
-        self.steps += 1
         self.total_cost += cost
         return outputs
 
@@ -91,7 +94,8 @@ class Paced:
         """Return outputs that name a class at random and are all but sure of none."""
         classes = self.method.backbone.num_classes
         guessed = torch.randint(classes, (len(images), 1), generator=self.generator)
-        logits = torch.zeros(len(images), classes).scatter_(1, guessed, HINT).to(images.device)
+        logits = torch.zeros(len(images), classes).scatter_(1, guessed, HINT)
+        logits = from_host(logits, images.device)
         return logits.softmax(1) if self.outputs == "probabilities" else logits
 
     def _note(self, images: int, adapts: bool, device: torch.device) -> None:
@@ -113,14 +117,21 @@ class Paced:
         return self.method.predict(images)
 
     def reset(self) -> None:
-        """Begin the pace anew, forget the pool, and reset the method."""
+        """Reset the method as a scenario does: the pace takes note of it."""
         self.pace.reset()
+        self.reset_method()
+
+    def reset_method(self) -> None:
+        """Forget the pool and reset the method, as a rule does that judges outputs.
+
+        The pace goes on: a method that is reset often is no faster for it.
+        """
         self.pool = None if self.pool is None else Pool()
         self.method.reset()
 
     def facts(self) -> dict[str, Any]:
         """Return how many batches came, how many were adapted to, and what a step cost."""
-        mean = self.total_cost / self.steps if self.steps else None
+        mean = self.total_cost / self.steps if self.steps and self.cost is not None else None
         return {"batches": self.batches, "adapted_batches": self.steps, "cost": mean}
 
     def state_dict(self) -> dict[str, Any]:

@@ -34,8 +34,7 @@ class Pace:
         """Take note of what an adapted batch has cost, in plain forward passes of a batch."""
 
     def reset(self) -> None:
-        """Begin anew, as where the scenario resets the method."""
-        self.number = 0
+        """Take note that the scenario resets the method; batches are counted on by default."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the stream is."""
@@ -98,9 +97,6 @@ class Planned(Pace):
     def _adapts(self) -> bool:
         return bool(self.schedule[self.number])
 
-    def reset(self) -> None:
-        """Go on: the plan counts the batches of the whole stream."""
-
 
 class StreamRate(Pace):
     """Lets a slow method miss batches, as the stream does not wait for it.
@@ -131,5 +127,5 @@ class StreamRate(Pace):
         self.debt += max(0, math.ceil(self.rate * (cost - self.tolerance) - GUARD) - 1)
 
     def reset(self) -> None:
-        super().reset()
+        """Pay the debt: another stream begins."""
         self.debt = 0

@@ -7,9 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tta.ops.from_host import from_host
+
 
 class Pool:
-    """Keeps images with their predicted classes until a batch is drawn from them."""
+    """Keeps images with their predicted classes until a batch is drawn from them.
+
+    All images since the last step stay on the device: at one step in a hundred batches of 64, of
+    224 x 224 pixels, 3.8 GB.
+    """
 
     def __init__(self) -> None:
         self.images: list[Tensor] = []
@@ -28,7 +34,7 @@ class Pool:
         """
         images, classes = torch.cat(self.images), torch.cat(self.classes)
         self.images, self.classes = [], []
-        keys = torch.rand(len(images), generator=generator).to(images.device)
+        keys = from_host(torch.rand(len(images), generator=generator), images.device)
         shuffled = keys.argsort()
         same = classes[shuffled][:, None] == classes[shuffled][None]
         rank = same.tril(-1).sum(1)  # how many of its class come before
