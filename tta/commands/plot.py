@@ -94,6 +94,8 @@ def _with_what_is_drawn(runs: Sequence[Run], kind: str) -> list[Run]:
     Raises:
         UserError: none has it.
     """
+    if kind == "forgetting":
+        return [run for run in runs if run.summary.get("probe")] or list(runs)
     file = {"stream": "batches.csv", "reliability": "samples.npz"}.get(kind)
     if file is None:
         return list(runs)

@@ -40,5 +40,6 @@ def draw_forgetting(rows: Sequence[Row], metric: str, width: float) -> Figure:
     axes.set_xlabel("images seen")
     axes.set_ylabel(f"{metric} on clean images (%)")
     axes.margins(x=0)
+    axes.set_ylim(axes.get_ylim())  # final, as names are placed by them
     label_ends(axes, ends, styles, height)
     return figure
