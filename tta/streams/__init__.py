@@ -40,6 +40,7 @@ __all__ = [
     "each_domain",
     "find_scenario",
     "in_turn",
+    "one_name",
     "ordered",
     "plan_stream",
     "scenario",
@@ -94,6 +95,17 @@ def find_scenario(name: str) -> Scenario:
     if composition in COMPOSED:
         return SCENARIOS[COMPOSED[composition]]
     return composition.scenario(composition.name, f"Composed: {composition.name}")
+
+
+def one_name(name: str) -> str:
+    """Return the name that records have of a scenario, in whatever order its parts are joined.
+
+    That of a file of one's own is left as it is.
+
+    Raises:
+        UserError: see :func:`find_scenario`.
+    """
+    return find_scenario(name).name if _is_composed(name) else name
 
 
 def _is_composed(name: str) -> bool:
