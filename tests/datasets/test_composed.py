@@ -50,6 +50,11 @@ def test_a_run_has_them_as_its_only_domain():
     assert torch.equal((255 * shown).round().to(torch.uint8), expected)
 
 
+def test_other_domains_beside_them_are_refused():
+    with pytest.raises(UserError, match="--compose makes the only domain; leave --domains out"):
+        RunConfig(compose=FOG_AND_JPEG, domains=("fog",))
+
+
 def test_other_compositions_are_other_runs():
     prints = {
         build(RunConfig(num_samples=4, **options)).fingerprint()

@@ -55,13 +55,14 @@ def test_numbers_go_over_those_of_the_setting():
 
 def plain(name, *numbers):
     numbers = dict(zip(NUMBERS, (*numbers, *[None] * 4), strict=False))
-    found = plain_markov(name, numbers)
+    found = plain_markov(name, numbers, {"class_stay": 0.1, "domain_stay": 0.25})
     return found["markov"], *(found[number] for number in NUMBERS)
 
 
 def test_what_means_the_same_is_written_the_same():
     assert plain("nu1u") == ("nu1u", None, None, None, None)
     assert plain("nunu", 0.95, 10.0, 1.0, 5.0) == ("nu1u", None, None, None, None)
+    assert plain("nunu", 0.1, None, 0.25) == ("iuiu", None, None, None, None)
     assert plain("i1i1", 0.5, None, 0.3) == ("n1n1", 0.5, None, 0.3, None)
 
 

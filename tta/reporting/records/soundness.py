@@ -119,7 +119,7 @@ OPTIONAL: dict[str, Check] = {
     **dict.fromkeys(("acc_s", "acc_n", "acc_h"), _or_none(is_fraction)),
     "upload_fraction": is_positive,
     **dict.fromkeys(("needs", "warnings"), _are_texts),
-    "visits": lambda value: isinstance(value, list) and all(map(is_fraction, value)),
+    "visits": lambda value: isinstance(value, list) and all(map(_or_none(is_fraction), value)),
     "passes": _all_values(is_number),
     "environment": _all_values(_is_plain),
     "evidence": _is_evidence,
