@@ -76,7 +76,6 @@ def test_other_compositions_are_other_runs():
         ({"compose": ("fog",)}, "takes two corruptions or more, each once, but got fog"),
         ({"compose": ("fog", "fog")}, "each once, but got fog,fog"),
         ({"compose": ("fog", "fogg")}, "unknown corruption 'fogg'; did you mean 'fog'"),
-        ({"domains": ("snow",)}, r"no domain 'snow'"),
     ],
     ids=str,
 )

@@ -175,6 +175,8 @@ def protocol_lines(summary: dict[str, Any]) -> list[str]:
         cost = "" if pace["cost"] is None else f", a step costs {pace['cost']:.2f} forward passes"
         cost = cost if "--stream-rate" in pace["rule"] else ""
         lines.append(f"protocol: {pace['rule']}; adapted to {percent(share)} % of batches{cost}")
+    if (tasks := summary.get("tasks")) and tasks["count"]:
+        lines.append(f"accuracy over {tasks['count']} tasks: {percent(tasks['mean_accuracy'])} %")
     if held_out := summary.get("held_out"):
         lines.append(
             f"adapted to {held_out['adapted_images']} images, then frozen; accuracy on test images "

@@ -76,6 +76,18 @@ def images_per_state(visits: Sequence[Visit], classes: int) -> int:
     return max(1, max(len(visit.index) for visit in visits) // classes)
 
 
+def doubts(plan: StreamPlan, batch_size: int) -> tuple[str, ...]:
+    """Return why figures of a walk hang on its seed: it shows less than a batch per domain."""
+    if len(plan) >= batch_size * len(plan.domains):
+        return ()
+    met = len(np.unique(plan.domain))
+    return (
+        f"the Markov stream is short: {len(plan)} images of {met} of {len(plan.domains)} domains, "
+        f"less than a batch of {batch_size} for each; its figures hang on the seed; pass a larger "
+        "--most-per-state",
+    )
+
+
 def defaults(catalog: Catalog, options: ScenarioOptions) -> dict[str, float]:
     """Return what options that are given here are where they are not."""
     if (options.most_per_state, options.class_stay, options.domain_stay) == (None, None, None):

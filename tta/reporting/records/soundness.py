@@ -124,6 +124,7 @@ OPTIONAL: dict[str, Check] = {
     "environment": _all_values(_is_plain),
     "evidence": _is_evidence,
     "pace": _is_pace,
+    "tasks": _all_values(_or_none(is_positive)),
     "held_out": _all_values(_or_none(is_positive)),
     "recovery": _or_none(_all_values(is_positive)),
     "probe": _is_probe,
