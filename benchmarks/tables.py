@@ -229,7 +229,7 @@ PROTOCOLS = {
         "probe_samples": 500,
     },
     "label shift": {"scenario": "label_shift", "num_samples": 100, "draws": 200},
-    "markov": {"scenario": "markov", "markov": "nunu", "num_samples": 100},
+    "markov": {"scenario": "markov", "markov": "nunu", "num_samples": 100, "most_per_state": 120},
     "stream rate 1": {
         "scenario": "continual",
         "num_samples": 200,

@@ -6,6 +6,8 @@ import yaml
 from tta.config import RunConfig
 from tta.datasets.digits import CorruptedDigits
 from tta.experiment.assembly import build
+from tta.experiment.resolving import scenario_options, stream_choices
+from tta.streams import find_scenario, plan_stream
 
 BASE = {"method": "tent", "domains": ("pixelate",), "num_samples": 8}
 
@@ -28,6 +30,7 @@ def plain():
         {"visits": 3, "draws": 7, "tasks": 5, "classes_per_batch": (2, 2)},
         {"markov": "i1i1", "class_stay": 0.5, "imbalance_ratio": 2},
         {"order": "petta"},  # of one domain
+        {"order": "random"},
         {"severity": 5},
         {"backbone": "test_resnet"},
         {"backbone": "test_resnet.r160_in1k"},
@@ -91,9 +94,35 @@ def test_a_setting_and_its_numbers_are_the_same_stream():
     assert fingerprint(scenario="markov", markov="nu1u", class_stay=0.9) != named
 
 
+@pytest.mark.parametrize(
+    ("scenario", "given", "plain"),
+    [
+        ("markov", {"most_per_state": 6}, {}),  # 60 images of ten classes
+        ("markov", {"class_stay": 0.1}, {"markov": "iunu"}),
+        ("markov", {"domain_stay": 0.5}, {"markov": "nuiu"}),
+        ("label_shift", {"draws": 120}, {}),
+        ("mixed_domains+label_shift", {"draws": 240}, {}),
+    ],
+)
+def test_numbers_that_follow_from_the_data_are_the_default(scenario, given, plain):
+    data = CorruptedDigits()
+
+    def choices(**options):
+        common = {"domains": ("pixelate", "fog"), "num_samples": 60, "scenario": scenario}
+        config = RunConfig(**common, **options)
+        plan = plan_stream(scenario, data, scenario_options(config))
+        return plan.digest, stream_choices(config, data, plan, find_scenario(scenario).uses)
+
+    assert choices(**given) == choices(**plain)
+    other = {name: 2 * value if value > 1 else value / 2 for name, value in given.items()}
+    assert choices(**other)[1] != choices(**plain)[1]
+
+
 def test_parts_of_a_scenario_are_the_scenario():
     whole = fingerprint(scenario="gradual_correlated")
     assert fingerprint(scenario="correlated+gradual") == whole
+    found = build(RunConfig(**BASE, scenario="class_grouped+continual")).resolved()
+    assert found["scenario"] == "class_grouped"
 
 
 def test_options_of_the_cloud_count_where_there_is_one():

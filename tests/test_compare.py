@@ -9,8 +9,11 @@ import pytest
 
 from tests.reporting.fake_runs import edit_summary, write_run
 from tta.commands.compare import main
+from tta.commands.selection import chosen
 from tta.config import RunConfig
 from tta.experiment import run
+from tta.foundation.errors import UserError
+from tta.reporting.records.finding import find_runs
 
 
 def printed(capsys, *arguments):
@@ -139,3 +142,30 @@ def test_a_mark_tells_how_many_runs_it_is_of(tmp_path, capsys):
         path = write_run(tmp_path, "tent", seed=seed, images=20)
         edit_summary(path, warnings=warnings)
     assert "tent (doubtful in 1 of 3 runs)" in printed(capsys, tmp_path, "--tables", "cost")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "typed"),
+    [
+        ("gradual+class_grouped", "class_grouped+gradual"),
+        ("class_grouped", "continual+class_grouped"),
+        ("gradual_correlated", "continual, correlated+gradual"),
+    ],
+)
+def test_a_filter_finds_a_composed_scenario_in_whatever_order_it_is_typed(
+    tmp_path, recorded, typed
+):
+    names = {"bn": recorded, "source": "continual", "tent": "mixed_domains"}
+    for method, scenario in names.items():
+        write_run(tmp_path, method, scenario=scenario)
+    found = chosen(find_runs([tmp_path])[0], {"scenario": typed})
+    expected = {recorded, *(["continual"] if ", " in typed else [])}
+    assert {run.summary["scenario"] for run in found} == expected
+
+
+def test_a_filter_of_unknown_parts_says_so(tmp_path):
+    write_run(tmp_path)
+    runs, _ = find_runs([tmp_path])
+    for typed, message in [("gradul+slots", "unknown part 'gradul'"), ("gradual+slots", "no run")]:
+        with pytest.raises(UserError, match=message):
+            chosen(runs, {"scenario": typed})

@@ -106,3 +106,15 @@ def test_words_are_no_numbers(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(UserError, match="mean must list numbers"):
         RunConfig.from_mapping(read_yaml(tmp_path / "a.yaml"), "a.yaml")
+
+
+@pytest.mark.parametrize("name", ["domains", "compose"])
+def test_text_is_no_list_of_names(name):
+    with pytest.raises(UserError) as given:
+        RunConfig(**{name: "fog"})
+    with pytest.raises(UserError) as read:
+        RunConfig.from_mapping({name: "fog"}, "RunConfig")
+    assert str(given.value) == str(read.value)
+    assert f"{name} must be a list of names, such as [fog, snow]" in str(given.value)
+    with pytest.raises(UserError, match="must list names"):
+        RunConfig(**{name: ("fog", 3)})

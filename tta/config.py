@@ -16,7 +16,15 @@ from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.geometry import check_together, parse_crop, parse_input_size, parse_resize
 from tta.foundation.inputs import read_text
 from tta.foundation.normalisation import check_normalisation, spread
-from tta.foundation.options import as_declared, check_type, check_value, is_empty, option, some_of
+from tta.foundation.options import (
+    NAMES,
+    as_declared,
+    check_type,
+    check_value,
+    is_empty,
+    option,
+    some_of,
+)
 from tta.foundation.pacing import check_pacing, parse_classes, parse_cost, parse_every
 from tta.foundation.stream_options import (
     CANONICAL,
@@ -304,7 +312,8 @@ class RunConfig:
     )
     draws: int | None = option(
         None,
-        "label_shift: images drawn of each domain; default: twice as many as it has",
+        "label_shift: images drawn of each domain, or of all together where they are mixed; "
+        "default: twice as many as there are",
         "stream",
         minimum=1,
         maximum=100_000_000,
@@ -536,6 +545,8 @@ class RunConfig:
         hints = get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = as_declared(getattr(self, field.name), hints[field.name])
+            if hints[field.name] == NAMES and not field.metadata["parse"]:
+                check_type(field.name, value, NAMES, "RunConfig")
             may_be_none = type(None) in get_args(hints[field.name])
             is_given = value is not None or not may_be_none
             if field.metadata["parse"] and is_given and not is_empty(value):
@@ -566,6 +577,8 @@ class RunConfig:
             check_normalisation(spread(self.mean), spread(self.std), "--mean and --std")
         if self.precision == "tf32" and not has_tf32(self.device):
             raise UserError(NO_TF32.format(self.device))
+        if self.compose is not None and self.domains not in (None, ("+".join(self.compose),)):
+            raise UserError("--compose makes the only domain; leave --domains out")
         if self.unknown is None and (self.unknown_ratio, self.unknown_mix) != (None, None):
             raise UserError("--unknown-ratio and --unknown-mix say how --unknown is shown: pass it")
         parted = self.adapt_samples is not None or self.adapt_classes is not None

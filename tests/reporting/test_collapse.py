@@ -99,6 +99,17 @@ def test_blocks_cover_the_stream_but_no_reset():
     assert len(blocks(one_class, reset)) == 5  # never suspicious: no entropy is below 0
 
 
+def test_the_mean_entropy_of_a_visit_is_over_unknown_images_too():
+    """Whoever chooses by it has no label to leave them out by."""
+    labels = np.array([0, -1, 1, -1])
+    net, starts = nn.Linear(1, 1), np.array([0])
+    watch = CollapseWatch(plan_of(4), labels, starts, "logits", net, net, lambda rows: labels[rows])
+    outputs = torch.tensor([[99.0, 0], [0, 0], [99, 0], [0, 0]])
+    watch.update(Batch(torch.empty(0), 0, 4, False), outputs)
+    watch.read()
+    assert watch.domain_row(np.arange(4))["entropy"] == pytest.approx(np.log(2) / 2)
+
+
 def test_entropy_of_classes():
     assert class_entropy(np.array([2, 2, 2])) == 0
     assert class_entropy(np.arange(4)) == pytest.approx(np.log(4))

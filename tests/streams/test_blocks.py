@@ -65,5 +65,16 @@ def test_batches_end_at_blocks_where_the_method_is_reset():
     options = ScenarioOptions(visits=2, batch_size=8)
     made = plan_stream("domain_blocks+reset_each_shift", DATA, options)
     resets = np.flatnonzero(made.reset_before).tolist()
-    assert resets == np.flatnonzero(np.diff(made.segment, prepend=-1)).tolist()
+    assert set(resets) <= {*np.flatnonzero(np.diff(made.segment, prepend=-1))}
     assert np.array_equal(made.index, plan_stream("domain_blocks", DATA, options).index)
+
+
+def test_nothing_is_reset_where_a_domain_follows_itself():
+    options = ScenarioOptions(visits=4, batch_size=8, seed=2)
+    made = plan_stream("domain_blocks+reset_each_shift", DATA, options)
+    shifts = np.flatnonzero(np.diff(made.domain, prepend=-1))
+    assert np.flatnonzero(made.reset_before).tolist() == shifts.tolist()
+    rounds = np.diff(made.visit // 3, prepend=0) != 0
+    ends = np.flatnonzero(np.diff(made.segment, prepend=-1))
+    assert ends.tolist() == np.flatnonzero(rounds | made.reset_before).tolist()
+    assert (rounds & ~made.reset_before).any()  # a round begins with the domain that the last ended

@@ -1,14 +1,21 @@
 """Batches of few classes: the authors' worked example, and that each is a task of its own."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.fakes import RandomImages
+from tta.commands.compare import main as compare
 from tta.config import RunConfig
+from tta.experiment import run
 from tta.foundation.errors import UserError
+from tta.reporting.records.runs import Run
+from tta.reporting.run_report import run_report
 from tta.streams import ScenarioOptions, plan_stream
 from tta.streams.few_classes import draw_task
 from tta.streams.stream import batch_edges
+from tta.tasks.over_tasks import accuracy_over_tasks
 
 DATA = RandomImages(size=50)
 MEMBERS = {label: np.arange(6 * label, 6 * label + 6) for label in range(5)}
@@ -46,6 +53,25 @@ def test_every_batch_is_a_task_before_which_the_method_is_reset(contiguous):
 def test_figures_are_those_of_domains():
     made = plan()
     assert np.array_equal(made.visit, made.domain)
+
+
+def test_accuracy_over_tasks_weighs_tasks_alike():
+    found = accuracy_over_tasks(np.array([1, 1, 1, 0, 1]), np.array([4, 4, 4, 9, 9]))
+    assert found == {"count": 2, "mean_accuracy": 0.75}
+    assert accuracy_over_tasks(np.zeros(0), np.zeros(0, int))["mean_accuracy"] is None
+
+
+def test_a_run_tells_the_mean_over_tasks(tmp_path):
+    options = {"domains": ("fog",), "num_samples": 40, "tasks": 5, "output": str(tmp_path)}
+    options |= {"scenario": "few_classes_per_batch", "batch_size": 7}
+    summary = run(RunConfig(**options))
+    batches = Run.load(Path(summary["path"])).batches()
+    assert batches["size"].nunique() > 1
+    mean = (batches["correct"] / batches["size"]).mean()
+    assert summary["tasks"] == {"count": 5, "mean_accuracy": pytest.approx(mean)}
+    assert f"accuracy over 5 tasks: {100 * mean:.2f} %" in run_report(summary, "error")
+    assert compare([str(tmp_path), "--format", "csv"]) == 0
+    assert "tasks" not in run(RunConfig(**{**options, "scenario": "continual"}))
 
 
 def test_more_classes_than_there_are_are_refused():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import RandomImages
+from tests.reporting.fake_runs import write_run
 from tta.config import RunConfig
 from tta.experiment.assembly import build
 from tta.experiment.execution import run
@@ -15,7 +16,8 @@ from tta.reporting.comparing.paired import _discordances
 from tta.reporting.page.columns import COLUMNS
 from tta.reporting.pictures.visits import draw_visits, errors_of
 from tta.reporting.records.finding import find_runs
-from tta.reporting.run_report import run_report
+from tta.reporting.records.soundness import OPTIONAL
+from tta.reporting.run_report import _in_short, run_report, visit_table
 from tta.streams import ScenarioOptions, chosen_domains, plan_stream
 from tta.streams.label_order import slot_order
 from tta.tasks.visits import errors_by_visit
@@ -152,6 +154,35 @@ def test_errors_by_visit_are_means_over_domains():
     rows = [visit("a", 0.5), visit("b", 0.25), visit("b", 0.5), visit("a", 0.75), visit("a", 0.125)]
     assert errors_by_visit(rows) == [0.375, 0.625, 0.125]
     assert errors_by_visit(rows[:2]) == []
+
+
+def test_a_visit_without_figures_keeps_its_number():
+    rows = [visit("a", 0.5), visit("b", 0.25), visit("a", None), visit("b", None), visit("a", 0.75)]
+    found = errors_by_visit(rows)
+    assert found == [0.375, None, 0.75]
+    assert OPTIONAL["visits"](found) and not OPTIONAL["visits"]([0.5, "x"])
+    table = visit_table({"visits": found})
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.split("\n")[4:]]
+    assert rows[1] == ["2", "–", "–"]
+    assert "56.25" in table.splitlines()[-1]  # mean of 37.5 and 75
+    line = _in_short({"visits": found}, "error")
+    assert line == " (visit 1 37.50 %, visit 3 75.00 %)"
+    assert _in_short({"visits": found[:2]}, "error") == ""
+
+
+def test_visits_without_figures_in_tables_and_pictures(tmp_path):
+    for seed, visits in ((1, [0.5, None, 0.75, None]), (2, [None, None, 0.25, None])):
+        write_run(tmp_path / str(seed), seed=seed, visits=visits)
+    (compared,) = compare(find_runs([tmp_path])[0])
+    (figures,) = compared.figures.to_dict("records")
+    assert figures["first_visit"] == 0.5
+    assert np.isnan(figures["last_visit"])
+    assert errors_of(compared.rows[0]).tolist() == pytest.approx(
+        [0.5, np.nan, 0.5, np.nan], nan_ok=True
+    )
+    (axes,) = draw_visits(compared.rows, "error", 3.5).axes
+    assert axes.lines[0].get_xdata().tolist() == [1, 2, 3, 4]
+    error_table(compared, "error")
 
 
 def test_a_domain_whose_severity_changes_does_not_come_back():

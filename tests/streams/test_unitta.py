@@ -5,10 +5,11 @@ import pytest
 
 from tests.fakes import RandomImages
 from tta.config import RunConfig
+from tta.experiment.assembly import build
 from tta.foundation.errors import UserError
 from tta.foundation.stream_options import MARKOV, plain_markov
 from tta.streams import ScenarioOptions, plan_stream
-from tta.streams.unitta import attributes
+from tta.streams.unitta import attributes, doubts
 
 DATA = RandomImages(size=50)
 NUMBERS = ("class_stay", "class_ratio", "domain_stay", "domain_ratio")
@@ -55,13 +56,14 @@ def test_numbers_go_over_those_of_the_setting():
 
 def plain(name, *numbers):
     numbers = dict(zip(NUMBERS, (*numbers, *[None] * 4), strict=False))
-    found = plain_markov(name, numbers)
+    found = plain_markov(name, numbers, {"class_stay": 0.1, "domain_stay": 0.25})
     return found["markov"], *(found[number] for number in NUMBERS)
 
 
 def test_what_means_the_same_is_written_the_same():
     assert plain("nu1u") == ("nu1u", None, None, None, None)
     assert plain("nunu", 0.95, 10.0, 1.0, 5.0) == ("nu1u", None, None, None, None)
+    assert plain("nunu", 0.1, None, 0.25) == ("iuiu", None, None, None, None)
     assert plain("i1i1", 0.5, None, 0.3) == ("n1n1", 0.5, None, 0.3, None)
 
 
@@ -85,6 +87,24 @@ def test_shares_and_stretches_are_those_of_the_setting():
     assert stays == pytest.approx(expected, abs=0.04)
     shares = np.bincount(made.index % 5) / len(made)
     np.testing.assert_allclose(shares, classes.shares / classes.shares.sum(), atol=0.1)
+
+
+def test_a_walk_of_less_than_a_batch_per_domain_is_doubted():
+    made = plan(markov="n1n1", most_per_state=2, seed=3)
+    met = len(set(made.domain.tolist()))
+    (said,) = doubts(made, 1 + len(made) // 3)
+    assert f"{len(made)} images of {met} of 3 domains" in said
+    assert "--most-per-state" in said
+    assert doubts(made, len(made) // 3) == ()
+
+
+def test_a_run_says_that_its_walk_is_short():
+    options = {"domains": ("fog", "snow", "frost"), "num_samples": 20}
+    (said,) = build(RunConfig(**options, scenario="markov")).warnings
+    assert said.startswith("the Markov stream is short")
+    long = build(RunConfig(**options, scenario="markov", most_per_state=60))
+    assert len(long.plan) >= 3 * 64
+    assert long.warnings == ()
 
 
 def test_images_of_a_state_are_all_shown_before_one_comes_again():

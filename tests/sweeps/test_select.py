@@ -1,5 +1,6 @@
 """What is chosen in a grid, by whom, and what is said of it."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,8 @@ from tta.commands.sweep import main
 from tta.config import RunConfig
 from tta.foundation.errors import UserError
 from tta.reporting.records.runs import Run
-from tta.sweeps.tuning.choice import choose, group_runs, spearman
+from tta.sweeps.tuning.choice import choose, spearman
+from tta.sweeps.tuning.grouping import group_runs
 from tta.sweeps.tuning.rules import RULES, labels_rule, parse_rules, with_needs
 from tta.sweeps.tuning.tables import render
 
@@ -67,8 +69,88 @@ def test_seeds_are_averaged_and_settings_with_a_missing_run_left_out():
     assert [setting.values["lr"] for setting in group.settings] == [0.1, 0.01]
     assert choose(group, RULES["oracle"], [group]).setting.accuracy == pytest.approx(0.6)
     text = render([group], [RULES["oracle"]], "markdown", "error", None)
-    assert "left out, as a run is missing: lr=0.001" in text
+    assert "left out, as a run is missing or has no accuracy: lr=0.001" in text
     assert "seeds 1, 2; 2 settings" in text
+
+
+def test_a_group_without_a_whole_setting_chooses_nothing_in_every_form():
+    failed = [cell(None, 0.1, dataset="random"), cell(None, 0.01, dataset="random")]
+    groups = group_runs([cell(0.5, 0.1), cell(0.9, 0.01), *failed])
+    rules = [RULES["entropy"], RULES["transfer"], RULES["oracle"]]
+    text = render(groups, rules, "markdown", "error", None)
+    assert "tent on random, continual; seed 1; 0 settings" in text
+    assert "left out, as a run is missing or has no accuracy: lr=0.01" in text
+    whole, empty = json.loads(render(groups, rules, "json", "error", None))["groups"]
+    assert [len(whole["choices"]), empty["choices"]] == [3, []]
+    assert empty["left_out"] == [{"lr": 0.1}, {"lr": 0.01}]
+    header, *rows = render(groups, rules, "csv", "error", None).splitlines()
+    assert [row.split(",")[1] for row in rows] == ["digits-c"] * 3
+    assert render(group_runs(failed), rules, "csv", "error", None) == header
+
+
+def test_a_run_without_an_accuracy_is_left_out():
+    (group,) = group_runs([cell(0.5, 0.1), cell(math.nan, 0.01), cell(None, 0.001)])
+    assert [setting.values for setting in group.settings] == [{"lr": 0.1}]
+    assert group.left_out == ({"lr": 0.01}, {"lr": 0.001})
+    (entry,) = json.loads(render([group], [RULES["oracle"]], "json", "error", None))["groups"]
+    assert [choice["chosen"] for choice in entry["choices"]] == [{"lr": 0.1}]
+    undefined = run_of(0.5)
+    undefined.summary["mean_accuracy"] = None
+    (group,) = group_runs([(cell(0.5, 0.1)[0], undefined), cell(0.9, 0.01)])
+    assert group.left_out == ({"lr": 0.1},)
+
+
+def test_settings_without_a_score_have_no_part_in_the_correlation():
+    runs = [cell(0.9, 0.1), cell(0.2, 0.01, **snd(1)), cell(0.3, 0.001, **snd(2))]
+    (group,) = group_runs(runs)
+    assert choose(group, RULES["snd"], [group]).correlation == pytest.approx(1)
+    (group,) = group_runs([*runs[:2], cell(0.3, 0.001, **snd(None))])
+    chosen = choose(group, RULES["snd"], [group])
+    assert chosen.setting.values == {"lr": 0.01}
+    assert chosen.gap == pytest.approx(0.7)
+    assert math.isnan(chosen.correlation)
+
+
+def test_transfer_takes_data_sets_that_have_every_setting():
+    here = [cell(0.5, 0.1), cell(0.9, 0.01)]
+    whole = [cell(0.8, 0.1, dataset="random"), cell(0.7, 0.01, dataset="random")]
+    part = [cell(0.1, 0.1, dataset="digits"), cell(None, 0.01, dataset="digits")]
+    groups = group_runs([*here, *whole, *part])
+    assert choose(groups[0], RULES["transfer"], groups).setting.values == {"lr": 0.1}
+    groups = group_runs([*here, *part])
+    assert choose(groups[0], RULES["transfer"], groups).setting is None
+
+
+def test_transfer_matches_whole_settings():
+    """Where the value that differs is the same, others may not be."""
+    here = [cell(0.5, 0.1), cell(0.9, 0.01)]
+    other = [
+        (dataclasses.replace(config, set={**config.set, "momentum": 0.5}), run)
+        for config, run in (cell(0.8, 0.1, dataset="random"), cell(0.3, 0.01, dataset="random"))
+    ]
+    groups = group_runs([*here, *other])
+    assert choose(groups[0], RULES["transfer"], groups).setting is None
+
+
+def resolved(config: RunConfig, run: Run, **options) -> tuple[RunConfig, Run]:
+    params = {"lr": 0.1, "momentum": 0.9} | config.set
+    plain = dataclasses.replace(config, set=params, scenario="class_grouped", severity=5)
+    return dataclasses.replace(config, **options), Run(run.path, run.summary, plain.to_mapping())
+
+
+def test_equal_runs_are_one_setting_of_one_group_however_they_were_typed():
+    config, run = cell(0.5, 0.1)
+    bare = dataclasses.replace(config, set={})
+    runs = [
+        resolved(bare, run, scenario="class_grouped"),
+        resolved(config, run, scenario="class_grouped+continual", severity=5),
+        resolved(*cell(0.7, 0.01), scenario="continual+class_grouped"),
+        (dataclasses.replace(bare, set={"lr": 0.3}, scenario="class_grouped"), None),
+    ]
+    (group,) = group_runs(runs)
+    assert group.facts == {"method": "tent", "dataset": "digits-c", "scenario": "class_grouped"}
+    assert [setting.values for setting in group.settings] == [{"lr": 0.1}, {"lr": 0.01}]
+    assert group.left_out == ({"lr": 0.3},)
 
 
 def test_transfer_goes_by_the_other_data_sets():
@@ -187,7 +269,8 @@ def test_runs_record_what_rules_need_beside_what_they_record():
     config = with_needs(RunConfig(evidence=("infomax",)), rules)
     assert config.evidence == ("infomax", "snd", "consistency")
     assert config.probe == "source"
-    assert with_needs(RunConfig(probe="digits"), rules).probe == "digits"
+    with pytest.raises(UserError, match="--select source goes by --probe source, and the grid"):
+        with_needs(RunConfig(probe="digits"), rules)
     plain = RunConfig()
     assert with_needs(plain, parse_rules("entropy,labels:5,oracle", 1)) == plain
 

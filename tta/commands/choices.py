@@ -74,7 +74,7 @@ def print_choices(
         form: ``markdown``, ``csv`` or ``json``.
     """
     from tta.reporting.records.runs import Run
-    from tta.sweeps.tuning.choice import group_runs
+    from tta.sweeps.tuning.grouping import group_runs
     from tta.sweeps.tuning.tables import render
 
     runs = {

@@ -79,6 +79,10 @@ def chosen(runs: Sequence[Run], filters: dict[str, str | None]) -> list[Run]:
 def _names(option: str, text: str, known: set[str]) -> set[str]:
     """Return the names in a list; one with a comma in it may stand alone."""
     names = [text] if text in known else [name.strip() for name in text.split(",")]
+    if option == "scenario" and "+" in text:
+        from tta.streams import one_name  # late: parsers are made without numpy
+
+        names = [name if name in known else one_name(name) for name in names]
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known)

@@ -39,7 +39,7 @@ from tta.foundation.own_file import split_own
 from tta.methods import Method, Need
 from tta.reporting.records.run_directory import run_path
 from tta.source.source_data import SourceData
-from tta.streams import Scenario, StreamPlan
+from tta.streams import Scenario, StreamPlan, unitta
 from tta.streams.stream import Stream
 from tta.tasks.known_scores import KNOWN_SCORES
 from tta.tasks.task import OPEN_SET, Task, task_of
@@ -122,9 +122,14 @@ class Experiment:
         named = (self.config.backbone, self.config.weights)
         own = any(part is not None for part in (*named, self.given.model, self.given.dataset))
         own = own or self.dataset.argument == "path" or split_own(self.config.dataset) is not None
-        if not own:  # all of it is known to fit
+        # Where nothing is one's own, all of it is known to fit.
+        doubted = source_warnings(self.stream, self.backbone) if own else ()
+        return (*self._doubts_of_stream(), *doubted)
+
+    def _doubts_of_stream(self) -> tuple[str, ...]:
+        if self.config.scenario != "markov":
             return ()
-        return source_warnings(self.stream, self.backbone)
+        return unitta.doubts(self.plan, batch_size_of(self.config, self.dataset))
 
     @property
     def device(self) -> torch.device:

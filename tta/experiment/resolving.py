@@ -10,7 +10,14 @@ from tta.config import RunConfig
 from tta.foundation.stream_options import RANDOM, plain_markov
 from tta.methods.params import build_params
 from tta.presets import published_params
-from tta.streams import SCENARIO_OPTIONS, ScenarioOptions, StreamPlan, chosen_domains
+from tta.streams import (
+    SCENARIO_OPTIONS,
+    ScenarioOptions,
+    StreamPlan,
+    chosen_domains,
+    defaults_of,
+    one_name,
+)
 from tta.tasks.aetta import dropout_rate
 
 if TYPE_CHECKING:
@@ -75,7 +82,7 @@ def stream_choices(
     severity = config.severity
     if severity is None:
         severity = dataset.default_severity
-    by_seed = config.order == RANDOM
+    by_seed = config.order == RANDOM and len(plan.domains) > 1
     domains = _canonical_domains(config, dataset) if by_seed else plan.domains
     sizes = [len(dataset.labels(domain, severity)) for domain in plan.domains]
     takes_all = config.num_samples is None or config.num_samples >= max(sizes)
@@ -85,7 +92,8 @@ def stream_choices(
         "num_samples": None if takes_all and dataset.length is None else config.num_samples,
         **unknown_choices(config),
         "order": config.order if by_seed else RunConfig.order,  # which domains above are in
-        **_scenario_choices(config, uses),
+        **_scenario_choices(config, dataset, uses),
+        "scenario": one_name(config.scenario),
     }
 
 
@@ -95,11 +103,15 @@ def _canonical_domains(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
     return chosen_domains(dataset, options)
 
 
-def _scenario_choices(config: RunConfig, uses: frozenset[str]) -> dict[str, Any]:
+def _scenario_choices(config: RunConfig, dataset: Dataset, uses: frozenset[str]) -> dict[str, Any]:
     given, default = config.to_mapping(), RunConfig().to_mapping()
     names = [name for name in SCENARIO_OPTIONS if name != "severity"]
     chosen = {name: (given if name in uses else default)[name] for name in names}
-    return chosen | plain_markov(chosen["markov"], chosen)
+    known = defaults_of(config.scenario, dataset, scenario_options(config))
+    for name in ("draws", "most_per_state"):
+        if chosen[name] is not None and chosen[name] == known.get(name):
+            chosen[name] = None
+    return chosen | plain_markov(chosen["markov"], chosen, known)
 
 
 def unknown_choices(config: RunConfig) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tta.streams.adaptation_set import held_out_figures
 from tta.streams.pacing.paced import Paced
 from tta.streams.stream import labels_of
 from tta.tasks.finite import nonfinite_facts
+from tta.tasks.over_tasks import accuracy_over_tasks
 from tta.tasks.queue_rejection import rejection_figures
 from tta.tasks.recovery import recovery
 from tta.tasks.task import OPEN_SET
@@ -110,6 +111,8 @@ def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict
     facts: dict[str, Any] = {}
     if isinstance(method, Paced):
         facts["pace"] = {"rule": pace_in_words(experiment.config), **method.facts()}
+    if experiment.order.task_batches:
+        facts["tasks"] = _over_tasks(experiment, recorder)
     if plan.adaptation is not None:
         labels = labels_of(experiment.dataset, plan)
         facts["held_out"] = held_out_figures(plan, labels, recorder.samples.correct)
@@ -124,6 +127,13 @@ def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict
     if isinstance(observer, ProbedRecorder):
         facts["probe"] = observer.figures()
     return facts
+
+
+def _over_tasks(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
+    """Return the mean accuracy over tasks, each of which is a segment of the stream."""
+    plan, correct = experiment.plan, recorder.samples.correct
+    judged = plan.counted[: len(correct)] & recorder.samples.known
+    return accuracy_over_tasks(correct[judged], plan.segment[: len(correct)][judged])
 
 
 def _health(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:

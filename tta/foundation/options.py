@@ -12,6 +12,8 @@ from tta.foundation.text import is_huge, shown
 
 NUMBERS = tuple[float, ...] | None
 """Type of an option that is a list of numbers."""
+NAMES = tuple[str, ...] | None
+"""Type of an option that is a list of names."""
 GREATEST_INTEGER = (1 << 63) - 1
 """What 64 bits with a sign hold; seeds of NumPy and torch among them."""
 

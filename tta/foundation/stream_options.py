@@ -94,7 +94,7 @@ def markov_settings(name: str, domains: int, classes: int) -> dict[str, float]:
         domains: how many there are; of 15, which the authors have, one is kept with 0.067.
         classes: likewise.
     """
-    even = {"class_stay": 1 / classes, "domain_stay": 0.067 if domains == 15 else 1 / domains}
+    even = even_stays(domains, classes)
     found = {}
     for (place, meanings), letter in zip(_MEANINGS.items(), name, strict=True):
         value = meanings[letter]
@@ -102,7 +102,14 @@ def markov_settings(name: str, domains: int, classes: int) -> dict[str, float]:
     return found
 
 
-def plain_markov(name: str, numbers: Mapping[str, float | None]) -> dict[str, Any]:
+def even_stays(domains: int, classes: int) -> dict[str, float]:
+    """Return the probabilities to stay with which all states follow each other alike."""
+    return {"class_stay": 1 / classes, "domain_stay": 0.067 if domains == 15 else 1 / domains}
+
+
+def plain_markov(
+    name: str, numbers: Mapping[str, float | None], even: Mapping[str, float]
+) -> dict[str, Any]:
     """Return the one form of a setting and of the numbers in place of its own.
 
     A number that a letter stands for is that letter; where another number is, the letter does not
@@ -111,12 +118,15 @@ def plain_markov(name: str, numbers: Mapping[str, float | None]) -> dict[str, An
     Args:
         name: of :data:`MARKOV`.
         numbers: by the names of the options, None where the setting's own holds.
+        even: see :func:`even_stays`; empty where it is not known.
     """
     letters, kept = "", {}
     for (place, meanings), letter in zip(_MEANINGS.items(), name, strict=True):
         value = numbers[place]
         if value is not None:
             same = [other for other, number in meanings.items() if number == value]
+            if not same and None in meanings.values() and even.get(place) == value:
+                same = ["i"]
             letter, value = [*same, *meanings][0], None if same else value
         letters, kept[place] = letters + letter, value
     return {"markov": letters, **kept}

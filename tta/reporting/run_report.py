@@ -131,16 +131,21 @@ def visit_table(summary: dict[str, Any]) -> str:
     errors = summary.get("visits")
     if not errors:
         return ""
-    named = [(str(number), error) for number, error in enumerate(errors, 1)]
-    rows = [[name, percent(1 - error), percent(error)] for name, error in named]
-    rows.append(["**mean over visits**", percent(1 - fmean(errors)), percent(fmean(errors))])
+    mean = fmean(error for error in errors if error is not None)
+    named = [*enumerate(errors, 1), ("**mean over visits**", mean)]
+    rows = [[str(name), *_rates(error)] for name, error in named]
     return "\n\n" + markdown(["visit", "accuracy %", "error %"], rows)
+
+
+def _rates(error: float | None) -> list[str]:
+    """Return accuracy and error, or that there is none."""
+    return ["–", "–"] if error is None else [percent(1 - error), percent(error)]
 
 
 def _in_short(summary: dict[str, Any], metric: str) -> str:
     """Return the first and the last visit in words, or nothing."""
     errors = summary.get("visits")
-    if not errors:
+    if not errors or None in (errors[0], errors[-1]):
         return ""
     first, last = (percent(as_metric(errors[row], metric)) for row in (0, -1))
     return f" (visit 1 {first} %, visit {len(errors)} {last} %)"
@@ -170,6 +175,8 @@ def protocol_lines(summary: dict[str, Any]) -> list[str]:
         cost = "" if pace["cost"] is None else f", a step costs {pace['cost']:.2f} forward passes"
         cost = cost if "--stream-rate" in pace["rule"] else ""
         lines.append(f"protocol: {pace['rule']}; adapted to {percent(share)} % of batches{cost}")
+    if (tasks := summary.get("tasks")) and tasks["count"]:
+        lines.append(f"accuracy over {tasks['count']} tasks: {percent(tasks['mean_accuracy'])} %")
     if held_out := summary.get("held_out"):
         lines.append(
             f"adapted to {held_out['adapted_images']} images, then frozen; accuracy on test images "

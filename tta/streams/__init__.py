@@ -17,6 +17,7 @@ from typing import Any
 from tta.foundation.errors import UserError
 from tta.foundation.own_file import faults_of, split_own
 from tta.foundation.registry import Registry
+from tta.streams import unitta
 from tta.streams.composing import composition_of
 from tta.streams.itineraries import again_and_again, chosen_domains, each_domain, up_and_down
 from tta.streams.plan import SCENARIO_OPTIONS, Catalog, ScenarioOptions, StreamPlan
@@ -36,10 +37,12 @@ __all__ = [
     "check_name",
     "check_stream",
     "chosen_domains",
+    "defaults_of",
     "draw",
     "each_domain",
     "find_scenario",
     "in_turn",
+    "one_name",
     "ordered",
     "plan_stream",
     "scenario",
@@ -94,6 +97,29 @@ def find_scenario(name: str) -> Scenario:
     if composition in COMPOSED:
         return SCENARIOS[COMPOSED[composition]]
     return composition.scenario(composition.name, f"Composed: {composition.name}")
+
+
+def defaults_of(name: str, catalog: Catalog, options: ScenarioOptions) -> dict[str, float]:
+    """Return what options of a built-in scenario that are given are where they are left open.
+
+    Those that have no single value then are not among them.
+    """
+    if name == "markov":
+        return unitta.defaults(catalog, options)
+    named = {other: composition for composition, other in COMPOSED.items()}
+    composition = composition_of(name) if _is_composed(name) else named.get(name)
+    return composition.defaults(catalog, options) if composition else {}
+
+
+def one_name(name: str) -> str:
+    """Return the name that records have of a scenario, in whatever order its parts are joined.
+
+    That of a file of one's own is left as it is.
+
+    Raises:
+        UserError: see :func:`find_scenario`.
+    """
+    return find_scenario(name).name if _is_composed(name) else name
 
 
 def _is_composed(name: str) -> bool:

@@ -61,8 +61,8 @@ def in_blocks(
 ) -> StreamPlan:
     """Return a stream of blocks, round after round.
 
-    Batches run across blocks, and end with the round, unless the method is reset before every
-    block.
+    Batches run across blocks, and end with the round, unless the method is reset where the domain
+    changes. A domain may follow itself, also in the next round: there nothing shifts.
 
     Args:
         domains: names that visits number.
@@ -76,16 +76,18 @@ def in_blocks(
     blocks = _rounds(visits, len(domains), options)
     lengths = [stop - start for _, start, stop in blocks]
     visit = np.repeat([number for number, _, _ in blocks], lengths)
-    block = np.repeat(np.arange(len(blocks)), lengths)
-    starts = np.concatenate([[True], block[1:] != block[:-1]])
+    domain = np.array([one.domain for one in visits])[visit]
+    round_ = visit // len(domains)
+    shifts = np.concatenate([[True], domain[1:] != domain[:-1]])
+    ends = shifts | (np.diff(round_, prepend=0) != 0)
     return StreamPlan(
         domains=domains,
-        domain=np.array([one.domain for one in visits])[visit],
+        domain=domain,
         severity=np.array([one.severity for one in visits])[visit],
         index=np.concatenate([visits[number].index[start:stop] for number, start, stop in blocks]),
         visit=visit,
-        segment=block if reset else visit // len(domains),
-        reset_before=starts & reset,
+        segment=np.cumsum(ends) - 1 if reset else round_,
+        reset_before=shifts & reset,
     )
 
 

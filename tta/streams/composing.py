@@ -20,7 +20,8 @@ from tta.streams.label_order import dirichlet_order, grouped_order, slot_order, 
 from tta.streams.label_shift import sample_of, shifting_labels
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import Scenario
-from tta.streams.visits import Order, Visit, draw, in_turn, ordered, together
+from tta.streams.sizes import check_samples
+from tta.streams.visits import Order, Visit, draw, in_turn, ordered, sizes_of, together
 
 RESET = "reset_each_shift"
 
@@ -140,21 +141,47 @@ class Composition:
         labels = None if self.labels == OWN_LABELS.get(self.visits) else self.labels
         return "+".join(filter(None, (self.visits, labels, RESET if self.reset else "")))
 
+    def itinerary(self, catalog: Catalog, options: ScenarioOptions) -> list[tuple[str, int]]:
+        """Return which (domain, severity) is visited.
+
+        Raises:
+            UserError: the data set lacks it, or there are too many draws; slots that were asked
+                for have no concentration, and would leave labels shuffled.
+        """
+        if self.labels == "slots" and "slots" in self.name and options.dirichlet == 0:
+            raise UserError(
+                f"scenario {self.name!r} needs --dirichlet above 0: at 0, slots leave labels "
+                "shuffled, as the scenario without them does; pass it, or leave slots out"
+            )
+        places = VISITS[self.visits].itinerary(catalog, options)
+        if self.labels == "label_shift":
+            times = 1 if VISITS[self.visits].mixes else len(places)
+            check_samples(times * (options.draws or 0), "fewer --draws or --domains")
+        return places
+
     def plan(self, catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
         """Return the stream."""
         visiting = VISITS[self.visits]
-        visits = draw(catalog, options, visiting.itinerary)
+        visits = draw(catalog, options, self.itinerary)
         order = LABELS[self.labels][0] if self.labels else None
         domains = chosen_domains(catalog, options)
         return visiting.arrange(domains, visits, options, order, self.reset)
+
+    def defaults(self, catalog: Catalog, options: ScenarioOptions) -> dict[str, float]:
+        """Return what options that are given here are where they are not, as far as it is one."""
+        if self.labels != "label_shift" or options.draws is None:
+            return {}
+        places = dict.fromkeys(VISITS[self.visits].itinerary(catalog, options))
+        sizes = sizes_of(catalog, options, list(places))
+        if VISITS[self.visits].mixes:
+            sizes = [sum(sizes)]
+        return {"draws": 2 * sizes[0]} if len({*sizes}) == 1 else {}
 
     def scenario(self, name: str, description: str, keeps_order: bool = False) -> Scenario:
         """Return it as a scenario of that name."""
         visiting = VISITS[self.visits]
         uses = {*visiting.uses, *(LABELS[self.labels][1] if self.labels else ())}
-        return Scenario(
-            name, description, self.plan, visiting.itinerary, frozenset(uses), keeps_order
-        )
+        return Scenario(name, description, self.plan, self.itinerary, frozenset(uses), keeps_order)
 
 
 def composition_of(text: str) -> Composition:

@@ -11,6 +11,7 @@ from tta.foundation.errors import UserError
 from tta.streams.itineraries import chosen_domains, each_domain
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import scenario
+from tta.streams.sizes import check_samples, check_visits
 from tta.streams.visits import Visit, draw, in_turn
 
 
@@ -38,10 +39,23 @@ def draw_task(
     return pool
 
 
-@scenario(uses=("severity", "classes_per_batch", "tasks"))
+def in_tasks(catalog: Catalog, options: ScenarioOptions) -> list[tuple[str, int]]:
+    """Visit every domain once, at the chosen severity.
+
+    Raises:
+        UserError: the data set lacks the domain or severity, or there are too many tasks.
+    """
+    places = each_domain(catalog, options)
+    check_visits(len(places) * options.tasks, "fewer --tasks or --domains")
+    return places
+
+
+@scenario(in_tasks, uses=("severity", "classes_per_batch", "tasks"), task_batches=True)
 def few_classes_per_batch(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
     """Batches of few classes, reset before each (StatA)."""
-    visits = draw(catalog, options, each_domain)
+    visits = draw(catalog, options, in_tasks)
+    shown = sum(min(options.batch_size, len(visit.index)) for visit in visits)
+    check_samples(options.tasks * shown, "fewer --tasks or --domains")
     tasks = [
         Visit(visit.domain, visit.severity, visit.index[rows], visit.labels[rows])
         for number, visit in enumerate(visits)

@@ -9,6 +9,7 @@ import numpy as np
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.stream_options import CANONICAL, ORDERS, order_seed
 from tta.streams.plan import Catalog, ScenarioOptions
+from tta.streams.sizes import check_visits
 
 GRADUAL_SEVERITIES = (1, 2, 3, 4, 5, 4, 3, 2, 1)
 
@@ -63,9 +64,11 @@ def again_and_again(catalog: Catalog, options: ScenarioOptions) -> list[tuple[st
     """Visit every domain in turn, and all of them ``visits`` times.
 
     Raises:
-        UserError: see :func:`each_domain`.
+        UserError: see :func:`each_domain`; or there are too many visits.
     """
-    return each_domain(catalog, options) * options.visits
+    once = each_domain(catalog, options)
+    check_visits(len(once) * options.visits, "fewer --visits or --domains")
+    return once * options.visits
 
 
 def _chosen_severity(catalog: Catalog, options: ScenarioOptions) -> int:

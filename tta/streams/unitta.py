@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tta.foundation.stream_options import markov_settings
+from tta.foundation.stream_options import even_stays, markov_settings
 from tta.streams.itineraries import chosen_domains, each_domain
-from tta.streams.markov import Attribute, RandomSuccessor, images_in_turn, walk
+from tta.streams.markov import Attribute, RandomSuccessor, bounds, images_in_turn, walk
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import scenario
+from tta.streams.sizes import check_samples
 from tta.streams.visits import Visit, draw
 
 USES = (
@@ -48,11 +49,13 @@ def markov(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
     labels = np.unique(np.concatenate([visit.labels for visit in visits]))
     images = [visit.index[visit.labels == label] for visit in visits for label in labels]
     domains, classes = attributes(options, len(visits), len(labels))
+    most = options.most_per_state or images_per_state(visits, len(labels))
+    check_samples(bounds(domains, classes, most).sum(), "a smaller --most-per-state")
     rng = np.random.default_rng([options.seed, len(visits), 5])
     states = walk(
         domains,
         classes,
-        options.most_per_state or _images_per_state(visits, len(labels)),
+        most,
         RandomSuccessor(domains, classes, rng),
         np.array([len(one) > 0 for one in images]),
     )
@@ -68,5 +71,30 @@ def markov(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
     )
 
 
-def _images_per_state(visits: Sequence[Visit], classes: int) -> int:
+def images_per_state(visits: Sequence[Visit], classes: int) -> int:
+    """Return as many images as a domain has of a class."""
     return max(1, max(len(visit.index) for visit in visits) // classes)
+
+
+def doubts(plan: StreamPlan, batch_size: int) -> tuple[str, ...]:
+    """Return why figures of a walk hang on its seed: it shows less than a batch per domain."""
+    if len(plan) >= batch_size * len(plan.domains):
+        return ()
+    met = len(np.unique(plan.domain))
+    return (
+        f"the Markov stream is short: {len(plan)} images of {met} of {len(plan.domains)} domains, "
+        f"less than a batch of {batch_size} for each; its figures hang on the seed; pass a larger "
+        "--most-per-state",
+    )
+
+
+def defaults(catalog: Catalog, options: ScenarioOptions) -> dict[str, float]:
+    """Return what options that are given here are where they are not."""
+    if (options.most_per_state, options.class_stay, options.domain_stay) == (None, None, None):
+        return {}
+    visits = draw(catalog, options, each_domain)
+    classes = len(np.unique(np.concatenate([visit.labels for visit in visits])))
+    return {
+        "most_per_state": images_per_state(visits, classes),
+        **even_stays(len(visits), classes),
+    }

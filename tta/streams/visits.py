@@ -11,6 +11,7 @@ import numpy as np
 
 from tta.streams.itineraries import Itinerary, chosen_domains
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
+from tta.streams.sizes import check_samples
 
 Order = Callable[[np.ndarray, ScenarioOptions, int], np.ndarray]
 """Gives an order of the samples with some labels ``[N]``; the number tells visits apart."""
@@ -34,25 +35,45 @@ class Visit:
 
 
 def draw(catalog: Catalog, options: ScenarioOptions, itinerary: Itinerary) -> list[Visit]:
-    """Return the visits of an itinerary, each with its samples in random order."""
+    """Return the visits of an itinerary, each with its samples in random order.
+
+    Raises:
+        UserError: they would have too many samples.
+    """
+    places = itinerary(catalog, options)
+    labels = {place: catalog.labels(*place) for place in dict.fromkeys(places)}
+    shown = {place: _shown(len(known), options.num_samples) for place, known in labels.items()}
+    total = sum(shown[place] for place in places)
+    check_samples(total, "fewer --num-samples, --visits or --domains")
+    numbers = {name: number for number, name in enumerate(chosen_domains(catalog, options))}
+    if catalog.in_order:
+        index = {place: np.arange(count) for place, count in shown.items()}
+        return [Visit(0, place[1], index[place], labels[place][index[place]]) for place in places]
     return [
-        _draw_one(catalog, options, position, domain, severity)
-        for position, (domain, severity) in enumerate(itinerary(catalog, options))
+        _draw_one(options, position, numbers[place[0]], place, labels[place])
+        for position, place in enumerate(places)
     ]
 
 
 def _draw_one(
-    catalog: Catalog, options: ScenarioOptions, position: int, domain: str, severity: int
+    options: ScenarioOptions, position: int, number: int, place: tuple[str, int], labels: np.ndarray
 ) -> Visit:
-    labels = catalog.labels(domain, severity)
-    if catalog.in_order:
-        index = np.arange(min(len(labels), options.num_samples or len(labels)))
-        return Visit(0, severity, index, labels[index])
+    domain, severity = place
     index = _subset(len(labels), options.num_samples)
     key = [options.seed, position, severity, zlib.crc32(domain.encode())]
     index = np.random.default_rng(key).permutation(index)
-    number = chosen_domains(catalog, options).index(domain)
     return Visit(number, severity, index, labels[index])
+
+
+def sizes_of(
+    catalog: Catalog, options: ScenarioOptions, places: Sequence[tuple[str, int]]
+) -> list[int]:
+    """Return how many samples each (domain, severity) shows."""
+    return [_shown(len(catalog.labels(*place)), options.num_samples) for place in places]
+
+
+def _shown(size: int, num_samples: int | None) -> int:
+    return size if num_samples is None else min(size, num_samples)
 
 
 def _subset(size: int, num_samples: int | None) -> np.ndarray:

@@ -48,6 +48,13 @@ def _gap(name: str) -> Callable[[Mapping[str, Any]], float | None]:
 
 
 PROTOCOL_FIGURES = (
+    SummaryFigure(
+        "task_accuracy",
+        "task acc. %",
+        "mean over tasks of their accuracies",
+        _part("tasks", "mean_accuracy"),
+        True,
+    ),
     SummaryFigure("adapted", "adapted %", "batches that were adapted to", _adapted, True),
     SummaryFigure("step_cost", "step cost", "of a step, in forward passes", _part("pace", "cost")),
     SummaryFigure(

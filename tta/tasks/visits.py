@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 
-def errors_by_visit(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+def errors_by_visit(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
     """Return the error of the first visit to the domains, of the second, ...: means over domains.
 
     A domain comes back after another one, or at the same severity as just before; where only
@@ -21,7 +21,8 @@ def errors_by_visit(rows: Sequence[Mapping[str, Any]]) -> list[float]:
             fraction, or None where a visit shows no image that has one.
 
     Returns:
-        ``[K]``, fractions; empty where no domain comes back.
+        ``[K]``, fractions, None for a visit in which no image has an error; empty where no domain
+        comes back.
     """
     counts: dict[str, int] = defaultdict(int)
     visits: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -33,9 +34,11 @@ def errors_by_visit(rows: Sequence[Mapping[str, Any]]) -> list[float]:
         if row["error"] is not None:
             visits[counts[domain]][domain].append(row["error"])
         before = domain, severity
-    if len(visits) < 2:
+    last = max(counts.values(), default=0)
+    if last < 2:
         return []
-    return [fmean(map(fmean, visits[number].values())) for number in sorted(visits)]
+    found = [visits[number] for number in range(1, last + 1)]
+    return [fmean(map(fmean, one.values())) if one else None for one in found]
 
 
 def judged_images(row: Mapping[str, Any]) -> int:

@@ -169,8 +169,8 @@ def _visits(row: Row) -> dict[str, float]:
     known = [errors for errors in visits if errors]
     if not known:
         return {}
-    first, last = np.mean([(errors[0], errors[-1]) for errors in known], axis=0)
-    return {"first_visit": first, "last_visit": last}
+    ends = pd.DataFrame([(errors[0], errors[-1]) for errors in known], dtype=float)
+    return dict(zip(("first_visit", "last_visit"), ends.mean(), strict=True))
 
 
 def _of_protocols(row: Row) -> dict[str, float]:

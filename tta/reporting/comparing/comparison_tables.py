@@ -140,7 +140,7 @@ def protocol_table(comparison: Comparison) -> Table:
 
 def has_protocol(comparison: Comparison) -> bool:
     """Return whether a protocol has more to say than any stream does: of recovery."""
-    parts = ("pace", "held_out", "probe", "estimates")
+    parts = ("pace", "tasks", "held_out", "probe", "estimates")
     return any(row.summary.get(part) for row in comparison.rows for part in parts)
 
 

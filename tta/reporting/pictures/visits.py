@@ -45,7 +45,7 @@ def draw_visits(rows: Sequence[Row], metric: str, width: float) -> Figure:
     for label, found in errors.items():
         rates = 100 * as_metric(found, metric)
         axes.plot(rates.index, rates, **styles[label])
-        ends[label] = rates.index[-1], rates.iloc[-1]
+        ends[label] = rates.last_valid_index(), rates.dropna().iloc[-1]
     axes.set_xlabel("visit")
     axes.set_ylabel(f"{metric} (%), mean over domains")
     axes.xaxis.get_major_locator().set_params(integer=True)

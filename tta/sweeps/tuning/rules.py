@@ -46,8 +46,8 @@ class Rule:
 
 
 def accuracy(run: Run) -> float:
-    """Return the mean accuracy over visits to domains, the figure that tables show."""
-    return run.summary["mean_accuracy"]
+    """Return the mean accuracy over visits to domains, the figure that tables show, or NaN."""
+    return _number(run.summary["mean_accuracy"])
 
 
 def _of_probe(run: Run) -> float:
@@ -175,13 +175,23 @@ def _rule(name: str) -> Rule:
 
 
 def with_needs(config: RunConfig, rules: Sequence[Rule]) -> RunConfig:
-    """Return a configuration that records what the rules need."""
+    """Return a configuration that records what the rules need.
+
+    Raises:
+        UserError: it has another value of an option that a rule needs: the rule would go by
+            something else than it says.
+    """
     needed: dict[str, Any] = {}
     for rule in rules:
         for name, value in rule.needs.items():
             before = needed.get(name) or getattr(config, name)
             if isinstance(value, tuple):
                 needed[name] = (*(before or ()), *value)
+            elif before in (None, value):
+                needed[name] = value
             else:
-                needed[name] = before or value
+                raise UserError(
+                    f"--select {rule.name} goes by --{name} {value}, and the grid has --{name} "
+                    f"{before}, which may show what no user sees; leave one of them out"
+                )
     return dataclasses.replace(config, **needed)

@@ -14,7 +14,8 @@ from tta.foundation.text import printable_values
 from tta.reporting.folding import folded
 from tta.reporting.records.stored_tables import to_csv
 from tta.reporting.tables import as_metric, markdown, percent
-from tta.sweeps.tuning.choice import Choice, Group, choose
+from tta.sweeps.tuning.choice import Choice, choose
+from tta.sweeps.tuning.grouping import Group
 from tta.sweeps.tuning.rules import Rule
 
 FORMATS = ("markdown", "csv", "json")
@@ -23,6 +24,18 @@ ORACLE_NOTE = (
     "oracle: chosen with every label of the stream, as nobody can choose; it bounds what rules can "
     "reach, and gaps are measured from it"
 )
+FACTS = (
+    "rule",
+    "oracle",
+    "chosen",
+    "collapsed",
+    "accuracy",
+    "error",
+    "oracle_accuracy",
+    "gap",
+    "spearman",
+)
+"""Of a choice, as programs read it."""
 COLUMNS_NOTE = (
     "gap: points of accuracy below the oracle's; rho: Spearman's correlation of score and accuracy "
     "over the settings"
@@ -32,7 +45,7 @@ COLUMNS_NOTE = (
 def render(
     groups: Sequence[Group], rules: Sequence[Rule], form: str, metric: str, width: int | None
 ) -> str:
-    """Return what every rule chooses in every group.
+    """Return what every rule chooses in every group; in one without a whole setting, nothing.
 
     Args:
         groups: of the grid.
@@ -41,15 +54,20 @@ def render(
         metric: ``error`` or ``accuracy``, for Markdown.
         width: of the terminal that Markdown is folded for; None folds nothing.
     """
-    chosen = [(group, [choose(group, rule, groups) for rule in rules]) for group in groups]
+    chosen = [(group, _choices(group, rules, groups)) for group in groups]
     if form == "csv":
         records = [_flat(group, choice) for group, choices in chosen for choice in choices]
-        return to_csv(pd.DataFrame(records)).rstrip()
+        columns = [*groups[0].facts, "seeds", *FACTS]
+        return to_csv(pd.DataFrame(records, columns=columns)).rstrip()
     if form == "json":
-        return json.dumps({"groups": [_plain(*pair) for pair in chosen]}, indent=2)
+        return json.dumps({"groups": [_plain(*pair) for pair in chosen]}, indent=2, allow_nan=False)
     parts = [_section(*pair, metric, width) for pair in chosen]
     notes = [COLUMNS_NOTE, *([ORACLE_NOTE] if any(rule.oracle for rule in rules) else [])]
     return "\n\n".join([*parts, *(_fitting(note, width) for note in notes)])
+
+
+def _choices(group: Group, rules: Sequence[Rule], groups: Sequence[Group]) -> list[Choice]:
+    return [choose(group, rule, groups) for rule in rules] if group.settings else []
 
 
 def _fitting(text: str, width: int | None) -> str:
@@ -78,7 +96,7 @@ def _title(group: Group) -> str:
 
 def _notes(group: Group, choices: Sequence[Choice]) -> Iterator[str]:
     for values in group.left_out:
-        yield f"left out, as a run is missing: {in_words(values)}"
+        yield f"left out, as a run is missing or has no accuracy: {in_words(values)}"
     images = min((_images(group)), default=0)
     for choice in choices:
         if choice.rule.labels is not None and choice.rule.labels >= images > 0:
@@ -130,18 +148,20 @@ def _plain(group: Group, choices: Sequence[Choice]) -> dict[str, Any]:
 
 
 def _facts(group: Group, choice: Choice) -> dict[str, Any]:
-    accuracy = choice.setting and choice.setting.accuracy
-    return {
-        "rule": choice.rule.name,
-        "oracle": choice.rule.oracle,
-        "chosen": choice.setting and choice.setting.values,
-        "collapsed": choice.setting and choice.setting.collapsed,
-        "accuracy": accuracy,
-        "error": None if accuracy is None else 1 - accuracy,
-        "oracle_accuracy": _best(group),
-        "gap": None if choice.setting is None else choice.gap,
-        "spearman": None if math.isnan(choice.correlation) else choice.correlation,
-    }
+    setting = choice.setting
+    accuracy = setting and setting.accuracy
+    values = (
+        choice.rule.name,
+        choice.rule.oracle,
+        setting and setting.values,
+        setting and setting.collapsed,
+        accuracy,
+        None if accuracy is None else 1 - accuracy,
+        _best(group),
+        None if setting is None else choice.gap,
+        None if math.isnan(choice.correlation) else choice.correlation,
+    )
+    return dict(zip(FACTS, values, strict=True))
 
 
 def _flat(group: Group, choice: Choice) -> dict[str, Any]:
