@@ -9,6 +9,7 @@ import numpy as np
 
 from tta.foundation.errors import UserError
 from tta.streams.itineraries import chosen_domains, each_domain
+from tta.streams.label_order import check_all_of_classes
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import scenario
 from tta.streams.visits import Visit, draw, in_turn
@@ -38,7 +39,7 @@ def draw_task(
     return pool
 
 
-@scenario(uses=("severity", "classes_per_batch", "tasks"))
+@scenario(uses=("severity", "classes_per_batch", "tasks"), task_batches=True)
 def few_classes_per_batch(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
     """Batches of few classes, reset before each (StatA)."""
     visits = draw(catalog, options, each_domain)
@@ -52,6 +53,7 @@ def few_classes_per_batch(catalog: Catalog, options: ScenarioOptions) -> StreamP
 
 
 def _tasks(visit: Visit, options: ScenarioOptions, number: int) -> list[np.ndarray]:
+    check_all_of_classes(visit.labels)
     least, most = options.classes_per_batch
     members = {int(label): np.flatnonzero(visit.labels == label) for label in set(visit.labels)}
     members = dict(sorted(members.items()))

@@ -26,6 +26,7 @@ class Scenario:
         itinerary: which (domain, severity) it visits, known before labels are.
         uses: options, beside the seed, domains and number of samples, that change the stream.
         keeps_order: whether it may stream a data set that has an order of its own.
+        task_batches: whether each segment is a task of its own, one batch long at most.
     """
 
     name: str
@@ -34,12 +35,14 @@ class Scenario:
     itinerary: Itinerary
     uses: frozenset[str]
     keeps_order: bool
+    task_batches: bool = False
 
 
 def scenario(
     itinerary: Itinerary = each_domain,
     uses: tuple[str, ...] = ("severity",),
     keeps_order: bool = False,
+    task_batches: bool = False,
 ) -> Callable[[Planner], Scenario]:
     """Make a function a scenario; its docstring's first line describes it.
 
@@ -47,11 +50,14 @@ def scenario(
         itinerary: raises where the data set lacks what the function visits.
         uses: see :class:`Scenario`.
         keeps_order: likewise.
+        task_batches: likewise.
     """
 
     def declare(plan: Planner) -> Scenario:
         text = (plan.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
-        return Scenario(plan.__name__, text, plan, itinerary, frozenset(uses), keeps_order)
+        return Scenario(
+            plan.__name__, text, plan, itinerary, frozenset(uses), keeps_order, task_batches
+        )
 
     return declare
 
