@@ -15,9 +15,12 @@ from tta.commands.report import main as report
 from tta.commands.run import main as run
 from tta.datasets import open_dataset
 from tta.datasets.digits import WEIGHTS
-from tta.experiment.observing.collapse import blocks, class_entropy
+from tta.experiment import build
+from tta.experiment.observing.collapse import CollapseWatch, blocks, class_entropy
+from tta.experiment.observing.estimate_table import EstimateTable
 from tta.experiment.observing.recorder import Recorder
 from tta.foundation.errors import UserError
+from tta.methods.tent import Tent
 from tta.ops.two_groups import two_group_threshold
 from tta.reporting.comparing.comparison import compare as compared
 from tta.reporting.pictures.reliability import reliability
@@ -27,6 +30,7 @@ from tta.streams.label_order import grouped_order
 from tta.streams.stream import Batch, Stream
 from tta.tasks.metrics import open_set_metrics, sample_metrics
 from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
+from tta.tasks.queue_rejection import rejected_in_queue, rejection_figures, rejection_rates
 from tta.tasks.task import ALL_METRICS, task_of
 
 OPTIONS = {
@@ -66,7 +70,7 @@ def arrays(path, labels, domains=None):
 def test_records_hold_scores_and_figures_of_known_images(runs):
     run = runs[0][1]
     summary, samples = run.summary, run.samples()
-    assert (summary["task"], summary["score"]) == ("open_set", "own")
+    assert (summary["task"], summary["score"]) == ("open_set", "energy")
     assert (summary["samples"], summary["known_images"], summary["unknown_images"]) == (120, 80, 40)
     assert samples.score.dtype == np.float32 and samples.known.sum() == 80
     assert not samples.correct[~samples.known].any()
@@ -93,7 +97,7 @@ def test_scores_are_rows_of_their_own_and_columns_appear(runs, capsys):
     text = capsys.readouterr().out
     for name in ("known acc %", "AUROC %", "FPR95 %", "AUPR-in %", "OSCR %", "H %", "COME FPR %"):
         assert f" {name} " in text
-    assert "score own" in text and "score entropy" in text
+    assert "score energy" in text and "score entropy" in text
     assert "unknown images 40 of 120" in text and "errors are of the known images alone" in text
     (table,) = compared(loaded)
     shown = table.figures["auroc"].round(9).tolist()
@@ -220,6 +224,150 @@ def test_unknown_labels_count_for_nothing_where_collapse_is_judged():
     assert blocks(np.where(labels < 0, 4, labels), np.zeros(500, bool)) == [(0, 256), (256, 500)]
     assert blocks(labels, np.zeros(500, bool)) == [(0, 256), (256, 500)]
     assert class_entropy(np.full(3, -1)) == 0
+
+
+def test_a_block_grows_until_it_has_enough_known_images():
+    labels = np.full(3000, -1)
+    labels[::20] = np.arange(150) % 10  # 13 of 256
+    no_reset = np.zeros(3000, bool)
+    # 32 known ones in 768 (39), not in 512 (26); a rest of 696 has 35.
+    assert blocks(labels, no_reset) == [(0, 768), (768, 1536), (1536, 2304), (2304, 3000)]
+    reset = no_reset.copy()
+    reset[600] = True  # a rest of 30 known ones gets no verdict
+    assert blocks(labels, reset)[0] == (600, 1368)
+
+
+def test_unknown_images_are_no_mistakes_where_an_accuracy_is_estimated():
+    data = RandomImages(12, ("a",))
+    table = EstimateTable(("softmax",), plan_stream("continual", data, ScenarioOptions()))
+    correct = np.array([1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0])
+    known = np.array([1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1], bool)
+    estimates = [torch.tensor([value]) for value in (0.75, 0.5, 0.25)]
+    table.note(0, estimates, correct, known, [4, 4, 4])
+    columns = table.batches([0, 4, 8])
+    assert columns["estimate_softmax_gap"].tolist() == pytest.approx(
+        [0.25, np.nan, 0.25], nan_ok=True
+    )
+    row = table.domain_row(np.arange(12))
+    assert row == pytest.approx({"estimate_softmax": 0.5, "estimate_softmax_gap": 0.25})
+    only_unknown = table.domain_row(np.arange(4, 8))
+    assert only_unknown["estimate_softmax"] == 0.5
+    assert np.isnan(only_unknown["estimate_softmax_gap"])
+
+
+def test_a_run_with_unknown_images_estimates_the_accuracy_of_known_ones(tmp_path):
+    result = tta.evaluate(method="bn", output=str(tmp_path), estimate=("softmax",), **OPTIONS)
+    batches = result.batches
+    gap = (batches["estimate_softmax"] - batches["correct"] / batches["known"]).abs()
+    assert batches["estimate_softmax_gap"].to_numpy() == pytest.approx(gap.to_numpy(), abs=1e-6)
+
+
+def test_figures_of_a_visit_are_of_the_images_that_count(tmp_path):
+    config = tta.RunConfig(method="source", adapt_samples=8, output=str(tmp_path), **OPTIONS)
+    experiment = build(config)
+    plan, labels = experiment.plan, experiment.stream.labels()
+    watch = CollapseWatch(
+        plan, labels, np.array([0]), "logits", experiment.backbone, experiment.backbone, lambda _: _
+    )
+    outputs = torch.zeros(len(plan), 10)
+    outputs[torch.from_numpy(plan.counted), torch.arange(10).repeat(12)[: plan.counted.sum()]] = 99
+    watch.update(Batch(torch.empty(0), 0, len(plan), False), outputs)
+    watch.read()
+    row = watch.domain_row(np.flatnonzero(plan.visit == 0))
+    assert row["entropy"] == pytest.approx(0, abs=1e-6)  # those adapted to have ln 10
+    shown = watch.values[0, (plan.visit == 0) & plan.counted].astype(int)
+    assert row["predicted_classes"] == pytest.approx(np.exp(class_entropy(shown)))
+    assert (labels[(plan.visit == 0) & plan.counted] < 0).any()
+
+
+def test_the_queue_begins_anew_at_a_reset_and_rates_what_counts():
+    rng = np.random.default_rng(0)
+    known = np.tile([True, True, False, False], 50)
+    cosine = np.where(known, 0.8, 0.3) + rng.normal(0, 0.02, 200)
+    cosine[100:] -= 0.25  # another domain: its known ones lie between the groups of the first
+    starts, right, reset = np.arange(0, 200, 20), known.copy(), np.arange(200) == 100
+    counted = np.ones(200, bool)
+    anew = rejection_figures(cosine, starts, right, known, counted, reset)
+    halves = [slice(0, 100), slice(100, 200)]
+    each = [rejected_in_queue(1 - cosine[half], starts[:5], counted & False) for half in halves]
+    expected = rejection_rates(np.concatenate(each), right, known)
+    assert tuple(anew.values()) == pytest.approx(expected) == (1, 1, 1)
+    on = rejection_figures(cosine, starts, right, known, counted, counted & False)
+    assert on != anew
+    counted[:100] = False
+    right[:100] = False
+    found = rejection_figures(cosine, starts, right, known, counted, reset)
+    assert tuple(found.values()) == (1, 1, 1)
+    counted[known] = False  # no known one is left
+    assert set(rejection_figures(cosine, starts, right, known, counted, reset).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "score"),
+    [
+        ("tent", {}, "energy"),
+        ("tent", {"loss": "come"}, "own"),
+        ("asr", {}, "energy"),
+        ("stamp", {}, "own"),
+        ("owttt", {}, "own"),
+    ],
+)
+def test_a_method_without_a_score_of_its_own_goes_by_the_energy(method, params, score):
+    options = {**OPTIONS, "domains": ["fog"], "method": method, "set": params}
+    own, energy = (build(tta.RunConfig(score=name, **options)) for name in (None, "energy"))
+    assert own.score_name == own.resolved()["score"] == score
+    assert (own.fingerprint() == energy.fingerprint()) == (score == "energy")
+
+
+def test_a_score_of_a_method_of_ones_own_is_its_own():
+    class Mine(Tent):
+        def score(self, outputs):
+            return outputs.amax(1)
+
+    backbone = build(tta.RunConfig(method="source", num_samples=8, domains=["fog"])).backbone
+    assert Mine(backbone.clone(), Mine.Params()).has_own_score
+    assert not Tent(backbone.clone(), Tent.Params()).has_own_score
+
+
+def test_the_same_images_are_never_both_known_and_unknown(tmp_path):
+    with pytest.raises(UserError, match="--unknown letters is the --dataset itself"):
+        tta.RunConfig(dataset="letters", unknown="letters")
+    options = arrays(tmp_path / "a.npz", np.arange(16) % 10)
+    (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes())
+    with pytest.raises(UserError, match="the same data as --dataset"):
+        build(tta.RunConfig(method="source", unknown=f"arrays:{tmp_path / 'b.npz'}", **options))
+
+
+def test_unknown_images_beside_data_that_has_some_are_refused(tmp_path):
+    options = arrays(tmp_path / "x.npz", np.where(np.arange(20) < 3, -1, np.arange(20) % 10))
+    with pytest.raises(UserError, match="3 of the 20 images .* leave --unknown out"):
+        build(tta.RunConfig(method="source", unknown="letters", **options))
+
+
+@pytest.mark.parametrize(
+    "scenario", ["markov", "label_shift", "class_imbalanced", "few_classes_per_batch"]
+)
+def test_scenarios_that_draw_by_class_refuse_unknown_images(tmp_path, scenario):
+    options = arrays(tmp_path / "x.npz", np.where(np.arange(60) < 3, -1, np.arange(60) % 10))
+    options["scenario"] = scenario
+    with pytest.raises(UserError, match="3 of 60 images are of none .* --unknown NAME"):
+        build(tta.RunConfig(method="source", **options))
+
+
+@pytest.mark.parametrize("mix", ["shuffled", "paired", "burst"])
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 3.0])
+def test_a_task_of_few_classes_with_its_unknown_images_is_one_batch(mix, ratio):
+    options = {**OPTIONS, "num_samples": None, "unknown_ratio": ratio, "unknown_mix": mix}
+    options |= {"scenario": "few_classes_per_batch", "tasks": 6, "batch_size": 16}
+    experiment = build(tta.RunConfig(method="source", **options))
+    plan, edges = experiment.plan, experiment.stream.edges
+    assert len(edges) == 2 * 6 + 1
+    assert np.flatnonzero(plan.reset_before).tolist() == edges[:-1].tolist()
+    unknown = np.add.reduceat(experiment.stream.labels() < 0, edges[:-1])
+    known = np.diff(edges) - unknown
+    most = {("paired", 0.5): 8, ("paired", 3.0): 2, ("paired", 1.0): 8}.get((mix, ratio))
+    assert set(known) == {most or {0.5: 10, 1.0: 8, 3.0: 4}[ratio]}
+    assert (unknown == (ratio * known + 0.5).astype(int)).all()
 
 
 def test_unknown_images_are_one_more_class_of_a_grouped_order():

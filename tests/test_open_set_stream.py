@@ -76,5 +76,6 @@ def test_the_rule_of_the_queue_gives_the_figures_of_the_authors_script():
     with np.load(asset("reference", "open-set", "open-set.npz")) as stored:
         labels = stored["labels"]
     right, starts = outputs.argmax(1) == labels, np.arange(0, 4000, 200)
-    found = rejection_figures(outputs.max(1) / 10, starts, right, labels >= 0)
+    counted, resets = np.ones(4000, bool), np.zeros(4000, bool)
+    found = rejection_figures(outputs.max(1) / 10, starts, right, labels >= 0, counted, resets)
     assert [round(rate, 4) for rate in found.values()] == [*expected["released_rule"].values()]

@@ -104,3 +104,29 @@ def test_the_digest_tells_mixes_apart():
 def test_halves_of_an_odd_batch_are_refused():
     with pytest.raises(UserError, match="5 is odd; pass an even --batch-size"):
         UnknownMix(1.0, "paired", 5, 1)
+
+
+def test_a_ratio_that_comes_to_no_unknown_image_is_refused():
+    with pytest.raises(UserError, match="0.02 comes to no unknown image in any of 3 parts"):
+        mixed("continual", ratio=0.02)  # 0.48 of 24
+    assert len(mixed("continual", ratio=0.021)[1]) == 3 * 25
+
+
+@pytest.mark.parametrize(
+    ("order", "ratio", "batch_size", "known"),
+    [
+        ("shuffled", 1.0, 9, 4),
+        ("shuffled", 0.1, 64, 58),
+        ("shuffled", 0.01, 8, 8),  # 8 images have no unknown one
+        ("burst", 3.0, 4, 1),
+        ("paired", 0.5, 8, 4),
+        ("paired", 2.0, 8, 2),
+    ],
+)
+def test_known_images_of_a_batch_that_is_a_task(order, ratio, batch_size, known):
+    assert UnknownMix(ratio, order, batch_size, 1).known_in_a_batch() == known
+
+
+def test_a_batch_without_room_for_a_task_is_refused():
+    with pytest.raises(UserError, match="one of 8 has no room .* --unknown-ratio 10"):
+        UnknownMix(10.0, "shuffled", 8, 1).known_in_a_batch()

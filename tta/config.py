@@ -337,8 +337,8 @@ class RunConfig:
     score: str | None = option(
         None,
         "of streams with unknown images: what tells how known an image looks: the method's own "
-        "score, or the energy, the largest probability or minus the entropy of its outputs; "
-        "default: own",
+        "score (where it has none, the energy), or the energy, the largest probability or minus "
+        "the entropy of its outputs; default: own",
         "protocol",
         choices=SCORES,
     )
@@ -581,6 +581,11 @@ class RunConfig:
             raise UserError("--compose makes the only domain; leave --domains out")
         if self.unknown is None and (self.unknown_ratio, self.unknown_mix) != (None, None):
             raise UserError("--unknown-ratio and --unknown-mix say how --unknown is shown: pass it")
+        if self.unknown is not None and self.unknown == self.dataset:
+            raise UserError(
+                f"--unknown {self.unknown} is the --dataset itself, whose images are of known "
+                "classes; name a data set of other classes"
+            )
         parted = self.adapt_samples is not None or self.adapt_classes is not None
         if self.unknown_mix == "paired" and (self.contiguous_batches or parted):
             raise UserError(

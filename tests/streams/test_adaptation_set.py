@@ -65,6 +65,8 @@ def test_classes_are_so_many_or_these():
         seen_classes(labels, 1, 5)
     with pytest.raises(UserError, match="names class 2"):
         seen_classes(labels, 1, (1, 2))
+    with pytest.raises(UserError, match="no image of it is of a known class"):
+        seen_classes(np.full(4, -1), 1, (0,))
     plan = parted(samples=None, classes=(0, 2))
     assert set(labels_of(DATA, plan)[plan.adaptation]) == {0, 2}
     assert set(labels_of(DATA, plan)[plan.counted]) == set(range(NUM_CLASSES))
@@ -109,3 +111,18 @@ def test_a_class_is_seen_from_its_first_image_to_the_next_reset(scenario):
     figures = held_out_figures(plan, labels, right)
     assert 0 < seen < plan.counted.sum()
     assert (figures["seen_accuracy"], figures["unseen_accuracy"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("classes", [None, 2, (0, 2)])
+def test_unknown_images_are_adapted_to_whatever_the_classes(classes):
+    plan = plan_stream("continual", DATA, ScenarioOptions())
+    labels = labels_of(DATA, plan).copy()
+    labels[plan.index % 7 == 0] = -1  # 8 of 50 in each domain
+    made = hold_out(plan, labels, np.full(len(plan), 50), 1, None, classes)
+    unknown = made.index % 7 == 0
+    there = set(range(0, 50, 7))
+    for domain in range(3):
+        rows = made.domain == domain
+        adapted = set(made.index[rows & unknown & made.adaptation].tolist())
+        judged = set(made.index[rows & unknown & made.counted].tolist())
+        assert adapted and adapted | judged == there and not adapted & judged

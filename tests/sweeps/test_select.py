@@ -12,7 +12,7 @@ from tests.reporting.fake_runs import write_run
 from tta.commands.sweep import main
 from tta.config import RunConfig
 from tta.foundation.errors import UserError
-from tta.reporting.records.runs import Run
+from tta.reporting.records.runs import Run, Samples
 from tta.sweeps.tuning.choice import choose, spearman
 from tta.sweeps.tuning.grouping import group_runs
 from tta.sweeps.tuning.rules import RULES, labels_rule, parse_rules, with_needs
@@ -201,12 +201,28 @@ def test_labels_that_are_all_there_are_say_so():
     assert "saw all" not in render(groups, [labels_rule(39)], "markdown", "error", None)
 
 
+def test_labels_are_spent_on_known_images():
+    known = np.arange(40) % 4 == 0
+    correct = known & (np.arange(40) < 20)  # 5 of 10
+
+    class Opened(Run):
+        def samples(self):
+            return Samples(correct, np.ones(40), np.zeros(40), known, np.ones(40))
+
+    run = Opened(Path(), run_of(0.5, known_images=10).summary, {})
+    drawn = np.random.default_rng(1).permutation(10)[:4]
+    assert labels_rule(4).score(run) == correct[known][drawn].mean()
+    assert labels_rule(10).score(run) == labels_rule(99).score(run) == 0.5
+    groups = group_runs([(cell(0.5, 0.1)[0], run)])
+    text = render(groups, [labels_rule(10)], "markdown", "error", None)
+    assert "labels:10 saw all labels: the stream has 10 known images" in text
+
+
 def _with_samples(run: Run) -> Run:
     class Known(Run):
         def samples(self):
-            return type(
-                "Samples", (), {"correct": np.arange(40) < 40 * run.summary["mean_accuracy"]}
-            )
+            correct = np.arange(40) < 40 * run.summary["mean_accuracy"]
+            return Samples(correct, np.ones(40), np.zeros(40))
 
     return Known(run.path, run.summary, run.config)
 

@@ -73,6 +73,35 @@ class WithUnknown(Dataset):
         self.unknown.decoded_cache = self.known.decoded_cache
         self.costly = self.known.costly or self.unknown.costly or own != {size}
 
+    def check_all_known(self, labels: np.ndarray) -> None:
+        """Refuse labels ``[N]`` of the known images where some are of no class.
+
+        Raises:
+            UserError: there is one.
+        """
+        unknown = int((labels == UNKNOWN).sum())
+        if unknown:
+            raise UserError(
+                f"{unknown:,} of the {len(labels):,} images of {self.known.name!r} are unknown "
+                "(label -1) themselves, and --unknown shows others beside images of known classes; "
+                "leave --unknown out, or take them out of the data"
+            )
+
+    def check_different(self) -> None:
+        """Refuse unknown images that are the known ones; looks at places in use.
+
+        Raises:
+            UserError: both have one digest.
+        """
+        if type(self.known) is type(self.unknown) and self._same():
+            raise UserError(
+                f"--unknown is the same data as --dataset, {self.known.name!r}: its images are of "
+                "known classes; name a data set of other classes"
+            )
+
+    def _same(self) -> bool:
+        return self.known.digest() == self.unknown.digest()
+
     def counts(self, domain: str, severity: int) -> tuple[int, int]:
         """Return how many known and unknown images a domain has at a severity."""
         return len(self.known.labels(domain, severity)), len(self._pool(domain, severity))

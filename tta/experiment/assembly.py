@@ -51,8 +51,8 @@ from tta.methods import Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.source.calibration import calibrate
 from tta.source.source_data import SourceData
-from tta.streams import StreamPlan, find_scenario, plan_stream
-from tta.streams.stream import Stream
+from tta.streams import ScenarioOptions, StreamPlan, find_scenario, plan_stream
+from tta.streams.stream import Stream, labels_of
 from tta.streams.unknown_mix import UnknownMix, with_unknown
 
 
@@ -136,12 +136,22 @@ def _dropout(config: RunConfig, backbone: Backbone) -> StageDropout | None:
 
 def _plan(config: RunConfig, dataset: Dataset) -> StreamPlan:
     options = scenario_options(config, batch_size_of(config, dataset))
-    plan = plan_stream(config.scenario, known_part(dataset), options)
     if isinstance(dataset, WithUnknown):
-        ratio, order = unknown_choices(config).values()
-        mix = UnknownMix(ratio, order, batch_size_of(config, dataset), config.seed)
-        plan = with_unknown(plan, dataset.counts, mix)
+        plan = _plan_with_unknown(config, dataset, options)
+    else:
+        plan = plan_stream(config.scenario, dataset, options)
     return with_adaptation_set(config, dataset, plan)
+
+
+def _plan_with_unknown(
+    config: RunConfig, dataset: WithUnknown, options: ScenarioOptions
+) -> StreamPlan:
+    mix = UnknownMix(*unknown_choices(config).values(), options.batch_size, config.seed)
+    if find_scenario(config.scenario).task_batches:
+        options = dataclasses.replace(options, batch_size=mix.known_in_a_batch())
+    plan = plan_stream(config.scenario, dataset.known, options)
+    dataset.check_all_known(labels_of(dataset.known, plan))
+    return with_unknown(plan, dataset.counts, mix)
 
 
 def _model_digest(given: Given) -> str | None:
@@ -170,6 +180,8 @@ def _stream(
     memory_format = choose_memory_format(config.memory_format, backbone)
     backbone.to(memory_format=memory_format)
     dataset.check(plan.domains, tuple(sorted({int(level) for level in plan.severity})))
+    if isinstance(dataset, WithUnknown):
+        dataset.check_different()
     stream = Stream(
         dataset,
         plan,

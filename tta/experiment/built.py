@@ -159,10 +159,16 @@ class Experiment:
     @property
     def score(self) -> Callable[[Tensor], Tensor]:
         """How much images look known, of outputs of the method ``[B, C]``."""
-        method, name = self.adapting_method, self.config.score or "own"
+        method, name = self.adapting_method, self.score_name
         if name == "own":
             return method.score
         return partial(KNOWN_SCORES[name], kind=method.outputs)
+
+    @property
+    def score_name(self) -> str:
+        """Its name: a method that has no score of its own goes by the energy."""
+        name = self.config.score or "own"
+        return "energy" if name == "own" and not self.adapting_method.has_own_score else name
 
     def _reads_source(self, need: Need) -> bool:
         needs = type(self.adapting_method).needs(self.params)
@@ -216,7 +222,7 @@ class Experiment:
             memory_format=str(self.stream.memory_format)
             .removeprefix("torch.")
             .removesuffix("_format"),
-            score=(self.config.score or "own") if self.task is OPEN_SET else None,
+            score=self.score_name if self.task is OPEN_SET else None,
             estimate_dropout=estimate_dropout(self.config, self.backbone),
             **cloud_choices(self.config, self.cloud),
             **dict(zip(("mean", "std"), map(list, self.backbone.normalisation), strict=True)),

@@ -97,12 +97,13 @@ def _open_set(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
     """Return what images were scored by, and what the method's own rule of rejection came to."""
     if experiment.task is not OPEN_SET:
         return {}
-    score, samples = experiment.config.score or "own", recorder.samples
+    score, samples = experiment.score_name, recorder.samples
     facts = {"task": experiment.task.name, "score": score}
     if type(experiment.adapting_method).rejection != "queue" or score != "own":
         return facts
-    starts, right = experiment.stream.edges[:-1], samples.correct > 0
-    return facts | rejection_figures(samples.score, starts, right, samples.known)
+    plan, right = experiment.plan, samples.correct > 0
+    starts, judged = experiment.stream.edges[:-1], (samples.known, plan.counted, plan.reset_before)
+    return facts | rejection_figures(samples.score, starts, right, *judged)
 
 
 def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict[str, Any]:

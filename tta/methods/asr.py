@@ -168,5 +168,9 @@ class AdaptiveSelectiveReset(Method):
     def predict(self, images: Tensor) -> Tensor:
         return self.adapter.predict(images)
 
+    @property
+    def has_own_score(self) -> bool:
+        return type(self).score is not AdaptiveSelectiveReset.score or self.adapter.has_own_score
+
     def score(self, outputs: Tensor) -> Tensor:
         return self.adapter.score(outputs)

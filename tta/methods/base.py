@@ -216,6 +216,11 @@ class Method:
         """Return outputs ``[B, C]`` of the latest adapted model, without adapting."""
         return self.backbone(images)
 
+    @property
+    def has_own_score(self) -> bool:
+        """Whether :meth:`score` is another one than the energy of the outputs."""
+        return type(self).score is not Method.score
+
     def score(self, outputs: Tensor) -> Tensor:
         """Return how much each image looks known ``[B]``, higher is more, from its outputs."""
         return energy(outputs, self.outputs)

@@ -33,7 +33,8 @@ class Stamp(Method):
     point near the affine parameters, on entropies that weigh ``exp(-entropy)``, the gradient
     through the weights included. The learning rate falls as a cosine for ``decay_steps`` steps and
     rises as such again (Yu et al., ECCV 2024). Outputs are the mean probabilities before the step;
-    what looks known is judged by minus their entropy.
+    what looks known is judged by minus their entropy. ``predict`` asks the plain image, without
+    views: what estimates and evidence ask is therefore not quite what is judged.
 
     Every view of every image has a draw of its own.
     """

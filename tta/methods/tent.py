@@ -71,6 +71,13 @@ class Tent(Method):
         """Return the entropy ``[B]`` that ``loss`` names, of logits ``[B, C]``."""
         return UNCERTAINTY[self.params.loss](logits)
 
+    @property
+    def has_own_score(self) -> bool:
+        return type(self).score is not Tent.score or self._scores_belief
+
+    @property
+    def _scores_belief(self) -> bool:
+        return isinstance(self.params, EntropyParams) and self.params.loss == "come"
+
     def score(self, outputs: Tensor) -> Tensor:
-        come = isinstance(self.params, EntropyParams) and self.params.loss == "come"
-        return belief(outputs) if come else super().score(outputs)
+        return belief(outputs) if self._scores_belief else super().score(outputs)

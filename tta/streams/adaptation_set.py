@@ -34,13 +34,15 @@ def hold_out(
         sizes: images of each sample's domain ``[N]``.
         seed: of the division, and of the classes where a number of them is given.
         samples: to adapt to in each segment, the first that come; None for all of that side.
-        classes: that are adapted to: how many, or which; None for all.
+        classes: that are adapted to: how many, or which; None for all. Unknown images, which have
+            none, are on the side to adapt to whatever it is.
 
     Raises:
         UserError: a segment has nothing to adapt to, or nothing to be judged by.
     """
     test = _is_test(plan.index, sizes, seed)
-    chosen = ~test & np.isin(labels, seen_classes(labels, seed, classes))
+    seen = np.isin(labels, seen_classes(labels, seed, classes))
+    chosen = ~test & (seen | (labels < 0))
     starts = np.flatnonzero(np.diff(plan.segment, prepend=plan.segment[0] - 1))
     parts = np.split(np.arange(len(plan)), starts[1:])
     rows = [_part(rows, chosen, test, samples) for rows in parts]
@@ -66,7 +68,12 @@ def seen_classes(
     """
     there = np.unique(labels[labels >= 0])
     if classes is None:
-        return np.unique(labels)
+        return there
+    if not len(there):
+        raise UserError(
+            "--adapt-classes chooses among the classes of the stream, and no image of it is of a "
+            "known class; leave it out, or show images of known classes"
+        )
     if isinstance(classes, int):
         if classes > len(there):
             raise UserError(

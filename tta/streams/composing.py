@@ -16,7 +16,13 @@ from tta.streams.itineraries import (
     each_domain,
     up_and_down,
 )
-from tta.streams.label_order import dirichlet_order, grouped_order, slot_order, zipf_sample
+from tta.streams.label_order import (
+    check_all_of_classes,
+    dirichlet_order,
+    grouped_order,
+    slot_order,
+    zipf_sample,
+)
 from tta.streams.label_shift import sample_of, shifting_labels
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import Scenario
@@ -48,12 +54,14 @@ def by_class(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.nd
 
 def by_zipf(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
     """Draw samples in Zipf proportions of the classes, with replacement."""
+    check_all_of_classes(labels)
     rng = np.random.default_rng([options.seed, number, 2])
     return zipf_sample(labels, options.zipf, rng)
 
 
 def by_turns(labels: np.ndarray, options: ScenarioOptions, number: int) -> np.ndarray:
     """Draw samples with replacement, one class more likely than others at each time."""
+    check_all_of_classes(labels)
     rng = np.random.default_rng([options.seed, number, 2])
     classes = rng.permutation(np.unique(labels))
     draws = 2 * len(labels) if options.draws is None else options.draws

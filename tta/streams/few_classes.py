@@ -9,6 +9,7 @@ import numpy as np
 
 from tta.foundation.errors import UserError
 from tta.streams.itineraries import chosen_domains, each_domain
+from tta.streams.label_order import check_all_of_classes
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import scenario
 from tta.streams.sizes import check_samples, check_visits
@@ -66,6 +67,7 @@ def few_classes_per_batch(catalog: Catalog, options: ScenarioOptions) -> StreamP
 
 
 def _tasks(visit: Visit, options: ScenarioOptions, number: int) -> list[np.ndarray]:
+    check_all_of_classes(visit.labels)
     least, most = options.classes_per_batch
     members = {int(label): np.flatnonzero(visit.labels == label) for label in set(visit.labels)}
     members = dict(sorted(members.items()))

@@ -7,6 +7,22 @@ import numpy as np
 from tta.foundation.errors import UserError
 
 
+def check_all_of_classes(labels: np.ndarray) -> None:
+    """Refuse unknown images (-1) where images are drawn by class: they are no class to draw.
+
+    Raises:
+        UserError: there is one.
+    """
+    unknown = int((labels < 0).sum())
+    if unknown:
+        raise UserError(
+            f"this --scenario draws images by their classes, and {unknown} of {len(labels)} images "
+            "are of none (label -1); it takes data whose images are all of known classes: leave "
+            "the others out and show unknown images beside with --unknown NAME, or choose another "
+            "scenario, such as continual"
+        )
+
+
 def grouped_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return an order in which classes follow each other whole, themselves in random order.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tta.foundation.stream_options import even_stays, markov_settings
 from tta.streams.itineraries import chosen_domains, each_domain
+from tta.streams.label_order import check_all_of_classes
 from tta.streams.markov import Attribute, RandomSuccessor, bounds, images_in_turn, walk
 from tta.streams.plan import Catalog, ScenarioOptions, StreamPlan
 from tta.streams.scenario import scenario
@@ -46,7 +47,9 @@ def attributes(options: ScenarioOptions, domains: int, classes: int) -> list[Att
 def markov(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
     """Domains and classes follow each other as in a Markov chain, never reset (UniTTA)."""
     visits = draw(catalog, options, each_domain)
-    labels = np.unique(np.concatenate([visit.labels for visit in visits]))
+    shown = np.concatenate([visit.labels for visit in visits])
+    check_all_of_classes(shown)
+    labels = np.unique(shown)
     images = [visit.index[visit.labels == label] for visit in visits for label in labels]
     domains, classes = attributes(options, len(visits), len(labels))
     most = options.most_per_state or images_per_state(visits, len(labels))

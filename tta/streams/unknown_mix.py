@@ -39,6 +39,30 @@ class UnknownMix:
                 f"{self.batch_size} is odd; pass an even --batch-size"
             )
 
+    def unknown_beside(self, known: int) -> int:
+        """Return how many unknown images come with so many known ones of a visit."""
+        return int(self.ratio * known + 0.5)
+
+    def known_in_a_batch(self) -> int:
+        """Return the most known images that make one batch with their unknown ones.
+
+        Raises:
+            UserError: a batch has no room for one.
+        """
+        for known in range(self.batch_size, 0, -1):
+            if self._fits(known, self.unknown_beside(known)):
+                return known
+        raise UserError(
+            f"this --scenario makes each batch a task of its own, and one of {self.batch_size} has "
+            f"no room for an image and its unknown ones at --unknown-ratio {self.ratio:g}; pass a "
+            "larger --batch-size or a smaller ratio"
+        )
+
+    def _fits(self, known: int, unknown: int) -> bool:
+        if self.order == "paired":
+            return max(known, unknown) <= self.batch_size // 2
+        return known + unknown <= self.batch_size
+
 
 def with_unknown(plan: StreamPlan, counts: Counts, mix: UnknownMix) -> StreamPlan:
     """Return a plan with unknown images among its own.
@@ -52,6 +76,9 @@ def with_unknown(plan: StreamPlan, counts: Counts, mix: UnknownMix) -> StreamPla
         plan: of known images alone.
         counts: how many images there are.
         mix: how many unknown images come where.
+
+    Raises:
+        UserError: they are too few for one to come.
     """
     starts = np.append(True, (np.diff(plan.segment) != 0) | plan.reset_before[1:])
     edges = np.append(np.flatnonzero(starts), len(plan))
@@ -63,6 +90,11 @@ def with_unknown(plan: StreamPlan, counts: Counts, mix: UnknownMix) -> StreamPla
         segments = part["segment"][-1] + 1
         parts.append(part)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if len(columns["index"]) == len(plan):
+        raise UserError(
+            f"--unknown-ratio {mix.ratio:g} comes to no unknown image in any of {len(parts)} parts "
+            f"of a stream of {len(plan)}; pass a larger ratio or more --num-samples"
+        )
     return StreamPlan(domains=plan.domains, **columns)
 
 
@@ -72,7 +104,7 @@ def _mixed(
     known = np.stack([plan.visit, plan.domain, plan.severity, plan.index], 1)[rows]
     places, sizes = np.unique(known[:, :3], axis=0, return_counts=True)
     unknown = [
-        _drawn(plan, place, int(mix.ratio * size + 0.5), counts, rng)
+        _drawn(plan, place, mix.unknown_beside(int(size)), counts, rng)
         for place, size in zip(places, sizes, strict=True)
     ]
     table = np.concatenate([known, *unknown])

@@ -13,16 +13,21 @@ QUEUE = 512
 """Latest images whose novelties decide the threshold."""
 
 
-def rejected_in_queue(novelty: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def rejected_in_queue(
+    novelty: np.ndarray, starts: np.ndarray, reset_before: np.ndarray
+) -> np.ndarray:
     """Return which images are rejected, bool ``[N]``: those above their batch's threshold.
 
     Args:
         novelty: of the images ``[N]`` in stream order, 1 minus the largest cosine.
         starts: positions of the batches' first images; a batch's own novelties are in the queue.
+        reset_before: whether the method is reset before each image, bool ``[N]``; it begins a
+            batch, and the queue is empty again.
     """
-    rejected = np.zeros(len(novelty), bool)
+    rejected, first = np.zeros(len(novelty), bool), 0
     for start, stop in zip(starts, np.append(starts[1:], len(novelty)), strict=True):
-        threshold = two_group_threshold(novelty[max(0, stop - QUEUE) : stop], otherwise=0.0)
+        first = start if reset_before[start] else first
+        threshold = two_group_threshold(novelty[max(first, stop - QUEUE) : stop], otherwise=0.0)
         rejected[start:stop] = novelty[start:stop] > threshold
     return rejected
 
@@ -46,7 +51,12 @@ def rejection_rates(
 
 
 def rejection_figures(
-    cosine: np.ndarray, starts: np.ndarray, right: np.ndarray, known: np.ndarray
+    cosine: np.ndarray,
+    starts: np.ndarray,
+    right: np.ndarray,
+    known: np.ndarray,
+    counted: np.ndarray,
+    reset_before: np.ndarray,
 ) -> dict[str, Any]:
     """Return ``acc_s``, ``acc_n`` and ``acc_h`` of a stream; None where one is not known.
 
@@ -55,9 +65,14 @@ def rejection_figures(
         starts: positions of the stream's batches.
         right: see :func:`rejection_rates`.
         known: likewise.
+        counted: whether the figures of the stream's images count; the queue has all of them.
+        reset_before: see :func:`rejected_in_queue`.
     """
     names = ("acc_s", "acc_n", "acc_h")
-    if np.isnan(cosine).any() or known.all() or not known.any():
+    rows = np.flatnonzero(counted[: len(cosine)])
+    if np.isnan(cosine).any() or known[rows].all() or not known[rows].any():
         return dict.fromkeys(names)
-    rejected = rejected_in_queue(1 - cosine.astype(float), starts[starts < len(cosine)])
-    return dict(zip(names, rejection_rates(rejected, right, known), strict=True))
+    novelty, starts = 1 - cosine.astype(float), starts[starts < len(cosine)]
+    rejected = rejected_in_queue(novelty, starts, reset_before)
+    rates = rejection_rates(rejected[rows], right[rows], known[rows])
+    return dict(zip(names, rates, strict=True))

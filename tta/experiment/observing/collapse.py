@@ -19,7 +19,7 @@ from tta.tasks.metrics import log_probabilities
 BLOCK = 256
 """Images after which a verdict is due."""
 MIN_BLOCK = 32
-"""Fewer images than this, before a reset or the end, get no verdict."""
+"""Fewer known images than this, before a reset or the end, get no verdict."""
 CLASSES = 4
 """Effective number of classes that a block's labels must show, or half the stream's entropy."""
 SHARE = 0.5
@@ -51,7 +51,8 @@ class CollapseWatch:
     Why these: histograms are compared with those of the labels of the very same images, so that
     imbalanced streams are judged by what they showed; a block whose labels are few (sorted or
     correlated streams) grows until they have :data:`CLASSES` effective classes, exp(H), or half
-    the entropy of all labels of the stream. Histograms of equally many images are biased
+    the entropy of all labels of the stream, and until it has :data:`MIN_BLOCK` known images, where
+    most are unknown. Histograms of equally many images are biased
     alike, so blocks may be short. Entropies, not accuracies: a method may be wrong everywhere
     without a collapse. The second condition tells a collapse from a domain that is hard: the
     source model, too, calls nearly every image of a heavy fog the same class, but it did so
@@ -60,7 +61,8 @@ class CollapseWatch:
 
     A rest before a reset or the end whose labels are too few gets no verdict, and images whose
     outputs are not finite count for nothing here: they have no class, see
-    :mod:`tta.tasks.finite`. Nor do unknown images, though blocks are as long with them.
+    :mod:`tta.tasks.finite`. Nor do unknown images, though they lengthen no block that has enough
+    known ones.
 
     Labels decide what is written about a method; it sees none of them. The verdict depends on
     the stream alone, not on when it is read. No block spans a reset.
@@ -99,7 +101,7 @@ class CollapseWatch:
         self._blocks = blocks(labels, plan.reset_before)
         self._judged = 0
         self._pending: list[_Pending] = []
-        self._visit = plan.visit
+        self._visit, self._counted = plan.visit, plan.counted
         self._last = np.zeros(len(plan), bool)  # whether a sample is the last of its visit
         self._last[len(plan) - 1 - np.unique(plan.visit[::-1], return_index=True)[1]] = True
 
@@ -161,9 +163,11 @@ class CollapseWatch:
 
         Mean entropy (nats), effective number of predicted classes, and relative distance of the
         weights to the source's after the visit (NaN before its end). NaN where outputs were not
-        finite: entropy where any, classes where all.
+        finite: entropy where any, classes where all. The first two are of the images whose figures
+        count, unknown ones among them: who has no labels cannot tell these apart.
         """
-        predicted, entropy = self.values[:, chosen].astype(np.float64)
+        counted = chosen[self._counted[chosen]]
+        predicted, entropy = self.values[:, counted].astype(np.float64)
         known = predicted[~np.isnan(predicted)].astype(np.int64)
         return {
             "entropy": entropy.mean(),
@@ -214,7 +218,8 @@ def blocks(labels: np.ndarray, reset_before: np.ndarray) -> list[tuple[int, int]
     for first, end in zip(edges[:-1], edges[1:], strict=True):
         start, stop = first, min(first + BLOCK, end)
         while stop - start >= MIN_BLOCK:
-            if class_entropy(labels[start:stop]) >= needed:
+            shown = labels[start:stop]
+            if (shown >= 0).sum() >= MIN_BLOCK and class_entropy(shown) >= needed:
                 found.append((start, stop))
                 start = stop
             elif stop == end:

@@ -20,7 +20,8 @@ class EstimateTable:
         plan: the stream's table.
 
     Attributes:
-        values: of each image's batch ``[2 E, N]``: estimate and gap by name; NaN before.
+        values: of each image's batch ``[2 E, N]``: estimate and gap by name; NaN before. Accuracy
+            is that of known images: there is no gap, NaN, in a batch without any.
     """
 
     def __init__(self, names: Sequence[str], plan: StreamPlan) -> None:
@@ -31,7 +32,12 @@ class EstimateTable:
         self.seen = 0
 
     def note(
-        self, start: int, estimates: Sequence[Tensor], correct: np.ndarray, sizes: Sequence[int]
+        self,
+        start: int,
+        estimates: Sequence[Tensor],
+        correct: np.ndarray,
+        known: np.ndarray,
+        sizes: Sequence[int],
     ) -> None:
         """Note neighbouring batches; the device is waited for.
 
@@ -39,11 +45,14 @@ class EstimateTable:
             start: position of the first image.
             estimates: of each batch ``[E]``.
             correct: whether the images were classified rightly ``[n]``, 0 or 1.
+            known: whether they are of known classes ``[n]``.
             sizes: of the batches.
         """
         fetched = torch.stack(list(estimates)).cpu().double().numpy()
         firsts = np.cumsum([0, *sizes[:-1]])
-        accuracy = np.add.reduceat(correct.astype(np.float64), firsts) / sizes
+        judged = np.add.reduceat(known.astype(np.float64), firsts)
+        right = np.add.reduceat(correct * known.astype(np.float64), firsts)
+        accuracy = right / np.where(judged > 0, judged, np.nan)
         gaps = np.abs(fetched - accuracy[:, None])
         both = np.stack([fetched, gaps], 2).reshape(len(sizes), -1)
         self.seen = start + len(correct)
@@ -54,9 +63,16 @@ class EstimateTable:
         return dict(zip(self.columns, self.values[:, np.array(starts)], strict=True))
 
     def domain_row(self, chosen: np.ndarray) -> dict[str, object]:
-        """Return the means over images at some positions, of those whose figures count."""
+        """Return the means over images at some positions, of those whose figures count.
+
+        Batches without a known image have an estimate and no gap: the mean gap is of the others.
+        """
         counted = chosen[self.plan.counted[chosen]]
-        means = self.values[:, counted].astype(np.float64).mean(1)
+        values = self.values[:, counted].astype(np.float64)
+        means = values.mean(1)
+        for row, without in enumerate(np.isnan(values[1::2]) & ~np.isnan(values[::2])):
+            if without.any():
+                means[2 * row + 1] = _mean(values[2 * row + 1, ~without])
         return dict(zip(self.columns, map(float, means), strict=True))
 
     def figures(self) -> dict[str, dict[str, float | None]]:
@@ -82,6 +98,10 @@ class EstimateTable:
             raise ValueError(f"estimates are of the shape {tuple(values.shape)}")
         self.seen = values.shape[1]
         self.values[:, : self.seen] = values.numpy()
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan
 
 
 def _if_finite(value: float) -> float | None:

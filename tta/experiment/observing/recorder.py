@@ -169,7 +169,7 @@ class Recorder:
             first, last = pending[0].start, pending[-1].stop
             fetched = self._metrics(pending, self._labels[first:last]).cpu().numpy()
             self.samples.note(first, np.concatenate([fetched, self._passes_by_image(pending)]))
-            self._note_estimates(pending, fetched[0])
+            self._note_estimates(pending, last)
             self._energy.read()
             seconds = [sum(self._clock.seconds(*span) for span in item.spans) for item in pending]
             self.seconds += sum(seconds)
@@ -179,11 +179,13 @@ class Recorder:
             self._show(last - first)
         self._last_flush = time.perf_counter()
 
-    def _note_estimates(self, pending: list[_Pending], correct: np.ndarray) -> None:
+    def _note_estimates(self, pending: list[_Pending], stop: int) -> None:
         estimates = [item.estimate for item in pending if item.estimate is not None]
         if self.estimator is not None:
+            rows = slice(pending[0].start, stop)
             sizes = [item.stop - item.start for item in pending]
-            self.estimator.table.note(pending[0].start, estimates, correct, sizes)
+            correct, known = self.samples.correct[rows], self.samples.known[rows]
+            self.estimator.table.note(rows.start, estimates, correct, known, sizes)
 
     def _metrics(self, pending: list[_Pending], labels: Tensor) -> Tensor:
         """Return metrics and counters ``[M + K, N]``."""

@@ -34,7 +34,7 @@ class Rule:
             setting on other data sets.
         needs: options that a run must have had; names of ``evidence`` join those that it has.
         oracle: whether it sees all labels of the stream, as no user does.
-        labels: images whose labels it is shown; None for none, or for all.
+        labels: known images whose labels it is shown; None for none, or for all.
     """
 
     name: str
@@ -74,14 +74,16 @@ def labelled_accuracy(count: int, run: Run) -> float:
     """Return the accuracy on ``count`` images of the stream, which the run's seed draws.
 
     They are the same images for every run on the same stream; all of a stream that has no more.
+    Unknown images have no label to give: they are not among those that are drawn.
     """
     import numpy as np
 
     samples = run.samples()
     if samples is None:
         return math.nan
-    order = np.random.default_rng(run.summary["seed"]).permutation(len(samples.correct))
-    return float(samples.correct[order[:count]].mean())
+    correct = samples.correct if samples.known is None else samples.correct[samples.known]
+    order = np.random.default_rng(run.summary["seed"]).permutation(len(correct))
+    return float(correct[order[:count]].mean())
 
 
 def _by_evidence(name: str, meaning: str) -> Rule:
@@ -115,7 +117,7 @@ RULES = {
     )
 }
 """Rules by name, but for ``labels:N``."""
-LABELS_MEANING = "accuracy on N images of the stream, drawn at random by the seed"
+LABELS_MEANING = "accuracy on N known images of the stream, drawn at random by the seed"
 
 
 def labels_rule(count: int) -> Rule:

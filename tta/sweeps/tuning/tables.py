@@ -100,11 +100,20 @@ def _notes(group: Group, choices: Sequence[Choice]) -> Iterator[str]:
     images = min((_images(group)), default=0)
     for choice in choices:
         if choice.rule.labels is not None and choice.rule.labels >= images > 0:
-            yield f"{choice.rule.name} saw all labels: the stream has {images} images"
+            yield f"{choice.rule.name} saw all labels: the stream has {images} {_judged(group)}"
 
 
 def _images(group: Group) -> list[int]:
-    return [run.summary["samples"] for setting in group.settings for run in setting.runs.values()]
+    return [
+        run.summary.get("known_images", run.summary["samples"])
+        for setting in group.settings
+        for run in setting.runs.values()
+    ]
+
+
+def _judged(group: Group) -> str:
+    runs = [run for setting in group.settings for run in setting.runs.values()]
+    return "known images" if any("known_images" in run.summary for run in runs) else "images"
 
 
 def in_words(values: dict[str, Any]) -> str:
