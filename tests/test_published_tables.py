@@ -154,7 +154,7 @@ def write_table(tmp_path, **changes):
         "citation": "a paper",
         "options": {
             "dataset": "digits-c",
-            "backbone": DIGITS.backbone,
+            "backbone": DIGITS.benchmark.backbone,
             "weights": DIGITS.benchmark.weights,
             "num_classes": 10,
             "scenario": "continual",
@@ -173,7 +173,7 @@ def write_table(tmp_path, **changes):
 @pytest.fixture
 def figures(tmp_path, monkeypatch):
     file = tmp_path / "published.csv"
-    start, place = "a paper", f"digits-c,{DIGITS.backbone},continual,4,5"
+    start, place = "a paper", f"digits-c,{DIGITS.benchmark.backbone},continual,4,5"
     lines = [
         "citation,method,variant,dataset,backbone,scenario,batch_size,severity,metric,value,remarks",
         f"{start},source,,{place},error,25,",

@@ -100,7 +100,7 @@ def test_names_and_values(refused, arguments, message):
         ({"images": IMAGES[:0]}, "N > 0"),
         ({"labels": LABELS[:5]}, "8 images but 5 labels"),
         ({"labels": LABELS.astype(float)}, "must be integers"),
-        ({"labels": LABELS - 1}, "must not be negative"),
+        ({"labels": LABELS - 2}, "must not be below -1 (-1 is for unknown images)"),
         ({"domains": np.zeros(3, int)}, "8 images but 3 domains"),
         ({"domains": LABELS, "names": np.array(["a", "b"])}, "a name of its own"),
         ({"labels": LABELS + 9}, "knows only 10 classes"),

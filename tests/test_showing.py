@@ -232,7 +232,8 @@ def test_digits_are_shown_as_they_are_unless_told_otherwise():
 
 def test_published_transforms_stay_and_options_change_what_they_name(tmp_path, monkeypatch):
     resize_facts(monkeypatch, ImageNetCGenerated, 4)
-    monkeypatch.setattr(ImageNetCGenerated, "backbone", "test_resnet")
+    benchmark = ImageNetCGenerated.benchmark.but(backbone="test_resnet")
+    monkeypatch.setattr(ImageNetCGenerated, "benchmark", benchmark)
     write_images(tmp_path / "imagenet" / "val", validation_names(4), size=(300, 260))
     (tmp_path / "ImageNet-C").mkdir()
     names = "\n".join(validation_names(4))

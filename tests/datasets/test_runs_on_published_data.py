@@ -64,7 +64,7 @@ def test_a_class_subset_masks_a_model_of_all_classes(tmp_path, weights, monkeypa
     resize_facts(monkeypatch, ImageNetR, 200)
     names = [f"{wnid}/0.jpg" for wnid in imagenet_classes()[:200]]
     write_images(tmp_path / "imagenet-r", names)
-    monkeypatch.setattr(ImageNetR, "backbone", "test_resnet")
+    monkeypatch.setattr(ImageNetR, "benchmark", ImageNetR.benchmark.but(backbone="test_resnet"))
     config = RunConfig(dataset="imagenet-r", data_dir=str(tmp_path), weights=weights(1000))
     experiment = build(config)
     assert experiment.backbone.num_classes == 200
@@ -78,7 +78,7 @@ def test_a_class_subset_is_looked_up_in_the_list_of_the_model(
 ):
     resize_facts(monkeypatch, ImageNetR, 200)
     write_images(tmp_path / "imagenet-r", [f"{wnid}/0.jpg" for wnid in imagenet_classes()[:200]])
-    monkeypatch.setattr(ImageNetR, "backbone", "test_resnet")
+    monkeypatch.setattr(ImageNetR, "benchmark", ImageNetR.benchmark.but(backbone="test_resnet"))
     config = {"dataset": "imagenet-r", "data_dir": str(tmp_path), "weights": weights(outputs)}
     experiment = build(RunConfig(num_classes=outputs, **config))
     known = imagenet_names(outputs).names

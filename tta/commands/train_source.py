@@ -54,7 +54,7 @@ def _train(options: argparse.Namespace, recipe: Recipe) -> None:
     from tta.source.training import accuracy, initial_backbone, train
 
     domains = training_domains(options.dataset, options.held_out)
-    name = options.backbone or domains.backbone
+    name = options.backbone or domains.benchmark.backbone
     if name is None:
         raise UserError("pass --backbone NAME: this dataset has no backbone of its own")
     make_folder(options.output)

@@ -11,11 +11,11 @@ from tta.foundation.errors import UserError
 from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.rows import Row
 from tta.reporting.pictures.along_stream import curve, domain_bands
-from tta.reporting.pictures.marks import COLOURS, LINES, MARKERS, places
+from tta.reporting.pictures.marks import COLOURS, LINES, MARKERS, dashes_of, places
 
 MAXIMUM_POINTS = 800
 """Points of one curve; longer ones are thinned out evenly."""
-DASHES = dict(zip(LINES, ("", "7 3", "12 3 2 3", "2 3", "10 2 2 2 2 2"), strict=True))
+DASHES = dict(zip(LINES, ("", "7 3", "12 3 2 3", "2 3", "10 2 2 2 2 2", "16 5"), strict=True))
 """The lines of pictures, as SVG has them."""
 INK = "#000000"
 
@@ -30,7 +30,7 @@ def _style(place: int) -> dict[str, str]:
     colour = COLOURS[place % len(COLOURS)]
     return {
         "color": "" if colour == INK else colour,
-        "dash": DASHES[LINES[place % len(LINES)]],
+        "dash": DASHES[dashes_of(place)],
         "marker": MARKERS[place % len(MARKERS)],
     }
 

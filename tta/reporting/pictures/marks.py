@@ -9,16 +9,17 @@ from typing import Any
 # Okabe and Ito, colour universal design (2008), without yellow, which white paper swallows; in an
 # order whose neighbours differ in lightness too.
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (10, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 COUNT = len(COLOURS) * len(LINES)
-"""Pairs of colour and dashes; place number p has the p-th of each, in turn."""
+"""Pairs of colour and dashes, see :func:`dashes_of`."""
 METHODS = (
     *("rmt", "tent", "source", "cema", "bn", "rotta", "shot_im"),
     *("cotta", "eata", "lame", "sar", "roid", "note", "petta"),
     *("core", "cmf", "rdumb", "deyo", "santa", "adacontrast", "memo"),
     *("bn_ema", "eta", "bn_alpha", "t3a", "spa", "asr", "rem"),
     *("drm", "pl", "foa", "rpl", "gtta", "ttaug"),
+    *("unient", "ostta", "stamp", "sotta", "owttt"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
@@ -54,10 +55,19 @@ def _near(place: int) -> Iterable[int]:
     yield from ((place + step) % COUNT for step in steps)
 
 
+def dashes_of(place: int) -> Any:
+    """Return the dashes of a place: of all kinds but the last in turn, then the last alone.
+
+    With seven colours in turn, no two places have the same of both.
+    """
+    kinds = len(LINES) - 1
+    return LINES[place % kinds] if place < len(COLOURS) * kinds else LINES[-1]
+
+
 def line_styles(methods: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return colour and dashes by label; see :func:`places`."""
     return {
-        label: {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place % len(LINES)]}
+        label: {"color": COLOURS[place % len(COLOURS)], "linestyle": dashes_of(place)}
         for label, place in places(methods).items()
     }
 

@@ -36,7 +36,7 @@ def _all_data_faults(config: RunConfig) -> list[str]:
     found = list(data_faults(config.dataset, config.data_dir, domains, config.severity))
     method = METHODS[config.method]
     if method.needs(resolve_params(method, config, kind)[0]) & SOURCE_NEEDS:
-        found += data_faults(config.source or kind.source, config.data_dir)
+        found += data_faults(config.source or kind.benchmark.source, config.data_dir)
     return found
 
 
