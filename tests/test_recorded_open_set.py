@@ -107,7 +107,7 @@ def test_sotta_predicts_as_the_authors_code_until_an_eviction_is_drawn():
         # Of saturated probabilities rounding decides which of two is the greater.
         ("ostta_a0.5__s1", "ostta", {}, 10),
         # The mixture has two solutions in some batches, and the start that is drawn decides: of
-        # eight seeds of ours four are 0 to 7 from the authors' first, four 31 to 34, from ours
+        # seven seeds of ours three are 0 to 7 from the authors' first, four 31 to 34, from ours
         # likewise. This seed finds the authors' solutions; their two seeds are 6 apart.
         ("tent_unient_a0.5_0.5__s1", "unient", {"seed": 2}, 12),
         ("tent_unient_a0.5_0.5__s2", "unient", {"seed": 2}, 12),
