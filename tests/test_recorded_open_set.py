@@ -112,7 +112,7 @@ def test_sotta_predicts_as_the_authors_code_until_an_eviction_is_drawn():
         ("tent_unient_a0.5_0.5__s1", "unient", {"seed": 2}, 12),
         ("tent_unient_a0.5_0.5__s2", "unient", {"seed": 2}, 12),
         ("tent_unientplus_a0.5_0.5__s1", "unient", {"criterion": "unient_plus"}, 12),
-        # In batch 11 a distance is 6e-6 from the threshold, nearer than rounding has moved it by then.
+        # In batch 11 a distance is 6e-6 from the threshold, and rounding has moved it further.
         ("owttt__s1", "owttt", {}, 60),
         ("sotta_u200__s1", "sotta", {"update_interval": 200}, 500),  # two seeds: 365
     ],
