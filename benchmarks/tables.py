@@ -223,20 +223,20 @@ PROTOCOLS = {
         "scenario": "recurring",
         "visits": 20,
         "domains": THREE,
-        "num_samples": 50,
-        "batch_size": 50,
+        "num_samples": 25,
+        "batch_size": 25,
         "probe": "source",
-        "probe_samples": 500,
+        "probe_samples": 100,
     },
-    "label shift": {"scenario": "label_shift", "num_samples": 100, "draws": 200},
-    "markov": {"scenario": "markov", "markov": "nunu", "num_samples": 100, "most_per_state": 120},
+    "label shift": {"scenario": "label_shift", "num_samples": 100, "draws": 100},
+    "markov": {"scenario": "markov", "markov": "nunu", "num_samples": 100, "most_per_state": 60},
     "stream rate 1": {
         "scenario": "continual",
-        "num_samples": 200,
+        "num_samples": 100,
         "stream_rate": 1,
         "cost": "counted",
     },
-    "unknown images": {"scenario": "continual", "num_samples": 100},
+    "unknown images": {"scenario": "continual", "num_samples": 50},
 }
 LESSONS: dict[str, str] = {}
 """What one learns from each protocol."""

@@ -87,14 +87,14 @@ def test_the_queue_splits_where_the_variance_within_is_least():
     assert two_group_threshold(np.full(4, 1.5), 0.0) == 0.0  # no candidate splits these
     labels = np.array([0, 1, 2, 0, 1, -1, -1, 2, -1, -1])
     predicted = np.array([0, 1, 1, 0, 1, 0, 0, 2, 0, 0])
-    rejected = rejected_in_queue(novelty, np.array([0]))
+    rejected = rejected_in_queue(novelty, np.array([0]), np.zeros(10, bool))
     rates = rejection_rates(rejected, predicted == labels, labels >= 0)
     assert rates == pytest.approx((2 / 3, 1.0, 0.8))
 
 
 def test_a_batch_is_judged_by_the_latest_images_and_its_own():
     novelty = np.concatenate([np.full(600, 0.9), np.full(300, 0.1), [0.2, 0.5]])
-    rejected = rejected_in_queue(novelty, np.array([0, 600, 900]))
+    rejected = rejected_in_queue(novelty, np.array([0, 600, 900]), np.zeros(902, bool))
     # Within the last 512 of the third batch: 210 of .9, 300 of .1, and its own two.
     assert two_group_threshold(novelty[-512:], 0.0) == 0.51
     assert rejected[-2:].tolist() == [False, False]

@@ -64,10 +64,11 @@ def fake(joules):
 
 def test_a_gpu_s_counter_is_found_by_its_own_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", fake(iter([1000, 2500, None])))
-    meter = EnergyMeter("GPU-1")
+    meter = EnergyMeter(lambda: "GPU-1")
     meter.read()
     assert meter.joules == pytest.approx(1.5)
     meter.read()  # an error of the driver is no end of a run
     assert meter.joules is None
+    assert EnergyMeter(lambda: None).joules is None
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert EnergyMeter("GPU-1").joules is None
+    assert EnergyMeter(pytest.fail).joules is None  # it is not asked

@@ -262,8 +262,8 @@ def test_options_are_explicit_in_a_record_and_without_effect_the_default():
     assert made["estimate_dropout"] == 0.4
     given = build(RunConfig(estimate="aetta", estimate_dropout=0.4, **few)).resolved()
     assert given == made
-    unused = build(RunConfig(estimate="softmax", estimate_dropout=0.1, **few)).resolved()
-    assert unused["estimate_dropout"] is None
+    with pytest.raises(UserError, match="--estimate-dropout belongs to --estimate aetta"):
+        RunConfig(estimate="softmax", estimate_dropout=0.1)
     with pytest.raises(UserError, match="add --estimate aetta"):
         RunConfig(reset_rule="aetta", estimate="softmax")
     with pytest.raises(UserError, match="leave --window out"):

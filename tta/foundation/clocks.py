@@ -76,12 +76,10 @@ def clock_of(device: torch.device | str) -> Clock:
     return HostClock(device)
 
 
-def gpu_uuid(device: torch.device | str) -> str | None:
-    """Return the name of a GPU that no setting changes, as NVML has it; None for other devices."""
-    device = torch.device(device)
-    if device.type != "cuda":
-        return None
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+def gpu_uuid(device: torch.device) -> str | None:
+    """Return the name of a GPU that no setting changes; None where torch is too old to tell."""
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return None if uuid is None else f"GPU-{uuid}"
 
 
 def synchronize(device: torch.device) -> None:

@@ -11,6 +11,7 @@ POWERCAP = Path("/sys/class/powercap")
 """Where Linux shows the counters of Intel's and AMD's processors (RAPL)."""
 Counter = tuple[float, float]
 """Joules, and at how many the counter begins anew."""
+Name = Callable[[], str | None]
 Reader = Callable[[], list[Counter]]
 
 
@@ -22,15 +23,16 @@ class EnergyMeter:
     begin anew.
 
     Args:
-        uuid: of the GPU, as NVML has it; None for the processors.
+        gpu: gives the GPU's name as NVML has it, or None; it is asked where NVML is there. None
+            for the processors.
         folder: of the processors' counters.
 
     Attributes:
         joules: so far; None where no counter can be read, or one could not be.
     """
 
-    def __init__(self, uuid: str | None = None, folder: Path = POWERCAP) -> None:
-        self._reader = _packages(folder) if uuid is None else _gpu(uuid)
+    def __init__(self, gpu: Name | None = None, folder: Path = POWERCAP) -> None:
+        self._reader = _packages(folder) if gpu is None else _gpu(gpu)
         self._latest = self._counters()
         self.joules: float | None = None if self._latest is None else 0.0
 
@@ -72,10 +74,13 @@ def _counter(folder: Path) -> Counter:
     return energy, turn
 
 
-def _gpu(uuid: str) -> Reader | None:
+def _gpu(name: Name) -> Reader | None:
     try:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:
+        return None
+    uuid = name()
+    if uuid is None:
         return None
 
     def read() -> list[Counter]:

@@ -107,7 +107,9 @@ class Recorder:
         self.samples = SampleTable(plan, counters, encoded_bytes, self.task)
         self._score = score or partial(energy, kind=outputs)
         self.seconds = 0.0
-        self._energy, self._joules_before = EnergyMeter(gpu_uuid(device)), 0.0
+        on_gpu = torch.device(device).type == "cuda"
+        name = partial(gpu_uuid, torch.device(device)) if on_gpu else None
+        self._energy, self._joules_before = EnergyMeter(name), 0.0
         self._labels = torch.from_numpy(labels).to(device)
         self._pending: list[_Pending] = []
         self._wrote_header = False
