@@ -240,15 +240,15 @@ PROTOCOLS = {
 }
 LESSONS = {
     "recurring, 20 visits": (
-        "Methods whose statistics follow the batch are as good in the first visit as in the last: "
-        "twenty visits teach them little and cost them nothing, of clean images neither. Methods "
-        "with slow statistics (rotta, petta) meet every return as a new domain, and on CIFAR-10 "
-        "pay with a fifth of the clean images by the end."
+        "Methods that normalise by the batch gain up to four points over twenty visits and forget "
+        "next to nothing. With visits of 60 images the slow statistics of rotta and petta, made "
+        "for longer ones, are no better than the source's, and on CIFAR-10 they forget 12 to 14 "
+        "points of clean accuracy."
     ),
     "label shift": (
-        "With a reset per domain and one class at a time, what batch statistics gain over the "
-        "source model is what is left; entropy adds nothing to it. Batches of few classes are the "
-        "reason: compare with the continual stream, where they gain as much and Tent more."
+        "With 100 draws of a domain a batch of 64 still shows six classes, and batch statistics "
+        "keep most of what they gain; before the next reset entropy adds nothing to that. Methods "
+        "that average over views or models (CoTTA, ROID, RMT) gain two to five points on CIFAR-10."
     ),
     "markov": (
         "Where domains change within batches and labels stay, batch statistics are worse than "
@@ -256,16 +256,16 @@ LESSONS = {
         "made for such streams, rotta and petta, are the only ones ahead of it."
     ),
     "stream rate 1": (
-        "Counted in forward passes, RMT adapts to a tenth of the batches and is still among the "
-        "best, as it predicts the others with what it has learnt. The order of methods is almost "
-        "that of plain streams: what a slow method loses here is less than what separates it from "
-        "a weak one."
+        "Counted in forward passes, RMT adapts to a tenth of the batches and CoTTA to 3 to 7 %, "
+        "and both end within half a point of bn, which adapts to all: the others are answered with "
+        "batch statistics too. Methods whose gain is slow statistics (rotta, petta) are left at "
+        "the source model's error."
     ),
     "unknown images": (
-        "Entropy methods lose little of the known images beside unknown ones, and no score tells "
-        "both apart as well as AUROCs of 90 % in papers suggest: shift hides novelty. UniEnt "
-        "lowers the FPR on digits, STAMP is best on CIFAR-10, where its values come from, and with "
-        "these fails on digits, as OWTTT does on both within so short a stream."
+        "Beside unknown images Tent and EATA still help on digits; what tells both kinds apart, an "
+        "AUROC of 77 to 85 % with batch statistics, moves by four points at most whatever is "
+        "adapted, but for CoTTA on digits. UniEnt lowers the FPR on digits and STAMP is best on CIFAR-10, where its "
+        "values come from; with these it fails on digits, and OWTTT on both in so short a stream."
     ),
 }
 """What one learns from each protocol."""
