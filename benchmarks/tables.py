@@ -264,8 +264,9 @@ LESSONS = {
     "unknown images": (
         "Beside unknown images Tent and EATA still help on digits; what tells both kinds apart, an "
         "AUROC of 77 to 85 % with batch statistics, moves by four points at most whatever is "
-        "adapted, but for CoTTA on digits. UniEnt lowers the FPR on digits and STAMP is best on CIFAR-10, where its "
-        "values come from; with these it fails on digits, and OWTTT on both in so short a stream."
+        "adapted, but for CoTTA on digits. UniEnt lowers the FPR on digits and STAMP is best on "
+        "CIFAR-10, where its values come from; with these it fails on digits, and OWTTT on both in "
+        "so short a stream."
     ),
 }
 """What one learns from each protocol."""
