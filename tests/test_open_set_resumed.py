@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.stopping import run_stopped
 from tta.config import RunConfig
-from tta.experiment import build, run, run_experiment
-from tta.foundation.stops import Stopped
+from tta.experiment import run
 
 OPTIONS = {
     "dataset": "digits-c",
@@ -24,19 +24,7 @@ def test_a_stopped_run_goes_on_to_the_same_figures(tmp_path, monkeypatch, method
     whole = run(RunConfig(**OPTIONS, method=method, output=str(tmp_path / "whole")))
     stopped = {**OPTIONS, "method": method, "checkpoint_every": 1, "resume": True}
     config = RunConfig(**stopped, output=str(tmp_path / "stopped"))
-    experiment = build(config)
-    kind, seen = type(experiment.method), []
-    step = kind.step
-
-    def breaks(self, images):
-        if len(seen) == 3:
-            raise Stopped()
-        seen.append(None)
-        return step(self, images)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(kind, "step", breaks)
-        run_experiment(experiment)
+    run_stopped(config, 3, monkeypatch)
     resumed = run(config)
     assert resumed["resumed_at"] == [30]
     folders = [Path(summary["path"]) for summary in (whole, resumed)]

@@ -8,12 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.stopping import run_stopped
 from tta.commands.run import main
 from tta.config import RunConfig
-from tta.experiment import build, run, run_experiment
+from tta.experiment import run
 from tta.foundation.errors import UserError
-from tta.foundation.stops import Stopped
-from tta.streams.pacing.paced import Paced
 
 SMALL = {
     "dataset": "digits-c",
@@ -85,17 +84,7 @@ def test_a_stopped_run_goes_on_to_the_same_figures(tmp_path, monkeypatch, option
     whole = make(tmp_path / "whole", **options)
     config = {**SMALL, "method": "tent", **options, "checkpoint_every": 1, "resume": True}
     config = RunConfig(**config, output=str(tmp_path / "stopped"))
-    seen, step = [], Paced.step
-
-    def breaks(self, images):
-        if len(seen) == 5:
-            raise Stopped()
-        seen.append(None)
-        return step(self, images)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Paced, "step", breaks)
-        run_experiment(build(config))
+    run_stopped(config, 5, monkeypatch)
     resumed = run(config)
     assert resumed["resumed_at"] == [50]
     for name in ("batches.csv", "domains.csv"):

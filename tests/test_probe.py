@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tests.fakes import RandomImages
+from tests.stopping import run_stopped
 from tta.config import RunConfig
 from tta.datasets.digits import CorruptedDigits
-from tta.experiment import build, run, run_experiment
+from tta.experiment import build, run
 from tta.experiment.observing import probe as probing
 from tta.experiment.observing.probe import domain_ends
 from tta.experiment.preflight import preflight
 from tta.foundation.errors import UserError
-from tta.foundation.stops import Stopped
 from tta.streams import ScenarioOptions, plan_stream
 
 SMALL = {
@@ -81,19 +81,7 @@ def test_a_stopped_run_goes_on_to_the_same_figures(tmp_path, monkeypatch):
         checkpoint_every=1,
         resume=True,
     )
-    experiment = build(config)
-    kind, seen = type(experiment.method), []
-    step = kind.step
-
-    def breaks(self, images):
-        if len(seen) == 3:
-            raise Stopped()
-        seen.append(None)
-        return step(self, images)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(kind, "step", breaks)
-        run_experiment(experiment)
+    experiment = run_stopped(config, 3, monkeypatch)
     partial = json.loads((experiment.path() / "summary.json").read_text())["probe"]
     assert partial["after"] == whole["probe"]["after"][:1]
     assert run(config)["probe"] == whole["probe"]

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.other_device import DEVICE, MEMORY, Event, OtherDevice
+from tests.stopping import run_stopped
 from tta.config import RunConfig
 from tta.experiment import assembly, execution, run
-from tta.foundation.stops import Stopped
 
 OPTIONS = {
     "domains": ("fog", "contrast"),
@@ -116,19 +116,7 @@ def test_a_stopped_run_goes_on_to_the_same_figures(tmp_path, elsewhere, monkeypa
     options = {"method": "sar", **OPTIONS, "checkpoint_every": 1}
     whole = run(RunConfig(**options, output=str(tmp_path / "whole")))
     config = RunConfig(**options, output=str(tmp_path / "stopped"), resume=True)
-    experiment = assembly.build(config)
-    kind, seen = type(experiment.method), []
-    step = kind.step
-
-    def breaks(self, images):
-        if len(seen) == 3:
-            raise Stopped()
-        seen.append(None)
-        return step(self, images)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(kind, "step", breaks)
-        execution.run_experiment(experiment)
+    run_stopped(config, 3, monkeypatch)
     resumed = run(config)
     assert resumed["resumed_at"] == [12]
     tables = [(Path(summary["path"]) / "batches.csv").read_bytes() for summary in (whole, resumed)]
