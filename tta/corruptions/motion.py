@@ -33,7 +33,7 @@ def blur_along(images: Tensor, radius: int, sigma: float, angles: Tensor) -> Ten
         sigma: deviation of the Gaussian in pixels.
         angles: float64 [B], degrees.
     """
-    side, taps = images.shape[-1], 2 * radius + 1
+    taps = 2 * radius + 1
     steps = torch.arange(taps, dtype=torch.float64)
     profile = torch.exp(-0.5 * (steps / sigma) ** 2)
     weights = fixed_point(profile / profile.sum(), _BITS).tolist()
@@ -43,6 +43,8 @@ def blur_along(images: Tensor, radius: int, sigma: float, angles: Tensor) -> Ten
     for index, (image, angle) in enumerate(zip(total, angles.tolist(), strict=True)):
         cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         for step, weight in enumerate(weights):
+            if not weight:  # too small for its place
+                continue
             row = taps + math.ceil(step * sine - 0.5)
             column = taps + math.ceil(step * cosine - 0.5)
             start = index * padded.stride(0) + row * strides[1] + column
