@@ -39,8 +39,13 @@ def one_ahead(load: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[M
 def _leave_the_model_its_threads(pool: ThreadPoolExecutor) -> None:
     """Give the pool's thread one thread of torch's, this one as many as it had.
 
-    torch counts them by thread, and sets what later ones begin with beside it.
+    torch counts them by thread, but sets what later ones begin with beside it.
     """
     threads = torch.get_num_threads()
-    pool.submit(torch.set_num_threads, 1).result()
+    pool.submit(_have_one_thread).result()
     torch.set_num_threads(threads)
+
+
+def _have_one_thread() -> None:
+    torch.get_num_threads()  # which gives this thread a number: without one, it would get it later
+    torch.set_num_threads(1)
