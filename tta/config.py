@@ -478,7 +478,7 @@ class RunConfig:
     workers: int | None = option(
         None,
         "processes that decode or corrupt images ahead; default: none on a CPU or for arrays, "
-        "else one per core, at most 8",
+        "else one per core, at most 8; without any, a thread makes the next batch",
         "machine",
         minimum=0,
         maximum=1024,

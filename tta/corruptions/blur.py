@@ -51,4 +51,4 @@ def gaussian_blur(images: Tensor, sigma: float, random: ImageRandom) -> Tensor:
 
 def smooth(images: Tensor, sigma: float) -> Tensor:
     """Filter uint8 images with a Gaussian cut at four sigmas, nearest border, truncated."""
-    return truncate(resample(images, gaussian_matrix(images.shape[-1], sigma)))
+    return resample(images, gaussian_matrix(images.shape[-1], sigma), truncate)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from io import BytesIO
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from tta.corruptions.jpeg import encode_jpeg, fastest_decoder
 from tta.corruptions.pixels import truncate
 from tta.corruptions.random import ImageRandom
 
@@ -95,13 +94,9 @@ def jpeg_compression(images: Tensor, quality: int, random: ImageRandom) -> Tenso
 
 def as_jpeg(images: Tensor, quality: int) -> Tensor:
     """Return uint8 images through a JPEG file (4:2:0) by Pillow, on the CPU for any device."""
-    pictures = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    decoded = np.stack([_through_jpeg(picture, quality) for picture in pictures])
-    return torch.from_numpy(decoded).permute(0, 3, 1, 2).contiguous().to(images.device)
-
-
-def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality)
-    with Image.open(file) as image:
-        return np.asarray(image)
+    pictures = images.cpu().numpy()
+    decoded = np.empty_like(pictures)
+    decode = fastest_decoder()
+    for picture, target in zip(pictures, decoded, strict=True):
+        target[...] = decode(encode_jpeg(picture, quality))
+    return torch.from_numpy(decoded).to(images.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from tta.corruptions.filters import gaussian_matrix, resample
 from tta.corruptions.pixels import truncate
 from tta.corruptions.random import ImageRandom
 
+_VALUES_AT_ONCE = 1 << 18
 _AFFINE_STEPS = 32  # OpenCV rounds source positions to 1/32 pixel.
 
 
@@ -25,13 +28,16 @@ def elastic_transform(
     rows, columns = _affine_sources(side, jitter, random)
     levels = bilinear(images.float(), rows, columns, "mirror")
     if strength:
-        noise = random.bits16(2, side, side).double().mul_(2).add_(1 - 2**16).mul_(2.0**-16)
         smoother = gaussian_matrix(side, smoothing, "reflect", truncate=3.0)
-        shifts = resample(noise, smoother).mul_(strength)
-        shifts = shifts.float()
+        shifts = resample(random.bits16(2, side, side), smoother, partial(_shifts, strength))
         grid = torch.arange(side, dtype=torch.float32, device=images.device)
         levels = bilinear(levels, shifts[:, 1] + grid[:, None], shifts[:, 0] + grid, "reflect")
     return truncate(levels)
+
+
+def _shifts(strength: float, bits: Tensor) -> Tensor:
+    """Map the mid-points of 2^16 steps to -strength .. strength, float32; exactly up to there."""
+    return bits.mul_(2.0**-15).add_(2.0**-16 - 1).mul_(strength).float()
 
 
 def _affine_sources(side: int, jitter: float, random: ImageRandom) -> tuple[Tensor, Tensor]:
@@ -53,7 +59,7 @@ def _affine_sources(side: int, jitter: float, random: ImageRandom) -> tuple[Tens
         lines = down[:, :, None] * slopes[:, 0, None, None]
         offsets = across[:, None, :] * slopes[:, 1, None, None]
         positions = (lines - offsets).add_(centre - reach)
-        return positions.mul_(_AFFINE_STEPS).round_().div_(_AFFINE_STEPS).float()
+        return positions.mul_(_AFFINE_STEPS).round_().mul_(1 / _AFFINE_STEPS).float()
 
     return sources(second, -1), sources(first, 1)
 
@@ -61,32 +67,51 @@ def _affine_sources(side: int, jitter: float, random: ImageRandom) -> tuple[Tens
 def bilinear(levels: Tensor, rows: Tensor, columns: Tensor, mode: str) -> Tensor:
     """Sample float32 [B, C, H, H] at float32 positions [B, H, H], bilinearly.
 
+    A few images at a time, so that what is made on the way stays in the cache.
+
     ``mode`` says how positions outside are folded back: "mirror" about the centre of the border
     pixel (OpenCV's default), "reflect" about its outer edge (scipy's).
     """
-    side, channels = levels.shape[-1], levels.shape[1]
+    count = max(1, _VALUES_AT_ONCE // levels[0].numel())
+    parts = (part.split(count) for part in (levels, rows, columns))
+    return torch.cat([_bilinear(*part, mode) for part in zip(*parts, strict=True)])
+
+
+def _bilinear(levels: Tensor, rows: Tensor, columns: Tensor, mode: str) -> Tensor:
+    batch, side = len(levels), levels.shape[-1]
     top, left = rows.floor(), columns.floor()
-    down = (rows - top).flatten(1)[:, None]
-    right = (columns - left).flatten(1)[:, None]
-    above, below = (_fold(top + i, side, mode).mul_(side) for i in (0, 1))
-    before, after = (_fold(left + i, side, mode) for i in (0, 1))
-    flat = levels.flatten(2)
+    down, right = (rows - top).flatten(), (columns - left).flatten()
+    image = torch.arange(batch, device=levels.device).mul_(side**2).view(-1, 1, 1)
+    above, below = (line.mul_(side).add_(image) for line in _neighbours(top, side, mode))
+    before, after = _neighbours(left, side, mode)
+    planes = levels.transpose(0, 1).flatten(1)
 
     def sample(line: Tensor, position: Tensor) -> Tensor:
-        index = (line + position).flatten(1).long()
-        return flat.gather(2, index[:, None].expand(-1, channels, -1))
+        index = (line + position).flatten().int()
+        made = torch.empty_like(planes)
+        for plane, target in zip(planes, made, strict=True):
+            torch.index_select(plane, 0, index, out=target)
+        return made
 
     def between(line: Tensor) -> Tensor:
         start = sample(line, before)
         return sample(line, after).sub_(start).mul_(right).add_(start)
 
     upper = between(above)
-    return between(below).sub_(upper).mul_(down).add_(upper).view_as(levels)
+    made = between(below).sub_(upper).mul_(down).add_(upper)
+    return made.view(-1, batch, side, side).transpose(0, 1)
 
 
-def _fold(positions: Tensor, side: int, mode: str) -> Tensor:
-    """Fold whole float32 positions of any size into 0 .. side - 1, exactly."""
+def _neighbours(positions: Tensor, side: int, mode: str) -> tuple[Tensor, Tensor]:
+    """Fold whole float32 positions of any size, and those after them, into 0 .. side - 1."""
     edge = 1 if mode == "reflect" else 0
     period = 2 * (side - 1 + edge)
-    positions = positions - torch.floor(positions / period).mul_(period)
+    lowest, highest = positions.aminmax()
+    if lowest < -period or highest >= period - edge:
+        positions = positions - torch.floor(positions / period).mul_(period)
+    return _fold(positions, period, edge), _fold(positions + 1, period, edge)
+
+
+def _fold(positions: Tensor, period: int, edge: int) -> Tensor:
+    positions = torch.maximum(positions, -edge - positions)
     return torch.minimum(positions, period - edge - positions)

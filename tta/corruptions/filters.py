@@ -8,6 +8,7 @@ the order of summation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from tta.corruptions.pixels import truncate
 
 _MATRIX_BITS = 18
+_BAND = 32
 _KERNEL_BITS = 22
 # Means over 9 pixels are often whole levels: rounded weights must not push them below.
 _TIE = 1 << (_KERNEL_BITS - 10)
@@ -37,13 +39,52 @@ def resampling_matrix(weights: Tensor) -> Tensor:
     return fixed_point(weights, _MATRIX_BITS).double() / (1 << _MATRIX_BITS)
 
 
-def resample(levels: Tensor, matrix: Tensor) -> Tensor:
+def resample(
+    levels: Tensor, matrix: Tensor, finish: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """Apply ``matrix`` [out, in] to rows and columns of [..., in, in], in float64.
 
-    Exact for bytes and for |levels| < 1 in multiples of 2^-16.
+    Exact for bytes, for 16-bit whole numbers and for |levels| < 1 in multiples of 2^-16: a narrow
+    filter may leave out the zeros of its matrix, and its sums stay the same.
+
+    Args:
+        levels: any type.
+        matrix: float64, of :func:`resampling_matrix`.
+        finish: is applied to every value; in the cache, where planes are filtered one by one.
     """
+    finish = finish or _unchanged
     matrix = matrix.to(levels.device)
-    return matrix @ levels.double() @ matrix.T
+    bands = _bands(matrix) if levels.device.type == "cpu" else []
+    if not bands:
+        return finish(matrix @ levels.double() @ matrix.T)
+    planes = [finish(_filter(plane.double(), bands)) for plane in levels.flatten(0, -3)]
+    return torch.stack(planes).view(*levels.shape[:-2], *planes[0].shape)
+
+
+def _unchanged(levels: Tensor) -> Tensor:
+    return levels
+
+
+def _filter(plane: Tensor, bands: list[tuple[slice, slice, Tensor]]) -> Tensor:
+    side = bands[-1][0].stop
+    half, made = plane.new_empty(side, plane.shape[1]), plane.new_empty(side, side)
+    for rows, columns, weights in bands:
+        torch.mm(weights, plane[columns], out=half[rows])
+    for rows, columns, weights in bands:
+        torch.mm(half[:, columns], weights.T, out=made[:, rows])
+    return made
+
+
+def _bands(matrix: Tensor) -> list[tuple[slice, slice, Tensor]]:
+    """Return (rows, columns, block) that hold all but zeros; none where that spares too little."""
+    bands, cells = [], 0
+    for start in range(0, len(matrix), _BAND):
+        rows = slice(start, min(start + _BAND, len(matrix)))
+        used = matrix[rows].any(0).nonzero()
+        columns = slice(int(used[0]), int(used[-1]) + 1)
+        bands.append((rows, columns, matrix[rows, columns].contiguous()))
+        cells += bands[-1][2].numel()
+    return bands if cells <= matrix.numel() / 2 else []
 
 
 def border_indices(side: int, pad: int, mode: str) -> Tensor:

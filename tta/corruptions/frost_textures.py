@@ -53,7 +53,7 @@ def frost_source(textures: str | Path | None) -> str:
 def crop_textures(
     images: Tensor, textures: str | Path | None, stride: int, random: ImageRandom
 ) -> Tensor:
-    """Return a random crop of a random texture for each image, uint8 of the shape of ``images``.
+    """Return a random crop of a random texture for each image, float32 of ``images``' shape.
 
     Raises:
         UserError: the textures are missing or smaller than the images.
@@ -62,8 +62,8 @@ def crop_textures(
     choices = random.integers(0, len(pictures)).tolist()
     corners = random.uniform(2).tolist()
     side = images.shape[-1]
-    crops = []
-    for choice, corner in zip(choices, corners, strict=True):
+    crops = torch.empty(images.shape, device=images.device)
+    for crop, choice, corner in zip(crops, choices, corners, strict=True):
         picture = pictures[choice]
         room = [extent - side for extent in picture.shape[1:]]
         if min(room) <= 0:
@@ -72,8 +72,8 @@ def crop_textures(
                 f"{picture.shape[1]} x {picture.shape[2]}; frost needs smaller images"
             )
         row, column = (int(unit * free) for unit, free in zip(corner, room, strict=True))
-        crops.append(picture[:, row : row + side, column : column + side])
-    return torch.stack(crops)
+        crop.copy_(picture[:, row : row + side, column : column + side])
+    return crops
 
 
 @lru_cache(maxsize=4)

@@ -14,21 +14,27 @@ import math
 from functools import lru_cache
 from zlib import crc32
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _SHIFTS = (30, 27, 31)
+_ALL_BITS = (1 << 64) - 1
 
 
 def _signed(value: int) -> int:
     """Return the int64 with the same low 64 bits as ``value``."""
-    value &= (1 << 64) - 1
+    value &= _ALL_BITS
     return value - (1 << 64) if value >> 63 else value
 
 
 def _xor_shift_(words: Tensor, shift: int) -> Tensor:
+    if words.device.type == "cpu":  # two passes, and little to call
+        bits = words.numpy().view(np.uint64)
+        bits ^= bits >> shift
+        return words
     # The mask turns torch's arithmetic shift into a logical one.
     return words.bitwise_xor_((words >> shift).bitwise_and_((1 << (64 - shift)) - 1))
 
@@ -41,7 +47,11 @@ def _mix_(words: Tensor) -> Tensor:
 
 
 def _mix_int(value: int) -> int:
-    return int(_mix_(torch.tensor(_signed(value))))
+    """Return the finaliser of one number, as an int64: what ``_mix_`` gives, without its calls."""
+    value &= _ALL_BITS
+    for shift, factor in zip(_SHIFTS, (*_FACTORS, 1), strict=True):
+        value = (value ^ value >> shift) * factor & _ALL_BITS
+    return _signed(value)
 
 
 @lru_cache(maxsize=8)
@@ -101,11 +111,11 @@ class ImageRandom:
         return unit.mul_(high - low).add_(low)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
-        """Return int64 [B, *shape] in low .. high - 1, for narrow ranges.
+        """Return int32 [B, *shape] in low .. high - 1, for narrow ranges.
 
         A value's chance is off by at most 2^-16, hence nothing for ranges that are powers of two.
         """
-        return (self.bits16(*shape).mul_(high - low) >> 16).to(torch.int64).add_(low)
+        return self.bits16(*shape).mul_(high - low).bitwise_right_shift_(16).add_(low)
 
     def normal(self, *shape: int) -> Tensor:
         """Return float32 [B, *shape] standard normal, quantised to 2^16 levels (|z| < 4.33)."""

@@ -53,7 +53,7 @@ def frost(
     """
     weight, frost_weight, stride = constants
     crops = crop_textures(images, textures, stride, random)
-    return truncate(images.float().mul_(weight).add_(crops.float().mul_(frost_weight)))
+    return truncate(images.float().mul_(weight).add_(crops.mul_(frost_weight)))
 
 
 def fog(images: Tensor, constants: tuple[float, float], random: ImageRandom) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as LoadedDataset
 
+from tta.datasets.ahead import one_ahead
 from tta.datasets.base import Dataset
 from tta.datasets.sending import Sender
 from tta.foundation.cores import core_count
@@ -86,10 +87,13 @@ class Loader(Generic[Item]):
         workers: processes, started at the first pass; 0 loads in this process, when the batch is
             asked for.
         pin: put what is loaded into page-locked memory, for copies to a GPU in the background.
+        thread: without workers, load one batch ahead in a thread.
     """
 
-    def __init__(self, load: Callable[[Item], Tensor], workers: int, pin: bool) -> None:
-        self.load, self.workers, self.pin = load, workers, pin
+    def __init__(
+        self, load: Callable[[Item], Tensor], workers: int, pin: bool, thread: bool = False
+    ) -> None:
+        self.load, self.workers, self.pin, self.thread = load, workers, pin, thread
         self._order: _Order[Item] = _Order()
         self._loader: DataLoader | None = None
         self._batches: Any = None
@@ -104,8 +108,7 @@ class Loader(Generic[Item]):
             UserError: bad input that ``load`` met, a worker was killed, or none can be started.
         """
         if self.workers == 0:
-            for item in items:
-                yield self.load(item).pin_memory() if self.pin else self.load(item)
+            yield from (one_ahead if self.thread else map)(self._load_here, items)
         elif self._current is not None:
             yield from load_ahead(self.load, items, self.workers, self.pin)
         else:
@@ -115,6 +118,9 @@ class Loader(Generic[Item]):
             finally:
                 if self._current is one:
                     self._current = None
+
+    def _load_here(self, item: Item) -> Tensor:
+        return self.load(item).pin_memory() if self.pin else self.load(item)
 
     def _pass(self, items: Iterable[Item], one: object) -> Iterator[Tensor]:
         self._order.items = items
@@ -196,13 +202,16 @@ def load_ahead(
 def image_loader(dataset: Dataset, names: tuple[str, ...], workers: int, pin: bool) -> Loader[Rows]:
     """Return what loads batches of a data set, as :meth:`Dataset.gather` gives them.
 
+    Without workers, costly images are made one batch ahead in a thread, where a second core is.
+
     Args:
         dataset: the whole of what processes are sent.
         names: of the domains that rows number.
         workers: see :class:`Loader`.
         pin: see :class:`Loader`.
     """
-    return Loader(partial(_gather, dataset, names), workers, pin)
+    thread = dataset.costly and core_count() > 1
+    return Loader(partial(_gather, dataset, names), workers, pin, thread)
 
 
 def _gather(dataset: Dataset, names: tuple[str, ...], rows: Rows) -> Tensor:
