@@ -3,9 +3,8 @@
     python benchmarks/shared_stream.py --methods tent,rmt,roid --domains fog,contrast \
         --num-samples 64 --device cpu
 
-Options are those of `python -m tta.run`. Each round makes the runs in one process, together and one
-after another, in turns; printed are medians of the rounds' ratios, and whether the records are equal
-to the byte.
+Options are those of `python -m tta.run`. Each round makes the runs in one process, together and
+one by one, in turns; printed are medians of the ratios, and records must be equal to the byte.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def test_a_method_that_writes_to_its_images_spoils_no_others(tmp_path):
 
 def test_one_that_raises_or_stops_early_leaves_the_others_going(monkeypatch):
     (expected,) = ends_of(configs(["tent"], "alone"))
-    step, calls = BN.step, []
+    step, calls = BatchNormOne.step, []
 
     def fails(self, images):
         calls.append(len(images))
@@ -117,7 +117,7 @@ def test_one_that_raises_or_stops_early_leaves_the_others_going(monkeypatch):
             raise ArithmeticError("no such number")
         return step(self, images)
 
-    monkeypatch.setattr(BN, "step", fails)
+    monkeypatch.setattr(BatchNormOne, "step", fails)
     predict = Source.step
     monkeypatch.setattr(Source, "step", lambda self, images: predict(self, images) * torch.nan)
     asked = configs(["bn", "source", "tent"], "shared", on_nonfinite="stop")
