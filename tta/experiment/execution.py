@@ -88,7 +88,7 @@ def run_experiments(
     :class:`~tta.experiment.observing.company.Company`. What one raises ends that one alone.
 
     Args:
-        experiments: with one stream, see :func:`tta.experiment.assembly.build_beside`, and
+        experiments: with one stream, see :func:`tta.experiment.assembly.build_several`, and
             different run directories.
         progress: show it on standard error.
         stops: what is told of signals; None leaves them alone.
@@ -157,7 +157,8 @@ def _prepare(
 ) -> Course:
     """Prepare the method; a signal ends the run at once."""
     experiment.stream.warm_up()
-    for warning in experiment.warnings if experiment.beside is None else ():
+    warnings = experiment.warnings  # while the model is still there to tell
+    for warning in warnings if experiment.beside is None else ():
         print(printable(f"warning: {warning}"), file=sys.stderr)
     _put_aside(experiment)
     memory = company.join(experiment.method_bytes)

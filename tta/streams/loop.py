@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from tta.foundation.stops import Stopped, Stops
+from tta.foundation.stops import Stops
 from tta.streams.stream import Batch
 
 Part = Generator[int, Batch | None, Any]
@@ -124,19 +124,14 @@ def _stream(
             one.take(dataclasses.replace(batch, images=images))
             _end_all_on(one.end, stops)
         if stops.wanted is not None:
-            _end_those_ahead(begun, batch, stops.wanted)
+            for one in begun:
+                if one not in waiting:  # it is ahead, and has nothing new to save
+                    one.leave(stops.wanted)
         if not any(one.is_live for one in begun):
             return
     for one in begun:
         one.take(None)
         _end_all_on(one.end, stops)
-
-
-def _end_those_ahead(begun: Sequence[_Begun], batch: Batch, stop: Stopped) -> None:
-    """End what waits for later batches: it has nothing new to save."""
-    for one in begun:
-        if one.wants > batch.stop:
-            one.leave(stop)
 
 
 def _end_all_on(end: Any, stops: Stops) -> None:
