@@ -27,7 +27,7 @@ SHORT = {
     "device": "cpu",
     "no_cache": True,
 }
-RMT = {"warm_up_samples": 64}
+RMT = {"warm_up_samples": 16}
 RECORDS = ("batches.csv", "domains.csv", "samples.npz", "config.yaml")
 OWN = ("cost", "path", "environment")
 """What a summary holds of times and places."""
@@ -81,8 +81,8 @@ def made_batches(monkeypatch) -> list[int]:
 
 
 def test_runs_are_those_of_runs_alone_and_a_batch_is_made_once(tmp_path, monkeypatch):
-    options = {"probe": "source", "probe_samples": 20, "estimate": ("aetta", "softmax")}
-    methods = ["tent", "rmt", "rotta", "source"]
+    options = {"probe": "source", "probe_samples": 20, "estimate": ("aetta",)}
+    methods = ["tent", "rmt", "source"]
     alone = [run(config) for config in configs(methods, "alone", **options)]
     made = made_batches(monkeypatch)
     ends = ends_of(configs(methods, "shared", **options))
@@ -93,7 +93,7 @@ def test_runs_are_those_of_runs_alone_and_a_batch_is_made_once(tmp_path, monkeyp
         assert Path(end["path"]).relative_to("shared") == Path(expected["path"]).relative_to(
             "alone"
         )
-        assert end["cost"]["runs_on_the_stream"] == 4
+        assert end["cost"]["runs_on_the_stream"] == 3
         assert "energy_joules" not in end["cost"]
         assert "runs_on_the_stream" not in expected["cost"]
         assert sorted(os.listdir(end["path"])) == sorted(os.listdir(expected["path"]))
