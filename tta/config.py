@@ -44,6 +44,24 @@ EVIDENCE = ("infomax", "snd", "consistency")
 ESTIMATES = ("aetta", "softmax")
 """Estimates of accuracy that a run can record."""
 
+OF_A_METHOD = (
+    "method",
+    "set",
+    "preset",
+    "window",
+    "on_nonfinite",
+    "stream_rate",
+    "cost",
+    "single_model",
+    "adaptation_rate",
+    "adapt_first",
+    "adapt_every",
+    "adapt_from",
+    "reset_rule",
+)
+"""Options that change nothing of a stream and of its images: runs that differ in these can share
+them."""
+
 
 def _known_otherwise(name: str, names: Iterable[str]) -> str:
     if name in OF_CEMA:
@@ -594,6 +612,18 @@ class RunConfig:
             )
         if self.classes is not None and self.class_order is not None:
             raise UserError("--classes tells the order of the classes: leave --class-order out")
+
+    @property
+    def stream_key(self) -> str | None:
+        """What is the same for all runs that can share a stream; None for one that cannot.
+
+        What is measured by the clock is measured alone, and one process sends one run to wandb.
+        """
+        measures = self.stream_rate is not None and self.cost == "measured"
+        if measures or self.track == "wandb":
+            return None
+        values = self.to_mapping()
+        return repr({name: values[name] for name in values if name not in OF_A_METHOD})
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> RunConfig:

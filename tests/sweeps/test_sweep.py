@@ -178,7 +178,10 @@ def test_workers_share_the_cores_that_they_may_use(tmp_path, capsys, monkeypatch
     monkeypatch.setattr(
         "tta.sweeps.local._Worker.__init__", lambda _, share, *_others: threads.append(share)
     )
-    monkeypatch.setattr("tta.sweeps.local._Worker.run", lambda _, cell: Outcome(cell, None))
+    monkeypatch.setattr(
+        "tta.sweeps.local._Worker.run",
+        lambda _, cells, share: [Outcome(cell, None) for cell in cells],
+    )
     monkeypatch.setattr("tta.sweeps.local._Worker.check", lambda _, cell: "")
     monkeypatch.setattr("tta.sweeps.local._Worker.close", lambda _: None)
     assert main([write_grid(tmp_path, FOUR)]) == 1

@@ -172,6 +172,12 @@ class Backbone(nn.Module):
         """Return an independent copy, also where a forward has left tensors with a graph."""
         return copy.deepcopy(self)
 
+    def beside(self) -> Backbone:
+        """Return the same model, of the same tensors, with its own passes and words about it."""
+        other = copy.copy(self)
+        other.passes, other.understood = Passes(), dict(self.understood)
+        return other
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Backbone:
         return copy_module(self, memo)
 

@@ -95,11 +95,11 @@ def _argument(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
         return {**common, "type": str}  # parsed with the values of YAML and Python
     if hint == NUMBERS:
         return {**common, "type": _numbers}
-    readers = {tuple: _names, int: _integer, float: float, str: str}
+    readers = {tuple: names, int: _integer, float: float, str: str}
     return {**common, "type": readers[getattr(kinds[0], "__origin__", kinds[0])]}
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
     """Return the names of a list; one that has a comma stands in double quotes.
 
     An empty name stays, to be refused in the same words as other empty options.

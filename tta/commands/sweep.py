@@ -83,6 +83,12 @@ def parser(prog: str) -> Parser:
     made.add_argument("grid", type=given_path, help="YAML file of the grid")
     made.add_argument("--dry-run", action="store_true", help="list the cells, and estimate")
     add_select_options(made)
+    made.add_argument(
+        "--no-share",
+        action="store_true",
+        help="make images for each run by itself; default: once for runs on one stream that memory "
+        "has room for (with --executor ray: where --shared)",
+    )
     made.add_argument("--executor", choices=("local", "ray"), default="local")
     made.add_argument(
         "--workers",
@@ -135,11 +141,11 @@ def _execute(cells: Sequence[Cell], options: argparse.Namespace) -> Generator[Ou
     if options.executor == "local":
         from tta.sweeps.local import run_locally
 
-        return run_locally(cells, options.workers)
+        return run_locally(cells, options.workers, not options.no_share)
     from tta.sweeps.on_ray import Cluster, run_on_ray
 
     cluster = Cluster(options.address, options.cpus_per_cell, options.gpus_per_cell, options.shared)
-    return run_on_ray(cells, cluster)
+    return run_on_ray(cells, cluster, not options.no_share)
 
 
 def _line(outcome: Outcome) -> str:
@@ -190,6 +196,6 @@ def _dry_run(cells: Sequence[Cell], workers: int) -> int:
         tqdm.write(printable(f"{estimate.cell.name}: {estimate.status}{shown}"))
     print(
         f"{len(cells)} cells, about {total:.0f} s of work, {total / workers:.0f} s on {workers} "
-        "local workers if each were as fast as this process"
+        "local workers if each were as fast as this process; less where runs share a stream"
     )
     return status

@@ -1,8 +1,9 @@
 """From a configuration to its summary: what can be refused early, the parts of a run, the run.
 
 ``preflight`` and ``resolving`` import no torch. ``assembly`` makes the parts of a run (``built``),
-one by one in ``parts``, ``class_numbers`` and ``sanity``; ``execution`` streams the data through
-them, which ``observing`` watches and ``saving`` keeps.
+one by one in ``parts``, ``class_numbers`` and ``sanity``, on the ``ground`` that several can share;
+``execution`` streams the data through them, which ``observing`` watches and ``saving`` keeps;
+``together`` runs several over one stream.
 """
 
 from __future__ import annotations

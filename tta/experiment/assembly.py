@@ -2,58 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 
 from tta.backbones.backbone import Backbone
-from tta.backbones.dropout import StageDropout
 from tta.backbones.identity import model_identity
-from tta.backbones.precision import PRECISIONS, choose_precision
 from tta.backbones.taking import bare_network
 from tta.config import RunConfig
-from tta.datasets import Dataset
 from tta.datasets.ccc import ContinuallyChanging
-from tta.datasets.named_classes import NamedClasses
-from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.built import Experiment
-from tta.experiment.class_numbers import OutputClasses, number_classes, number_cloud_classes
+from tta.experiment.class_numbers import OutputClasses, number_cloud_classes
 from tta.experiment.given import NOTHING, Given
+from tta.experiment.ground import Ground, lay_ground
 from tta.experiment.observing.memory import held_bytes
 from tta.experiment.observing.trackers import require_tracker
-from tta.experiment.pacing import paced, with_adaptation_set
+from tta.experiment.pacing import paced
 from tta.experiment.parts import (
     batch_size_of,
     choose_device,
-    choose_memory_format,
     choose_workers,
-    fit_images,
-    make_backbone,
     make_clean,
     make_cloud,
     make_method,
     make_source,
-    open_test_data,
 )
 from tta.experiment.preflight import preflight
 from tta.experiment.resolving import (
-    estimate_dropout,
     resolve_params,
-    scenario_options,
-    unknown_choices,
 )
-from tta.experiment.showing import Geometry
 from tta.foundation.backends import fix_workspace, rounding
 from tta.foundation.code_digest import code_digest
-from tta.methods import Need, find_method
+from tta.foundation.room import bytes_of_a_method, free_bytes
+from tta.methods import Method, Need, find_method
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.source.calibration import calibrate
 from tta.source.source_data import SourceData
-from tta.streams import ScenarioOptions, StreamPlan, find_scenario, plan_stream
-from tta.streams.stream import Stream, labels_of
-from tta.streams.unknown_mix import UnknownMix, with_unknown
+from tta.streams import find_scenario
+from tta.streams.stream import Stream
 
 
 def build(config: RunConfig, calibrated: bool = True, given: Given = NOTHING) -> Experiment:
@@ -68,14 +59,77 @@ def build(config: RunConfig, calibrated: bool = True, given: Given = NOTHING) ->
     Raises:
         UserError: bad input of any kind.
     """
+    (made,) = build_several([config], calibrated, given)
+    if isinstance(made, Exception):
+        raise made
+    return made
+
+
+def build_several(
+    configs: Sequence[RunConfig],
+    calibrated: bool = True,
+    given: Given = NOTHING,
+    share_of_memory: float | None = None,
+) -> list[Experiment | Exception]:
+    """Make the parts of runs that share their data, their stream and their source model.
+
+    Args:
+        configs: alike but for :data:`tta.config.OF_A_METHOD`.
+        calibrated: see :func:`build`.
+        given: see :func:`build`.
+        share_of_memory: that their models may take of what is free; None for no bound.
+
+    Returns:
+        Of each of the first configurations, at least one and as many as there is room for, its
+        parts, or what is wrong with it.
+
+    Raises:
+        UserError: what is wrong with the parts that they share.
+    """
+    made = [_attempt(partial(_checked, config, given)) for config in configs]
+    sound = [config for config, fault in zip(configs, made, strict=True) if fault is None]
+    if not sound:
+        return made
+    first = sound[0]
+    on_gpu = first.device == "auto" or first.device.startswith("cuda")
+    if first.deterministic and on_gpu and torch.cuda.is_available():
+        fix_workspace()  # before a question about a device starts CUDA
+    device = choose_device(first.device, first.precision)
+    with rounding_of(first, device):
+        ground = lay_ground(first, device, given)
+        if share_of_memory is not None:
+            most = int(share_of_memory * free_bytes(device) / bytes_of_a_method(ground.backbone))
+            made = made[: max(1, most)]
+        runs: list[Experiment] = []
+        for number, fault in enumerate(made):
+            if fault is None:
+                beside = runs[0] if runs else None
+                one = made[number] = _attempt(
+                    partial(_built, configs[number], ground, given, beside)
+                )
+                runs += [one] if isinstance(one, Experiment) else []
+        if runs and calibrated and isinstance(ground.dataset, ContinuallyChanging):
+            kept = not first.no_cache and given.model is None  # its key knows models by name
+            calibrate(ground.dataset, ground.backbone, device, cache=kept)
+    return made
+
+
+def _attempt(act: Callable[[], Any]) -> Any:
+    """Return what comes of it, or what it raises."""
+    try:
+        return act()
+    except Exception as error:  # noqa: BLE001  it is this run's alone
+        return error
+
+
+def _checked(config: RunConfig, given: Given) -> None:
     preflight(config, given)
     require_tracker(config.track)
-    on_gpu = config.device == "auto" or config.device.startswith("cuda")
-    if config.deterministic and on_gpu and torch.cuda.is_available():
-        fix_workspace()  # before a question about a device starts CUDA
-    device = choose_device(config.device, config.precision)
-    with rounding_of(config, device):
-        return _build(config, device, calibrated, given)
+    _method_class(config, given)  # it may register networks
+
+
+def _method_class(config: RunConfig, given: Given) -> type[Method]:
+    return given.method or find_method(config.method)
 
 
 def rounding_of(config: RunConfig, device: torch.device) -> AbstractContextManager[None]:
@@ -83,36 +137,27 @@ def rounding_of(config: RunConfig, device: torch.device) -> AbstractContextManag
     return rounding(device, config.precision == "tf32", config.deterministic)
 
 
-def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Given) -> Experiment:
-    method_class = given.method or find_method(config.method)
-    dataset = open_test_data(config, given)
-    params, preset = resolve_params(method_class, config, dataset)
-    plan = _plan(config, dataset)
-    backbone = make_backbone(config, dataset, given)
-    classes = number_classes(config, known_part(dataset), backbone)
-    if isinstance(known_part(dataset), NamedClasses):  # labels may have got other numbers
-        plan = _plan(config, dataset)
-    stream, geometry = _stream(config, dataset, plan, backbone, device)
-    config, precision_reason = _with_precision(config, stream, backbone)
+def _built(
+    config: RunConfig, ground: Ground, given: Given, beside: Experiment | None
+) -> Experiment:
+    method_class, stream = _method_class(config, given), ground.stream
+    params, preset = resolve_params(method_class, config, ground.dataset)
+    config, backbone = replace(config, precision=ground.precision), ground.backbone.beside()
     needs = method_class.needs(params)
-    source, cloud = _source_and_cloud(config, needs, stream, backbone, classes, given)
-    clean = make_clean(config, stream, backbone, classes, given)
+    source, cloud = _source_and_cloud(config, needs, stream, backbone, ground.classes, given)
+    clean = make_clean(config, stream, backbone, ground.classes, given)
     check_needs(method_class, params, backbone, source is not None, cloud)
     choose_workers(config, stream, source, Need.SOURCE_AT_STEP in needs)
-    if calibrated and isinstance(dataset, ContinuallyChanging):
-        kept = not config.no_cache and given.model is None  # its key knows models by name
-        calibrate(dataset, backbone, stream.device, cache=kept)
-    dropout = _dropout(config, backbone)  # before the method copies the model
-    held = held_bytes(device)
-    batch_size = batch_size_of(config, dataset)
+    held = held_bytes(stream.device)
+    batch_size = batch_size_of(config, ground.dataset)
     made = make_method(method_class, backbone, cloud, params, config, batch_size)
-    method_bytes = max(0, held_bytes(device) - held)
+    method_bytes = max(0, held_bytes(stream.device) - held)
     return Experiment(
         config=config,
-        dataset=dataset,
-        geometry=geometry,
+        dataset=ground.dataset,
+        geometry=ground.geometry,
         order=find_scenario(config.scenario),
-        plan=plan,
+        plan=ground.plan,
         stream=stream,
         backbone=backbone,
         cloud=cloud,
@@ -121,37 +166,13 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         preset=preset,
         source=source,
         clean=clean,
-        precision_reason=precision_reason,
+        precision_reason=ground.precision_reason,
         method_bytes=method_bytes,
         given=given,
         model_digest=_model_digest(given),
-        dropout=dropout,
+        dropout=ground.dropout,
+        beside=beside,
     )
-
-
-def _dropout(config: RunConfig, backbone: Backbone) -> StageDropout | None:
-    rate = estimate_dropout(config, backbone)
-    return None if rate is None else StageDropout(backbone, rate)
-
-
-def _plan(config: RunConfig, dataset: Dataset) -> StreamPlan:
-    options = scenario_options(config, batch_size_of(config, dataset))
-    if isinstance(dataset, WithUnknown):
-        plan = _plan_with_unknown(config, dataset, options)
-    else:
-        plan = plan_stream(config.scenario, dataset, options)
-    return with_adaptation_set(config, dataset, plan)
-
-
-def _plan_with_unknown(
-    config: RunConfig, dataset: WithUnknown, options: ScenarioOptions
-) -> StreamPlan:
-    mix = UnknownMix(*unknown_choices(config).values(), options.batch_size, config.seed)
-    if find_scenario(config.scenario).task_batches:
-        options = dataclasses.replace(options, batch_size=mix.known_in_a_batch())
-    plan = plan_stream(config.scenario, dataset.known, options)
-    dataset.check_all_known(labels_of(dataset.known, plan))
-    return with_unknown(plan, dataset.counts, mix)
 
 
 def _model_digest(given: Given) -> str | None:
@@ -159,50 +180,6 @@ def _model_digest(given: Given) -> str | None:
         return None
     digest, files = model_identity(bare_network(given.model))
     return hashlib.sha256(f"{digest} {given.split} {code_digest(*files)}".encode()).hexdigest()
-
-
-def _stream(
-    config: RunConfig,
-    dataset: Dataset,
-    plan: StreamPlan,
-    backbone: Backbone,
-    device: torch.device,
-) -> tuple[Stream, Geometry]:
-    """Return the stream, on the device and in the layout of images that suits the backbone.
-
-    Both are set on the backbone as well.
-    """
-    first = plan.domains[plan.domain[0]], int(plan.severity[0])
-    geometry = fit_images(config, known_part(dataset), first, backbone)
-    if isinstance(dataset, WithUnknown):
-        dataset.fit_unknown()
-    backbone.to(device)
-    memory_format = choose_memory_format(config.memory_format, backbone)
-    backbone.to(memory_format=memory_format)
-    dataset.check(plan.domains, tuple(sorted({int(level) for level in plan.severity})))
-    if isinstance(dataset, WithUnknown):
-        dataset.check_different()
-    stream = Stream(
-        dataset,
-        plan,
-        batch_size_of(config, dataset),
-        contiguous=config.contiguous_batches,
-        device=device,
-        memory_format=memory_format,
-    )
-    return stream, geometry
-
-
-def _with_precision(
-    config: RunConfig, stream: Stream, backbone: Backbone
-) -> tuple[RunConfig, str | None]:
-    """Set the backbone's precision; return the options with it, and why ``auto`` picked it."""
-    batch_size = batch_size_of(config, stream.dataset)
-    precision, reason = choose_precision(
-        config.precision, backbone, batch_size, stream.memory_format
-    )
-    backbone.precision = PRECISIONS[precision]
-    return dataclasses.replace(config, precision=precision), reason
 
 
 def _source_and_cloud(

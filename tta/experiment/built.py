@@ -83,6 +83,7 @@ class Experiment:
         given: the parts that a program handed over.
         model_digest: of the source model's weights, settings and code, where it was handed over.
         dropout: in the model and its copies, switched on for estimates; None where there is none.
+        beside: the run whose data, stream and source model this one shares; None for none.
     """
 
     config: RunConfig
@@ -103,6 +104,7 @@ class Experiment:
     given: Given = NOTHING
     model_digest: str | None = None
     dropout: StageDropout | None = None
+    beside: Experiment | None = None
 
     @property
     def understood(self) -> dict[str, str]:
@@ -119,6 +121,8 @@ class Experiment:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Why figures may not be what they seem; known once some images have been classified."""
+        if self.beside is not None:
+            return self.beside.warnings
         named = (self.config.backbone, self.config.weights)
         own = any(part is not None for part in (*named, self.given.model, self.given.dataset))
         own = own or self.dataset.argument == "path" or split_own(self.config.dataset) is not None

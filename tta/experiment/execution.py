@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tta.config import RunConfig
 from tta.experiment.assembly import build, rounding_of
 from tta.experiment.built import Experiment
 from tta.experiment.given import NOTHING, Given
+from tta.experiment.observing.company import Company
 from tta.experiment.observing.course import (
     Course,
     make_checkpoints,
@@ -21,20 +22,20 @@ from tta.experiment.observing.course import (
     make_recorder,
 )
 from tta.experiment.observing.estimates import Estimated
-from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.recorder import Recorder
+from tta.experiment.preparation import preparation_cache
 from tta.experiment.saving.checkpoints import Checkpoints
 from tta.experiment.saving.saved_run import SavedRun, load_run, taking_over
 from tta.experiment.summary import summarise
 from tta.foundation.arithmetic import arithmetic
-from tta.foundation.cache import KnownPreparation, PreparationCache
+from tta.foundation.cache import KnownPreparation
 from tta.foundation.clocks import synchronize
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stops, listening
 from tta.foundation.text import printable
 from tta.reporting.records.run_directory import RunDirectory
 from tta.reporting.records.stored_tables import to_csv
-from tta.streams.loop import evaluate
+from tta.streams.loop import Part, adapting, evaluate_together
 from tta.streams.pacing.paced import Paced
 from tta.tasks.finite import make_guard
 
@@ -72,11 +73,46 @@ def run_experiment(
         progress: show it on standard error.
         stops: what is told of signals; None leaves them alone.
     """
-    with rounding_of(experiment.config, experiment.device):
-        return _run_experiment(experiment, progress, stops or Stops())
+    (end,) = run_experiments([experiment], progress, stops)
+    if isinstance(end, BaseException):
+        raise end
+    return end
 
 
-def _run_experiment(experiment: Experiment, progress: bool, stops: Stops) -> dict[str, Any]:
+def run_experiments(
+    experiments: Sequence[Experiment], progress: bool = False, stops: Stops | None = None
+) -> list[dict[str, Any] | Exception]:
+    """Run several that share a stream, of which each batch is made once for all.
+
+    Records are those of runs alone; of times and memory see
+    :class:`~tta.experiment.observing.company.Company`. What one raises ends that one alone.
+
+    Args:
+        experiments: with one stream, see :func:`tta.experiment.assembly.build_several`, and
+            different run directories.
+        progress: show it on standard error.
+        stops: what is told of signals; None leaves them alone.
+
+    Returns:
+        Of each its summary, or what it raised.
+
+    Raises:
+        KeyboardInterrupt: see :func:`run`.
+    """
+    first, stops = experiments[0], stops or Stops()
+    company = Company(first.stream, [one.method_bytes for one in experiments])
+    with rounding_of(first.config, first.device):
+        parts = [_part(experiment, progress, stops, company) for experiment in experiments]
+        ends = evaluate_together(company.batches, parts, stops)
+    for end in ends:
+        if isinstance(end, BaseException) and not isinstance(end, Exception):
+            raise end
+    stops.obey()
+    return ends
+
+
+def _part(experiment: Experiment, progress: bool, stops: Stops, company: Company) -> Part:
+    """Take a run's part in the stream; returns its summary."""
     config, path = experiment.config, experiment.path()
     if RunDirectory.is_done(path) and not config.force:
         return _finished(path)
@@ -88,7 +124,8 @@ def _run_experiment(experiment: Experiment, progress: bool, stops: Stops) -> dic
             _start_over(directory, config)
             directory.write_config(experiment.resolved())
         with contextlib.closing(experiment):
-            summary = execute(experiment, directory, progress, saved, stops)
+            course = _prepare(experiment, directory, progress, saved, stops, company)
+            summary = yield from _stream(course)
     return {**summary, "path": str(path), "reused": False}
 
 
@@ -110,39 +147,29 @@ def _start_over(directory: RunDirectory, config: RunConfig) -> None:
     directory.start_over()
 
 
-def execute(
+def _prepare(
     experiment: Experiment,
     directory: RunDirectory,
     progress: bool,
     saved: SavedRun | None,
     stops: Stops,
-) -> dict[str, Any]:
-    """Prepare the method, stream the data through it, and write the records.
-
-    Args:
-        experiment: the parts of the run.
-        directory: where records go.
-        progress: show it on standard error.
-        saved: the checkpoint to go on from.
-        stops: what is told of signals; before the stream they end the run at once.
-    """
+    company: Company,
+) -> Course:
+    """Prepare the method; a signal ends the run at once."""
     experiment.stream.warm_up()
-    for warning in experiment.warnings:
+    warnings = experiment.warnings  # while the model is still there to tell
+    for warning in warnings if experiment.beside is None else ():
         print(printable(f"warning: {warning}"), file=sys.stderr)
     _put_aside(experiment)
-    memory = PeakMemory(experiment.device, experiment.method_bytes)
-    course = Course(experiment, directory, progress, saved, stops, memory)
+    memory = company.join(experiment.method_bytes)
     synchronize(experiment.device)
     started = time.perf_counter()
-    _start(course)
+    _start(experiment, directory, saved)
     synchronize(experiment.device)
-    prepare_seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     if not experiment.replays:
         experiment.close()
-    with stops.held():
-        summary = _stream(course, prepare_seconds)
-    stops.obey()
-    return summary
+    return Course(experiment, directory, progress, saved, stops, memory, company, seconds)
 
 
 def _put_aside(experiment: Experiment) -> None:
@@ -152,39 +179,47 @@ def _put_aside(experiment: Experiment) -> None:
             model.to("cpu")
 
 
-def _start(course: Course) -> None:
-    experiment, saved = course.experiment, course.saved
+def _start(experiment: Experiment, directory: RunDirectory, saved: SavedRun | None) -> None:
     if saved is None or saved.preparation is None:
         experiment.method.start(experiment.source, preparation_cache(experiment))
         return
-    with taking_over(course.directory):
+    with taking_over(directory):
         experiment.method.start(experiment.source, KnownPreparation(saved.preparation))
 
 
-def _stream(course: Course, prepare_seconds: float) -> dict[str, Any]:
+def _stream(course: Course) -> Part:
     """Stream the data through the prepared method, and write the records."""
-    directory, recorder = course.directory, make_recorder(course)
-    observer = make_observer(course, recorder)
-    checkpoints = make_checkpoints(course, observer)
-    _take_over(course)
-    recorder.restart_clock()
+    with course.stops.held():
+        recorder = make_recorder(course)
+        checkpoints = make_checkpoints(course, make_observer(course, recorder))
+        _take_over(course)
+        recorder.restart_clock()
     finished = False
     try:
-        with course.stops.streaming():
-            came_to_end = _pass(course, recorder, checkpoints)
-        recorder.settle()
-        recorder.flush()
-        recorder.judge()
+        came_to_end = yield from _pass(course, recorder, checkpoints)
+        with course.stops.held():
+            recorder.settle()
+            recorder.flush()
+            recorder.judge()
         finished = came_to_end
     finally:
-        recorder.close()
-        if recorder.samples.seen:
-            domains = recorder.domains()
-            summary = summarise(course, recorder, checkpoints, domains, prepare_seconds, finished)
-            directory.write("domains.csv", to_csv(domains))
-            recorder.samples.save(directory)
-            directory.write_summary(summary)
-            recorder.finish(summary)
+        with course.stops.held():
+            summary = _conclude(course, recorder, checkpoints, finished)
+    return summary
+
+
+def _conclude(
+    course: Course, recorder: Recorder, checkpoints: Checkpoints, finished: bool
+) -> dict[str, Any]:
+    directory, summary = course.directory, {}
+    recorder.close()
+    if recorder.samples.seen:
+        domains = recorder.domains()
+        summary = summarise(course, recorder, checkpoints, domains, finished)
+        directory.write("domains.csv", to_csv(domains))
+        recorder.samples.save(directory)
+        directory.write_summary(summary)
+        recorder.finish(summary)
     if finished:
         directory.mark_done()
     return summary
@@ -200,43 +235,17 @@ def _take_over(course: Course) -> None:
         directory.write_config(experiment.resolved())
 
 
-def _pass(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> bool:
-    """Stream what is left, and return whether that was all of it."""
+def _pass(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> Part:
+    """Take what is left of the stream, and return whether that was all of it."""
     policy, method = course.experiment.config.on_nonfinite, course.experiment.method
     if policy == "stop" and recorder.samples.diverged:  # before, after the latest checkpoint
         return False
-    batches = course.experiment.stream.batches(course.position)
     reset = method.reset_method if isinstance(method, Paced) else method.reset
-    estimator = recorder.estimator
-    if estimator is None:
-        guard = make_guard(policy, method.outputs, reset)
-        return evaluate(method, batches, checkpoints, guard)
-    estimated = Estimated(method, method.predicts, estimator, recorder.apart)
-    guard = make_guard(policy, method.outputs, partial(estimator.reset_by_outputs, reset))
-    return evaluate(estimated, batches, checkpoints, estimator.guard(guard, reset))
-
-
-def preparation_cache(experiment: Experiment) -> PreparationCache | None:
-    """Return the cache entry of what the method computes from source images, if it does."""
-    source = experiment.source
-    if experiment.config.no_cache or not experiment.prepares:
-        return None
-    facts = {
-        "method": [experiment.method.name, type(experiment.adapting_method).__qualname__],
-        "params": dataclasses.asdict(experiment.params),
-        "seed": experiment.config.seed,
-        "weights": [experiment.backbone.weights_sha256, experiment.model_digest],
-        "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
-        "preprocessing": [
-            source.dataset.image_size,
-            repr(source.dataset.resizing),
-            *experiment.backbone.preprocessing,
-        ],
-        "arithmetic": [
-            experiment.config.precision,
-            str(source.memory_format),
-            arithmetic(experiment.device),
-        ],
-        "code": experiment.code,
-    }
-    return PreparationCache(facts)
+    estimator, adapter = recorder.estimator, method
+    guard = make_guard(policy, method.outputs, reset)
+    if estimator is not None:
+        adapter = Estimated(method, method.predicts, estimator, recorder.apart)
+        guard = make_guard(policy, method.outputs, partial(estimator.reset_by_outputs, reset))
+        guard = estimator.guard(guard, reset)
+    part = adapting(adapter, checkpoints, guard, course.position)
+    return (yield from course.company.part(part, recorder, course.memory))

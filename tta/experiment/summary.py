@@ -30,7 +30,6 @@ def summarise(
     recorder: Recorder,
     checkpoints: Checkpoints,
     domains: pd.DataFrame,
-    prepare_seconds: float,
     finished: bool,
 ) -> dict[str, Any]:
     """Return the summary of a run, as ``summary.json`` has it.
@@ -40,10 +39,9 @@ def summarise(
         recorder: what has recorded it.
         checkpoints: what has saved it.
         domains: see :meth:`tta.experiment.observing.recorder.Recorder.domains`.
-        prepare_seconds: that the method took before the stream.
         finished: whether the stream came to its end.
     """
-    experiment, joules = course.experiment, recorder.joules
+    experiment = course.experiment
     return {
         "schema": 1,
         "finished": finished,
@@ -56,16 +54,22 @@ def summarise(
         **figures(domains, experiment.method.counters, recorder.samples.pooled()),
         **(recorder.estimator.facts() if recorder.estimator else {}),
         **({"evidence": recorder.evidence.figures()} if recorder.evidence else {}),
-        "cost": {
-            "prepare_seconds": prepare_seconds,
-            "stream_seconds": recorder.seconds,
-            "checkpoint_seconds": checkpoints.seconds,
-            "images_per_second": recorder.samples.seen / recorder.seconds,
-            "peak_memory_bytes": course.memory.bytes(),
-            "memory_rise_bytes": course.memory.rise(),
-            **({} if joules is None else {"energy_joules": joules}),
-        },
+        "cost": _cost(course, recorder, checkpoints),
         **_provenance(experiment),
+    }
+
+
+def _cost(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> dict[str, Any]:
+    joules, company = recorder.joules, course.company.runs
+    return {
+        "prepare_seconds": course.prepare_seconds,
+        "stream_seconds": recorder.seconds,
+        "checkpoint_seconds": checkpoints.seconds,
+        "images_per_second": recorder.samples.seen / recorder.seconds,
+        "peak_memory_bytes": course.memory.bytes(),
+        "memory_rise_bytes": course.memory.rise(),
+        **({} if joules is None else {"energy_joules": joules}),
+        **({} if company == 1 else {"runs_on_the_stream": company}),
     }
 
 

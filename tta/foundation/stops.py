@@ -59,13 +59,17 @@ class Stops:
 
     Args:
         say: tell on standard error what a signal will do.
+
+    Attributes:
+        wanted: what the first signal asks for; None before.
+        forced: whether a second one has come.
     """
 
     def __init__(self, say: bool = True) -> None:
         self.say = say
         self.wanted: Stopped | None = None
         self._breaks = _When.ANYTHING
-        self._forced = self._ended = False
+        self.forced = self._ended = False
         self._latest = -BOUNCE
 
     def receive(self, number: int, _: object = None) -> None:
@@ -79,8 +83,8 @@ class Stops:
         if self.wanted is None:
             self.wanted = Stopped(number)
             self._tell(STOPPING)
-        elif not self._forced:
-            self._forced = True
+        elif not self.forced:
+            self.forced = True
             self._tell(FORCED)
             self._force()
         else:
@@ -93,7 +97,7 @@ class Stops:
                 os.write(2, text.format(name=self.wanted.name).encode())
 
     def _force(self) -> None:
-        if self._forced and self._breaks is _When.A_BATCH:
+        if self.forced and self._breaks is _When.A_BATCH:
             self.obey()
 
     @contextlib.contextmanager

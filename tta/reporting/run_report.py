@@ -237,6 +237,9 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
         f"stream {summary['stream_digest'][:16]}  weights {summary['weights_sha256'][:16]}",
         f"record: {summary['path']}",
     ]
+    if "runs_on_the_stream" in cost:
+        shared = f"{cost['runs_on_the_stream']} runs shared the stream"
+        lines.insert(-2, f"{shared}; times are of its own turns and of making the images")
     lines[-2:-2] = [*protocol_lines(summary), *estimate_lines(summary)]
     if "unknown_images" in summary:
         lines.insert(3, _of_open_set(summary))

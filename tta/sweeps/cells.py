@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,19 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """What is left of a cell that failed: plain text, as not every error can be sent.
+
+    Attributes:
+        error: what failed, on one line.
+        details: the traceback.
+    """
+
+    error: str
+    details: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A cell and how it ended.
 
@@ -55,6 +69,13 @@ class Outcome:
     finished: Finished | None
     error: str = ""
     details: str = ""
+
+
+def outcome_of(cell: Cell, left: Finished | Failed) -> Outcome:
+    """Return how a cell has ended."""
+    if isinstance(left, Failed):
+        return Outcome(cell, None, left.error, left.details)
+    return Outcome(cell, left)
 
 
 def fault_of(config: RunConfig) -> str:
@@ -73,11 +94,26 @@ def fault_of(config: RunConfig) -> str:
     return ""
 
 
-def run_cell(config: RunConfig) -> Finished:
-    """Run a configuration, or what is left of it; a finished one is not run again."""
-    from tta.experiment.execution import run
+def run_cells(configs: Sequence[RunConfig], share: float = 1.0) -> list[Finished | Failed]:
+    """Run configurations, or what is left of them; a finished one is not run again.
 
-    return _finished(run(_resuming(config)), config.output)
+    Args:
+        configs: of one of :func:`tta.sweeps.grid.groups`.
+        share: of the memory that models may take, for this process.
+    """
+    from tta.experiment.together import SHARE_OF_MEMORY, run_together
+    from tta.foundation.stops import listening
+
+    asked, share_of_memory = [_resuming(config) for config in configs], share * SHARE_OF_MEMORY
+    with listening(say=False) as stops:
+        ends = dict(run_together(asked, stops=stops, share_of_memory=share_of_memory))
+    return [_left(ends[number], config.output) for number, config in enumerate(configs)]
+
+
+def _left(end: dict[str, Any] | Exception, output: str) -> Finished | Failed:
+    if isinstance(end, Exception):
+        return Failed(one_line(end), "".join(traceback.format_exception(end)))
+    return _finished(end, output)
 
 
 def _resuming(config: RunConfig) -> RunConfig:

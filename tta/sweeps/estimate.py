@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tta.experiment.assembly import build, rounding_of
 from tta.experiment.built import Experiment
-from tta.experiment.execution import preparation_cache
+from tta.experiment.preparation import preparation_cache
 from tta.foundation.clocks import synchronize
 from tta.foundation.errors import UserError
 from tta.reporting.records.run_directory import RunDirectory

@@ -65,6 +65,25 @@ def distinct(cells: Sequence[Cell]) -> list[Cell]:
     return list(kinds.values())
 
 
+def groups(cells: Sequence[Cell], workers: int) -> list[list[Cell]]:
+    """Return cells in groups that share a stream, none so large that workers would be idle.
+
+    Args:
+        cells: of the grid.
+        workers: how many groups are run at a time.
+    """
+    streams: dict[str, list[Cell]] = {}
+    for number, cell in enumerate(cells):
+        streams.setdefault(cell.config.stream_key or f"alone {number}", []).append(cell)
+    most = -(-len(cells) // workers)
+    parted = []
+    for shared in streams.values():
+        count = -(-len(shared) // most)
+        bounds = [len(shared) * part // count for part in range(count + 1)]
+        parted += [shared[start:stop] for start, stop in itertools.pairwise(bounds)]
+    return parted
+
+
 def refuse_impossible(cells: Sequence[Cell], faults: Sequence[str]) -> None:
     """Refuse a grid that has cells which cannot run.
 

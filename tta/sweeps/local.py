@@ -19,23 +19,26 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tta.config import RunConfig
 from tta.foundation.cores import core_count
 from tta.foundation.orphans import GRACE, end_with_parent, is_orphan
 from tta.foundation.stops import Stopped
-from tta.sweeps.cells import Finished, Outcome, fault_of, one_line, run_cell
+from tta.sweeps.cells import Failed, Finished, Outcome, fault_of, one_line, outcome_of, run_cells
 from tta.sweeps.gpus import VISIBLE, gpus_of_workers, workspace_of
-from tta.sweeps.grid import Cell, distinct, refuse_impossible
+from tta.sweeps.grid import Cell, distinct, groups, refuse_impossible
 
 Result = TypeVar("Result")
+Work = TypeVar("Work")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def run_locally(cells: Sequence[Cell], workers: int) -> Iterator[Outcome]:
+def run_locally(cells: Sequence[Cell], workers: int, shared: bool = True) -> Iterator[Outcome]:
     """Yield the outcome of every cell as it ends; one that fails does not stop the others.
+
+    Cells that share a stream go together; where their process is killed, each goes on by itself.
 
     Where it is ended before, by a signal say, the runs that are under way save a checkpoint after
     their batch, and no process is left; a second signal kills them.
@@ -43,7 +46,8 @@ def run_locally(cells: Sequence[Cell], workers: int) -> Iterator[Outcome]:
     Args:
         cells: what to run.
         workers: processes; the cores are divided among them, and so are GPUs, see
-            :mod:`tta.sweeps.gpus`.
+            :mod:`tta.sweeps.gpus`, and the memory for models.
+        shared: let cells share streams.
 
     Raises:
         UserError: a cell cannot run; none was run.
@@ -59,9 +63,11 @@ def run_locally(cells: Sequence[Cell], workers: int) -> Iterator[Outcome]:
     try:
         kinds = distinct(cells)
         refuse_impossible(kinds, list(pool.map(partial(_lent, idle, _Worker.check), kinds)))
-        futures = [pool.submit(_lent, idle, _Worker.run, cell) for cell in cells]
+        together = groups(cells, workers) if shared else [[cell] for cell in cells]
+        run = partial(_Worker.run, share=1 / workers)
+        futures = [pool.submit(_lent, idle, run, group) for group in together]
         for future in as_completed(futures):
-            yield future.result()
+            yield from future.result()
         is_complete = True
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -86,12 +92,12 @@ def _stop(everyone: Sequence[_Worker], pool: ThreadPoolExecutor) -> None:
 
 
 def _lent(
-    idle: queue.SimpleQueue[_Worker], act: Callable[[_Worker, Cell], Result], cell: Cell
+    idle: queue.SimpleQueue[_Worker], act: Callable[[_Worker, Work], Result], work: Work
 ) -> Result:
-    """Return what one of the idle workers makes of a cell."""
+    """Return what one of the idle workers makes of a cell, or of some."""
     worker = idle.get()
     try:
-        return act(worker, cell)
+        return act(worker, work)
     finally:
         idle.put(worker)
 
@@ -120,21 +126,35 @@ class _Worker:
 
     def check(self, cell: Cell) -> str:
         """Return why the cell cannot run; empty where that is not known."""
-        end = self._end_of(fault_of, cell)
+        end = self._end_of(fault_of, cell.config)
         return end if isinstance(end, str) else ""
 
-    def run(self, cell: Cell) -> Outcome:
-        """Run the cell."""
-        return self._outcome(cell, self._end_of(_run_cell, cell))
+    def run(self, cells: Sequence[Cell], share: float) -> list[Outcome]:
+        """Run cells that share a stream.
 
-    def _end_of(self, act: Callable[[RunConfig], Result], cell: Cell) -> Result | BaseException:
+        Args:
+            cells: to run.
+            share: of the memory for models, which is this process's.
+        """
+        end = self._end_of(_run_cells, [cell.config for cell in cells], share)
+        if isinstance(end, list):
+            return [outcome_of(cell, one) for cell, one in zip(cells, end, strict=True)]
+        if self._is_stopped or isinstance(end, Stopped):
+            return [Outcome(cell, None, "stopped") for cell in cells]
+        if isinstance(end, BrokenProcessPool):
+            self._process, self._pid = self._new(), None
+        if len(cells) > 1:  # it need not be the fault of all; each goes on from its checkpoint
+            return [outcome for cell in cells for outcome in self.run([cell], share)]
+        return [_failed(cells[0], end)]
+
+    def _end_of(self, act: Callable[..., Result], *given: Any) -> Result | BaseException:
         """Return what the process returns or raises."""
         try:
             try:
-                future = self._submit(act, cell)
+                future = self._submit(act, *given)
             except BrokenProcessPool:  # killed between two cells
                 self._process, self._pid = self._new(), None
-                future = self._submit(act, cell)
+                future = self._submit(act, *given)
             error = future.exception()
         except (CancelledError, RuntimeError) as ended:  # the latter where none are taken any more
             if not self._is_stopped:
@@ -142,20 +162,10 @@ class _Worker:
             return ended
         return future.result() if error is None else error
 
-    def _submit(self, act: Callable[[RunConfig], Result], cell: Cell) -> Future[Result]:
+    def _submit(self, act: Callable[..., Result], *given: Any) -> Future[Result]:
         if self._pid is None:
             self._pid = self._process.submit(os.getpid)
-        return self._process.submit(act, cell.config)
-
-    def _outcome(self, cell: Cell, end: Finished | BaseException) -> Outcome:
-        if isinstance(end, Finished):
-            return Outcome(cell, end)
-        if self._is_stopped or isinstance(end, Stopped):
-            return Outcome(cell, None, "stopped")
-        if isinstance(end, BrokenProcessPool):
-            self._process, self._pid = self._new(), None
-            return Outcome(cell, None, "its process was killed; out of memory?")
-        return Outcome(cell, None, one_line(end), "".join(traceback.format_exception(end)))
+        return self._process.submit(act, *given)
 
     def stop(self) -> None:
         """Let the process save what it runs, and end."""
@@ -184,9 +194,15 @@ def _begin(threads: int, variables: Mapping[str, str]) -> None:
     torch.set_num_threads(threads)
 
 
-def _run_cell(config: RunConfig) -> Finished:
+def _failed(cell: Cell, end: BaseException) -> Outcome:
+    if isinstance(end, BrokenProcessPool):
+        return Outcome(cell, None, "its process was killed; out of memory?")
+    return Outcome(cell, None, one_line(end), "".join(traceback.format_exception(end)))
+
+
+def _run_cells(configs: Sequence[RunConfig], share: float) -> list[Finished | Failed]:
     try:
-        return run_cell(config)
+        return run_cells(configs, share)
     finally:
         if is_orphan():
             os._exit(1)

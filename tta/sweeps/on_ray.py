@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tta.config import RunConfig
+from tta.foundation.cores import core_count
 from tta.foundation.errors import UserError
 from tta.foundation.files import write_atomically
 from tta.reporting.records.run_directory import RunDirectory
 from tta.sweeps.cells import (
+    Failed,
     Finished,
     Outcome,
     fault_of,
     finished_below,
     one_line,
-    run_cell,
+    outcome_of,
     run_cell_apart,
+    run_cells,
 )
 from tta.sweeps.gpus import workspace_of
-from tta.sweeps.grid import Cell, distinct, refuse_impossible
+from tta.sweeps.grid import Cell, distinct, groups, refuse_impossible
 
 RETRIES = 3
 """How often a cell is started again after its worker was lost."""
@@ -47,11 +50,18 @@ class Cluster:
     shared: bool = False
 
 
-def run_on_ray(cells: Sequence[Cell], cluster: Cluster) -> Iterator[Outcome]:
+def run_on_ray(cells: Sequence[Cell], cluster: Cluster, shared: bool = True) -> Iterator[Outcome]:
     """Yield the outcome of every cell as it ends; one that fails does not stop the others.
 
     A cell whose worker is lost starts again elsewhere: from its latest checkpoint where the
-    output folder is shared, from its beginning where not.
+    output folder is shared, from its beginning where not. Cells share streams only in the former
+    case, as more would be lost in the latter; where workers are lost too often, each goes on by
+    itself.
+
+    Args:
+        cells: what to run.
+        cluster: where, and what each takes.
+        shared: let cells share streams.
 
     Raises:
         UserError: Ray is not installed, there is no such cluster, or a cell cannot run: then none
@@ -70,21 +80,24 @@ def run_on_ray(cells: Sequence[Cell], cluster: Cluster) -> Iterator[Outcome]:
     try:
         with_gpus = ray.cluster_resources().get("GPU", 0) >= 1
         _check(ray, distinct(cells), cluster, with_gpus)
-        pending = {
-            future: cell
-            for cells_of_output in _by_output(cells)
-            for future, cell in _submit(ray, cells_of_output, cluster, with_gpus)
-        }
+        submit = _submitter(ray, cells, cluster, with_gpus)
+        workers = max(1, int(ray.cluster_resources().get("CPU", 1) // max(cluster.cpus, 1)))
+        sharing = shared and cluster.shared
+        together = groups(cells, workers) if sharing else [[cell] for cell in cells]
+        pending = {submit(group): group for group in together}
         while pending:
             (ready,), _ = ray.wait(list(pending))
-            cell = pending.pop(ready)
+            group = pending.pop(ready)
             try:
-                outcome = Outcome(cell, _gathered(cell, ray.get(ready)))
+                answers = ray.get(ready)
             except ray.exceptions.RayError as error:
-                outcome = Outcome(cell, None, _reason(error), str(error))
-            except (OSError, UserError) as error:  # here: the disk is full, or another one writes
-                outcome = Outcome(cell, None, one_line(error))
-            yield outcome
+                if len(group) > 1:  # it need not be the fault of all
+                    pending |= {submit([cell]): [cell] for cell in group}
+                else:
+                    yield Outcome(group[0], None, _reason(error), str(error))
+            else:
+                found = answers if cluster.shared else [answers]
+                yield from map(_gathered_outcome, group, found)
     finally:
         if started:
             ray.shutdown()
@@ -149,31 +162,44 @@ def _environment(cells: Sequence[Cell]) -> dict[str, Any]:
     return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 
-def _by_output(cells: Sequence[Cell]) -> list[list[Cell]]:
-    outputs = dict.fromkeys(cell.config.output for cell in cells)
-    return [[cell for cell in cells if cell.config.output == output] for output in outputs]
-
-
-def _submit(
+def _submitter(
     ray: Any, cells: Sequence[Cell], cluster: Cluster, with_gpus: bool
-) -> Iterator[tuple[Any, Cell]]:
-    """Yield a future and its cell, for cells of one output folder."""
+) -> Callable[[Sequence[Cell]], Any]:
+    """Return what sends a group of cells, of one output folder, and returns its future."""
     limits = {"num_cpus": cluster.cpus, "max_retries": RETRIES}
     resources = ray.remote(**limits, **_environment(cells))
     task = resources(_on_shared_folder if cluster.shared else run_cell_apart)
-    output = cells[0].config.output
-    done = None if cluster.shared else ray.put(frozenset(finished_below(output)))
-    for cell in cells:
-        on_gpus = task.options(num_gpus=gpus_of(cell.config, cluster, with_gpus))
-        if done is None:
-            shared = dataclasses.replace(cell.config, output=str(Path(output).resolve()))
-            yield on_gpus.remote(shared), cell
-        else:
-            yield on_gpus.remote(cell.config, done), cell
+    outputs = {} if cluster.shared else dict.fromkeys(cell.config.output for cell in cells)
+    done = {output: ray.put(frozenset(finished_below(output))) for output in outputs}
+
+    def submit(group: Sequence[Cell]) -> Any:
+        config = group[0].config
+        on_gpus = task.options(num_gpus=gpus_of(config, cluster, with_gpus))
+        if not cluster.shared:
+            return on_gpus.remote(config, done[config.output])
+        output = str(Path(config.output).resolve())
+        configs = [dataclasses.replace(cell.config, output=output) for cell in group]
+        return on_gpus.remote(configs, cluster.cpus)
+
+    return submit
 
 
-def _on_shared_folder(config: Any) -> tuple[Finished, dict[str, bytes]]:
-    return run_cell(config), {}
+Answer = tuple[Finished | Failed | str, dict[str, bytes]]
+
+
+def _on_shared_folder(configs: Sequence[RunConfig], cpus: float) -> list[Answer]:
+    share = min(1.0, max(cpus, 1.0) / core_count())
+    return [(left, {}) for left in run_cells(configs, share)]
+
+
+def _gathered_outcome(cell: Cell, answer: Answer) -> Outcome:
+    left, files = answer
+    if isinstance(left, Failed):
+        return outcome_of(cell, left)
+    try:
+        return Outcome(cell, _gathered(cell, (left, files)))
+    except (OSError, UserError) as error:  # here: the disk is full, or another one writes
+        return Outcome(cell, None, one_line(error))
 
 
 def _gathered(cell: Cell, answer: tuple[Finished | str, dict[str, bytes]]) -> Finished:

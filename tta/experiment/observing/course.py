@@ -9,6 +9,7 @@ import torch
 
 from tta.experiment.built import Experiment
 from tta.experiment.observing.collapse import CollapseWatch
+from tta.experiment.observing.company import Company
 from tta.experiment.observing.estimate_table import EstimateTable
 from tta.experiment.observing.estimates import Estimator
 from tta.experiment.observing.evidence import Evidence
@@ -35,6 +36,8 @@ class Course:
         saved: the checkpoint that it goes on from, or None.
         stops: what is told of signals.
         memory: what the run takes at its peak.
+        company: the runs that it shares its stream with.
+        prepare_seconds: that the method took before the stream.
     """
 
     experiment: Experiment
@@ -43,6 +46,8 @@ class Course:
     saved: SavedRun | None
     stops: Stops
     memory: PeakMemory
+    company: Company
+    prepare_seconds: float
 
     @property
     def position(self) -> int:
@@ -70,6 +75,7 @@ def make_recorder(course: Course) -> Recorder:
         score=experiment.score,
         evidence=_evidence(experiment),
         estimator=_estimator(experiment),
+        label=experiment.method.name if course.company.is_several else "",
     )
 
 
@@ -171,4 +177,5 @@ def make_checkpoints(course: Course, observer: Recorder | ProbedRecorder) -> Che
         apart=course.memory.paused,
         made_with=arithmetic(experiment.device),
         stops=course.stops,
+        runs=lambda: course.company.runs,
     )

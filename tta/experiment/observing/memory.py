@@ -27,12 +27,14 @@ class PeakMemory:
     Args:
         device: where the model runs.
         own: bytes that the run has taken before, and still holds.
+        others: bytes that other runs have taken before.
     """
 
-    def __init__(self, device: torch.device, own: int = 0) -> None:
+    def __init__(self, device: torch.device, own: int = 0, others: int = 0) -> None:
         self._device = device
-        self._own = own
-        self._greatest = 0
+        self._own, self._others = own, others
+        self._greatest = self._left_at = 0
+        self._is_away = False
         self._start()
         self._before = self.bytes()
 
@@ -53,6 +55,20 @@ class PeakMemory:
         finally:
             self._start()
 
+    def leave(self) -> None:
+        """Leave out what is held from here on until :meth:`enter`: other runs have their turns."""
+        if not self._is_away:
+            self._greatest = self.bytes()
+            self._left_at = held_bytes(self._device)
+            self._is_away = True
+
+    def enter(self) -> None:
+        """Go on where the run was left; what has come meanwhile is held by others."""
+        if self._is_away:
+            self._others += held_bytes(self._device) - self._left_at
+            self._is_away = False
+            self._start()
+
     def rise(self) -> int:
         """Return by how many bytes the peak is above what was held before the run.
 
@@ -62,7 +78,8 @@ class PeakMemory:
 
     def bytes(self) -> int:
         """Return the peak so far."""
-        return max(self._greatest, self._latest())
+        latest = 0 if self._is_away else self._latest() - self._others
+        return max(self._greatest, latest)
 
     def _latest(self) -> int:
         """Return the peak since the latest start."""

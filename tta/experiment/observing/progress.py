@@ -26,16 +26,24 @@ class Progress(Protocol):
         """End the display."""
 
 
-def make_progress(shown: bool, total: int) -> Progress:
-    """Return what shows the progress through ``total`` images on standard error."""
-    return Lines(total) if shown and not sys.stderr.isatty() else Bar(total, shown)
+def make_progress(shown: bool, total: int, label: str = "") -> Progress:
+    """Return what shows the progress through ``total`` images on standard error.
+
+    Args:
+        shown: whether it is.
+        total: images of the stream.
+        label: stands before what is shown, where several runs show theirs.
+    """
+    before = f"{label}, " if label else ""
+    lines = shown and not sys.stderr.isatty()
+    return Lines(total, before) if lines else Bar(total, shown, before)
 
 
 class Bar:
     """A bar, redrawn in place; nothing where it is not ``shown``."""
 
-    def __init__(self, total: int, shown: bool) -> None:
-        self.total, self.shown = total, shown
+    def __init__(self, total: int, shown: bool, before: str = "") -> None:
+        self.total, self.shown, self.before = total, shown, before
         self._bar = self._drawn(0)
 
     def _drawn(self, seen: int) -> tqdm:
@@ -49,7 +57,7 @@ class Bar:
         self._bar = self._drawn(seen)
 
     def show(self, count: int, domain: str, figures: Mapping[str, str]) -> None:
-        self._bar.set_description(domain, refresh=False)
+        self._bar.set_description(self.before + domain, refresh=False)
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(count)
 
@@ -60,8 +68,8 @@ class Bar:
 class Lines:
     """A line every :data:`LINE_INTERVAL` seconds."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, before: str = "") -> None:
+        self.total, self.before = total, before
         self.go_on_from(0)
 
     def go_on_from(self, seen: int) -> None:
@@ -78,7 +86,7 @@ class Lines:
         parts = [f"{self.seen} of {self.total} images"]
         parts += [f"{name} {figure}" for name, figure in figures.items()]
         parts += [f"{rate:.3g} images/s", f"{(self.total - self.seen) / rate:.0f} s left"]
-        print(f"{domain}: {', '.join(parts)}", file=sys.stderr, flush=True)
+        print(f"{self.before}{domain}: {', '.join(parts)}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Write nothing: the figures follow."""

@@ -74,10 +74,13 @@ class Recorder:
             the stream shows unknown images; None for the energy.
         evidence: figures without labels, which no time or pass is counted for; None for none.
         estimator: whose latest estimates are recorded; None for none.
+        label: what the display of progress calls the run, where there are several.
 
     Attributes:
         samples: the figures that have been fetched.
         seconds: that their batches took.
+        clock: tells that.
+        is_alone: whether the energy that the machine takes is that of this run.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Recorder:
         score: Callable[[Tensor], Tensor] | None = None,
         evidence: Evidence | None = None,
         estimator: Estimator | None = None,
+        label: str = "",
     ) -> None:
         self.plan, self.outputs, self.directory = plan, outputs, directory
         self.passes, self.watch, self.tracker = passes, watch, tracker
@@ -113,13 +117,14 @@ class Recorder:
         self._labels = torch.from_numpy(labels).to(device)
         self._pending: list[_Pending] = []
         self._wrote_header = False
-        self._progress = make_progress(progress, len(plan))
-        self._clock = clock_of(device) if clock is None else clock
+        self._progress = make_progress(progress, len(plan), label)
+        self.clock = clock_of(device) if clock is None else clock
+        self.is_alone = True
         self.restart_clock()
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
         """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``, which are kept as given."""
-        now = self._clock.mark()
+        now = self.clock.mark()
         spans, self._spans = [*self._spans, (self._since, now)], []
         passes = self._take_passes()
         estimate = self.estimator.latest if self.estimator else None
@@ -142,21 +147,25 @@ class Recorder:
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
         """Return a context in which nothing is a cost of the method: no time, no pass."""
-        self._spans.append((self._since, self._clock.mark()))
+        self._spans.append((self._since, self.clock.mark()))
         with self.passes.paused() if self.passes else contextlib.nullcontext():
             yield
-        self._since = self._clock.mark()
+        self._since = self.clock.mark()
+
+    def charge(self, span: tuple[Any, Any]) -> None:
+        """Count what passed between two marks, apart from this run, as time of its next batch."""
+        self._spans.append(span)
 
     def restart_clock(self) -> None:
         """Start timing: the first batch is timed from here."""
-        self._since, self._last_flush = self._clock.mark(), time.perf_counter()
+        self._since, self._last_flush = self.clock.mark(), time.perf_counter()
         self._spans: list[tuple[Any, Any]] = []
 
     def settle(self) -> None:
         """Wait for the device, where the clock does not; the wait belongs to the latest batch."""
-        self._clock.settle()
+        self.clock.settle()
         if self._pending:
-            self._pending[-1].spans.append((self._since, self._clock.mark()))
+            self._pending[-1].spans.append((self._since, self.clock.mark()))
 
     def judge(self) -> None:
         """Say whether the run has collapsed by now; only between two batches."""
@@ -173,7 +182,7 @@ class Recorder:
             self.samples.note(first, np.concatenate([fetched, self._passes_by_image(pending)]))
             self._note_estimates(pending, last)
             self._energy.read()
-            seconds = [sum(self._clock.seconds(*span) for span in item.spans) for item in pending]
+            seconds = [sum(self.clock.seconds(*span) for span in item.spans) for item in pending]
             self.seconds += sum(seconds)
             if self.watch is not None:
                 self.watch.read()
@@ -216,8 +225,8 @@ class Recorder:
 
     @property
     def joules(self) -> float | None:
-        """Energy of the machine since the recording began; None where it cannot be told."""
-        if self._energy.joules is None or self._joules_before is None:
+        """Energy of the machine since the recording began; None where it cannot be told apart."""
+        if not self.is_alone or self._energy.joules is None or self._joules_before is None:
             return None
         return self._joules_before + self._energy.joules
 

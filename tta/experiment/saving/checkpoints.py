@@ -19,7 +19,8 @@ from tta.streams.stream import Batch
 MIN_INTERVAL = 30.0
 """Least seconds between two checkpoints, unless the user sets the batches between them."""
 GREATEST_SHARE = 0.015
-"""Of the time, spent on checkpoints: under 2 %, with room for one that takes longer."""
+"""Of the time, spent on checkpoints: under 2 %, with room for one that takes longer; of all runs
+together where several share it."""
 FIRST_GUESS = 100e6
 """Bytes per second to the disk, until one checkpoint has been timed."""
 
@@ -50,6 +51,7 @@ class Checkpoints:
             :meth:`tta.experiment.observing.memory.PeakMemory.paused`.
         made_with: see :func:`tta.foundation.arithmetic.arithmetic`.
         stops: what is told of signals; None where nothing is.
+        runs: tells how many runs share the time.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Checkpoints:
         apart: Callable[[], AbstractContextManager[None]] = nullcontext,
         made_with: Mapping[str, Any] | None = None,
         stops: Stops | None = None,
+        runs: Callable[[], int] = lambda: 1,
     ) -> None:
         self.recorder, self.method, self.directory = recorder, method, directory
         self.images, self.every, self.preparation = images, every, preparation
@@ -74,7 +77,7 @@ class Checkpoints:
         self.seconds = 0.0
         self._batches = 0
         self._last = time.perf_counter()
-        self._interval = _interval(first_bytes / FIRST_GUESS)
+        self._runs, self._cost = runs, first_bytes / FIRST_GUESS
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
         """Show the batch to the recorder, then save the run where that is due.
@@ -96,7 +99,7 @@ class Checkpoints:
         if self.stops.wanted is not None:
             return self.every != 0
         if self.every is None:
-            return time.perf_counter() - self._last > self._interval
+            return time.perf_counter() - self._last > _interval(self._runs() * self._cost)
         return self.every > 0 and self._batches % self.every == 0
 
     def save(self, position: int) -> None:
@@ -106,8 +109,8 @@ class Checkpoints:
         with self.apart():
             self._write(position, recorded)
         self._last = time.perf_counter()
-        self._interval = _interval(self._last - started)
-        self.seconds += self._last - started
+        self._cost = self._last - started
+        self.seconds += self._cost
         self.recorder.restart_clock()
 
     def _write(self, position: int, recorded: dict[str, Any]) -> None:

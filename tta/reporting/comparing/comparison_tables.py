@@ -102,7 +102,19 @@ def cost_table(comparison: Comparison) -> Table:
         f"that of all images together; {MISSING} where a run's outputs were not all numbers"
     )
     caption = _caption("Cost and calibration", comparison)
-    return Table("cost", cells, None, [note, *unlike_notes(comparison.rows)], caption)
+    notes = [note, *_shared_notes(comparison.rows), *unlike_notes(comparison.rows)]
+    return Table("cost", cells, None, notes, caption)
+
+
+def _shared_notes(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence on runs that shared their stream with others."""
+    labels = [
+        row.label
+        for row in rows
+        if any("runs_on_the_stream" in run.summary["cost"] for run in row.runs)
+    ]
+    shared = "runs shared a stream: times are of their own turns and of making the images, memory "
+    return [f"{shared}is without that of the others: {'; '.join(labels)}"] if labels else []
 
 
 def open_set_table(comparison: Comparison) -> Table:

@@ -1,0 +1,35 @@
+"""Where what a method computes from source images is kept for other runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tta.experiment.built import Experiment
+from tta.foundation.arithmetic import arithmetic
+from tta.foundation.cache import PreparationCache
+
+
+def preparation_cache(experiment: Experiment) -> PreparationCache | None:
+    """Return the cache entry of what the method computes from source images, if it does."""
+    source = experiment.source
+    if experiment.config.no_cache or not experiment.prepares:
+        return None
+    facts = {
+        "method": [experiment.method.name, type(experiment.adapting_method).__qualname__],
+        "params": dataclasses.asdict(experiment.params),
+        "seed": experiment.config.seed,
+        "weights": [experiment.backbone.weights_sha256, experiment.model_digest],
+        "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
+        "preprocessing": [
+            source.dataset.image_size,
+            repr(source.dataset.resizing),
+            *experiment.backbone.preprocessing,
+        ],
+        "arithmetic": [
+            experiment.config.precision,
+            str(source.memory_format),
+            arithmetic(experiment.device),
+        ],
+        "code": experiment.code,
+    }
+    return PreparationCache(facts)
