@@ -31,6 +31,7 @@ from tta.foundation.errors import UserError
 from tta.foundation.stops import Stopped, listening
 from tta.foundation.terminal import output_width
 from tta.foundation.text import printable
+from tta.foundation.waiting import choose_waiting
 
 if TYPE_CHECKING:
     from tta.experiment.built import Experiment
@@ -100,6 +101,7 @@ def _run(config: RunConfig, as_json: bool, quiet: bool, width: int | None) -> in
     experiment = None
     with listening() as stops:
         try:
+            choose_waiting()  # before torch
             from tta.experiment.assembly import build
             from tta.experiment.execution import run_experiment
 
