@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# Workers and the programs that they start share the cores; read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 
 

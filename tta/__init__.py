@@ -5,10 +5,11 @@ Names are imported when they are asked for, so that ``import tta`` takes no time
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tta.foundation.registry import lazy_attributes
 from tta.foundation.version import __version__ as __version__
+from tta.foundation.waiting import choose_waiting
 
 if TYPE_CHECKING:
     from tta.config import RunConfig
@@ -46,7 +47,13 @@ __all__ = [
     "load_runs",
 ]
 
-__getattr__ = lazy_attributes(__name__, _HOMES)
+_lookup = lazy_attributes(__name__, _HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if _HOMES.get(name, "").startswith("tta.library"):  # these load torch
+        choose_waiting()
+    return _lookup(name)
 
 
 def __dir__() -> list[str]:

@@ -101,7 +101,24 @@ def start_up() -> Rows:
         bound, value, unit = figure
         # What must not be imported counts as a miss, however fast the machine is.
         targets.append(Target(f"`{name}`", bound, float("inf") if imported else value, unit, note))
-    return rows, targets
+    row, target = first_batch()
+    return [*rows, row], [*targets, target]
+
+
+def first_batch() -> tuple[list[str], Target]:
+    """Measure how long a run on digits-c takes to its first batch."""
+    method = f"{Path(__file__).parent / 'first_batch.py'}:FirstBatch"
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["--dataset", "digits-c", "--device", "cpu", "--quiet", "--output", folder]
+        calls = {
+            "run": _command(["-m", "tta.run", "--method", method, *words, "--force"]),
+            "imports": _command(["-c", "import torch, timm"]),
+        }
+        samples = interleave(calls, rounds=5)
+    relative = ratio(samples, "run", "imports")
+    what = "the first batch of a run on digits-c / `import torch, timm`"
+    shown = [f"{median(samples['run']):.2f}", "", f"{relative:.2f} x `import torch, timm`"]
+    return ["`python -m tta.run`, to its first batch", *shown], Target(what, 1.3, relative)
 
 
 def _command(arguments: list[str]) -> object:

@@ -32,6 +32,7 @@ from tta.config import RunConfig, read_yaml, with_settings
 from tta.foundation.errors import UserError
 from tta.foundation.stops import listening
 from tta.foundation.terminal import output_width
+from tta.foundation.waiting import choose_waiting
 
 if TYPE_CHECKING:
     from tta.experiment.built import Experiment
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None, prog: str) -> int:
             print("\n".join(parameter_lines(config.method, list_width())))
         return 0
     width = None if wide else output_width()
+    choose_waiting()  # before torch
     if is_list:
         return run_several(configs, as_json, quiet, width)
     return _run(configs[0], as_json, quiet, width)

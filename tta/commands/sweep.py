@@ -37,6 +37,7 @@ from tta.foundation.errors import UserError
 from tta.foundation.files import write_atomically
 from tta.foundation.stops import Stopped, listening
 from tta.foundation.text import printable, printable_lines
+from tta.foundation.waiting import choose_waiting
 from tta.sweeps.cells import Outcome
 from tta.sweeps.grid import Cell, read_grid
 
@@ -139,6 +140,7 @@ _not_negative.__name__ = "number"  # argparse names it in "invalid number value"
 
 def _execute(cells: Sequence[Cell], options: argparse.Namespace) -> Generator[Outcome, None, None]:
     if options.executor == "local":
+        choose_waiting()  # workers, which begin without torch, have the variable from here
         from tta.sweeps.local import run_locally
 
         return run_locally(cells, options.workers, not options.no_share)

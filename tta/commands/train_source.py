@@ -28,6 +28,7 @@ from tta.commands.cli import Parser, guarded
 from tta.config import RunConfig
 from tta.foundation.errors import UserError, did_you_mean
 from tta.foundation.text import printable
+from tta.foundation.waiting import choose_waiting
 from tta.source.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None, prog: str) -> int:
 
 
 def _train(options: argparse.Namespace, recipe: Recipe) -> None:
+    choose_waiting()
     import torch  # here: --help goes without
 
     from tta.datasets.subset import Subset, split_validation

@@ -19,6 +19,7 @@ from tta.experiment.observing.recorder import PASS_COUNTERS
 from tta.foundation.arithmetic import versions_of_cuda
 from tta.foundation.backends import flags
 from tta.foundation.version import __version__
+from tta.foundation.waiting import waiting
 from tta.tasks.metric import CALIBRATION
 from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
 from tta.tasks.visits import errors_by_visit
@@ -124,6 +125,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device_name": name,
         **(_of_gpu(device) if device.type == "cuda" else {}),
         "threads": torch.get_num_threads(),
+        "waiting": waiting(),
         "git_revision": _git_revision(),
     }
 

@@ -37,9 +37,9 @@ COMMANDS = (
 """Modules that say what is done, or refuse it; the public face, which hands it on."""
 WORDS = tuple(
     f"foundation/{name}"
-    for name in ("errors", "notes", "orphans", "stops", "system", "terminal", "text")
+    for name in ("errors", "notes", "orphans", "stops", "system", "terminal", "text", "waiting")
 )
-"""Messages and signals: whoever decides figures uses them, and gets none back."""
+"""Messages, signals and how threads wait: whoever decides figures uses them, and gets none back."""
 APART = (
     "commands",
     "datasets/getting",
