@@ -42,8 +42,14 @@ NOT_NEEDED = (
     "wget",
 )
 """Packages that it imports and the timed parts never call: of these a stand-in does."""
-FULL_WORK = {"margin_e0": 100.0, "e_margin": 100.0, "d_margin": 2.0, "deyo_margin": 100.0}
-"""Thresholds of its methods that let every sample pass."""
+FULL_WORK = {
+    "EATA.MARGIN_E0": 2.0,
+    "EATA.D_MARGIN": 2.0,
+    "DEYO.MARGIN": 2.0,
+    "DEYO.PLPD": -2.0,
+    "SAR.RESET_CONSTANT_EM": -1.0,
+}
+"""Its thresholds with which every sample passes."""
 
 
 class Toolbox:
@@ -97,7 +103,7 @@ class Toolbox:
             settings = self._settings(method, images, folder, options)
             kind = self.registry.get(settings.MODEL.ADAPTATION)
             adapted = kind(cfg=settings, model=network, num_classes=backbone.num_classes)
-        _pass_all(adapted)
+        _mend(adapted)
         return lambda: adapted(images)
 
     def _file(self, method: str) -> Path:
@@ -109,7 +115,7 @@ class Toolbox:
         settings.merge_from_file(str(self._file(method)))
         count = len(images)
         chosen = {"CKPT_DIR": folder, "TEST.BATCH_SIZE": count, "RMT.NUM_SAMPLES_WARM_UP": count}
-        chosen |= {"SOURCE.NUM_SAMPLES": count, "DEYO.PLPD": -2.0, "SAR.RESET_CONSTANT_EM": -1.0}
+        chosen |= {"SOURCE.NUM_SAMPLES": count, **FULL_WORK}
         if images.shape[-1] > 32:
             chosen["CORRUPTION.DATASET"] = "imagenet_c"
         chosen |= {key.replace("__", "."): value for key, value in options.items()}
@@ -121,11 +127,11 @@ def _stay(tensor: Tensor, *_: object, **__: object) -> Tensor:
     return tensor
 
 
-def _pass_all(method: nn.Module) -> None:
-    """Let every sample pass the filters of a method."""
-    for name, value in FULL_WORK.items():
-        if hasattr(method, name):
-            setattr(method, name, value)
+def _mend(method: nn.Module) -> None:
+    """Mend what stops a method on a CPU: RoTTA's loss is called with an argument it has not."""
+    if type(method).__name__ == "RoTTA":
+        loss = method.loss_calculation
+        method.loss_calculation = lambda *_: loss()
 
 
 def _split(model: Backbone, *_: object) -> tuple[nn.Module, nn.Module]:
