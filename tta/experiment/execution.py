@@ -10,6 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from tta.backbones.compilation import refusing
 from tta.config import RunConfig
 from tta.experiment.assembly import build, rounding_of
 from tta.experiment.built import Experiment
@@ -129,6 +132,8 @@ def execute(
     experiment.stream.warm_up()
     for warning in experiment.warnings:
         print(printable(f"warning: {warning}"), file=sys.stderr)
+    if experiment.compile_reason:
+        print(printable(f"--compile: {experiment.compile_reason}; not compiled"), file=sys.stderr)
     _put_aside(experiment)
     memory = PeakMemory(experiment.device, experiment.method_bytes)
     course = Course(experiment, directory, progress, saved, stops, memory)
@@ -137,12 +142,29 @@ def execute(
     _start(course)
     synchronize(experiment.device)
     prepare_seconds = time.perf_counter() - started
+    warm_up(experiment)
     if not experiment.replays:
         experiment.close()
     with stops.held():
         summary = _stream(course, prepare_seconds)
     stops.obey()
     return summary
+
+
+def warm_up(experiment: Experiment) -> None:
+    """Let code be compiled that steps need: by one on noise, after which the method is reset."""
+    compilation, method = experiment.backbone.compilation, experiment.adapting_method
+    if compilation is None:
+        return
+    stream, backbone = experiment.stream, experiment.backbone
+    generator = torch.Generator().manual_seed(0)
+    with backbone.passes.paused(), refusing(backbone.name):
+        for size in compilation.batch_sizes:
+            images = torch.rand(size, *backbone.input_size, generator=generator)
+            images = images.to(stream.device, memory_format=stream.memory_format)
+            method.step(images)
+            method.predict(images)
+    method.reset()
 
 
 def _put_aside(experiment: Experiment) -> None:
@@ -234,6 +256,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         ],
         "arithmetic": [
             experiment.config.precision,
+            experiment.config.compile,
             str(source.memory_format),
             arithmetic(experiment.device),
         ],

@@ -102,6 +102,14 @@ class Method:
         """Return what the method needs with these hyper-parameters."""
         return frozenset()
 
+    @classmethod
+    def keeps_network(cls, params: Any) -> bool:
+        """Return whether weights and statistics below the classifier stay the source's.
+
+        Batch norm may then be folded into convolutions, and no gradient flows there.
+        """
+        return False
+
     def configure(self) -> None:
         """Set up layers, trainable parameters and the optimiser."""
 
