@@ -236,5 +236,4 @@ def _source_and_cloud(
         number_cloud_classes(cloud, stream.dataset, backbone, classes)
         cloud.to(stream.device, memory_format=stream.memory_format)
         cloud.precision = backbone.precision
-        cloud.compilation = backbone.compilation
     return source, cloud

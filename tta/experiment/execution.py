@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tta.backbones.compilation import refusing
 from tta.config import RunConfig
 from tta.experiment.assembly import build, rounding_of
 from tta.experiment.built import Experiment
+from tta.experiment.compiling import captured, warm_up
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.observing.course import (
     Course,
@@ -151,22 +149,6 @@ def execute(
     return summary
 
 
-def warm_up(experiment: Experiment) -> None:
-    """Let code be compiled that steps need: by one on noise, after which the method is reset."""
-    compilation, method = experiment.backbone.compilation, experiment.adapting_method
-    if compilation is None:
-        return
-    stream, backbone = experiment.stream, experiment.backbone
-    generator = torch.Generator().manual_seed(0)
-    with backbone.passes.paused(), refusing(backbone.name):
-        for size in compilation.batch_sizes:
-            images = torch.rand(size, *backbone.input_size, generator=generator)
-            images = images.to(stream.device, memory_format=stream.memory_format)
-            method.step(images)
-            method.predict(images)
-    method.reset()
-
-
 def _put_aside(experiment: Experiment) -> None:
     """Keep in host memory the models as loaded, which no method uses: it has copies."""
     for model in (experiment.backbone, experiment.cloud):
@@ -224,7 +206,7 @@ def _take_over(course: Course) -> None:
 
 def _pass(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> bool:
     """Stream what is left, and return whether that was all of it."""
-    policy, method = course.experiment.config.on_nonfinite, course.experiment.method
+    policy, method = course.experiment.config.on_nonfinite, captured(course.experiment)
     if policy == "stop" and recorder.samples.diverged:  # before, after the latest checkpoint
         return False
     batches = course.experiment.stream.batches(course.position)

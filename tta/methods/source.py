@@ -13,6 +13,7 @@ class Source(Method):
     """Predicts with the source model as it was trained."""
 
     name = "source"
+    capturable = True
 
     @classmethod
     def keeps_network(cls, params: Any) -> bool:
