@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from tests.fakes import make_backbone, make_images
 from tta.methods import METHODS
-from tta.methods.captured import WARM_STEPS, CapturedSteps, obstacle
+from tta.methods.captured import (
+    WARM_STEPS,
+    CapturedSteps,
+    let_optimizers_be_captured,
+    obstacle,
+)
 from tta.methods.state import capture, restore
 
 CUDA = torch.device("cuda")
@@ -52,7 +60,7 @@ def started(name, **params):
     return method
 
 
-CAPTURABLE = [name for name, kind in METHODS.items() if kind.capturable]
+CAPTURABLE = [name for name in METHODS if METHODS[name].capturable]
 
 
 def test_these_leave_the_host_nothing_to_decide():
@@ -101,10 +109,20 @@ def test_a_state_loaded_in_place_is_gone_on_with(graphs):
     assert len(graphs) == 1
 
 
-def test_adam_is_told_that_it_will_be_captured(graphs):
+def test_adam_counts_its_steps_on_the_gpu():
+    with FakeTensorMode():
+        parameter = torch.nn.Parameter(torch.empty(2, device="cuda"))
+        method = SimpleNamespace(optimizer=torch.optim.Adam([parameter], foreach=True))
+        method.optimizer.state[parameter]["step"] = torch.zeros(())
+        let_optimizers_be_captured(method)
+        assert method.optimizer.param_groups[0]["capturable"]
+        assert method.optimizer.state[parameter]["step"].is_cuda
+
+
+def test_on_a_cpu_optimizers_stay_as_they_are(graphs):
     method = started("tent", optimizer="adam")
     CapturedSteps(method, {6}, FakeGraph).step(make_images(6))
-    assert all(group["capturable"] for group in method.optimizer.param_groups)
+    assert not method.optimizer.param_groups[0]["capturable"]
 
 
 def test_obstacles_are_said():
