@@ -9,6 +9,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from tests.fakes import make_backbone, make_images
+from tta.backbones.passes import Passes
 from tta.methods import METHODS
 from tta.methods.captured import (
     WARM_STEPS,
@@ -54,7 +55,9 @@ def graphs(monkeypatch):
 
 def started(name, **params):
     kind = METHODS[name]
-    method = kind(make_backbone("batch_norm"), kind.Params(**params), seed=3)
+    backbone = make_backbone("batch_norm")
+    backbone.passes = Passes()  # else copies of one network share it
+    method = kind(backbone, kind.Params(**params), seed=3)
     method.start()
     FakeGraph.method = method
     return method
