@@ -22,7 +22,7 @@ BASE = {"domains": ("pixelate",), "num_samples": 12, "batch_size": 5, "device": 
 @pytest.fixture
 def quick(monkeypatch):
     """Compile with a backend that takes no compiler."""
-    monkeypatch.setattr(compilation, "_fault", lambda mode, device: None)
+    monkeypatch.setattr(compilation, "_fault", lambda device: None)
     monkeypatch.setattr(Compilation.__init__, "__defaults__", ("aot_eager",))
 
 
@@ -78,7 +78,7 @@ def test_a_run_warms_up_without_a_trace_and_says_that_it_is_compiled(quick, tmp_
 
 
 def test_without_a_compiler_the_run_is_the_plain_one(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(compilation, "_fault", lambda mode, device: "there is none")
+    monkeypatch.setattr(compilation, "_fault", lambda device: "there is none")
     config = RunConfig(**BASE, method="bn", compile="default", output=str(tmp_path))
     summary = run(config)
     assert "--compile: there is none; not compiled\n" in capsys.readouterr().err

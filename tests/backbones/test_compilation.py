@@ -102,6 +102,17 @@ def test_copies_share_code_and_other_sizes_run_as_without():
     assert backend.graphs == 1
 
 
+@pytest.mark.parametrize("kind", ["robust", "renorm", "instance-aware"])
+def test_where_statistics_move_in_a_pass_with_gradients_nothing_is_compiled(kind):
+    backend, backbone = Counting(), prepared(kind)
+    backbone.compilation = Compilation("default", {6}, backend)
+    backbone.features(make_images(6))
+    assert backend.graphs == 0
+    with torch.no_grad():
+        backbone.features(make_images(6))
+    assert backend.graphs == 1
+
+
 def test_code_is_forgotten_with_the_network_not_shared_by_strangers():
     backends = [Counting(), Counting()]
     for backend in backends:
@@ -148,6 +159,6 @@ def test_code_is_kept_in_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv(compilation.CACHE, "x")
     monkeypatch.delenv(compilation.CACHE)
-    monkeypatch.setattr(compilation, "_fault", lambda mode, device: None)
+    monkeypatch.setattr(compilation, "_fault", lambda device: None)
     assert choose_compilation("default", torch.device("cpu")) == ("default", None)
     assert compilation.os.environ[compilation.CACHE] == str(tmp_path / "compiled")

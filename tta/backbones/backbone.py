@@ -15,6 +15,7 @@ from tta.backbones.compilation import Compilation
 from tta.backbones.domain_heads import DomainHeads
 from tta.backbones.passes import Passes
 from tta.foundation.errors import UserError
+from tta.ops.norm.batch_norm import moves_statistics
 
 
 class Backbone(nn.Module):
@@ -123,12 +124,16 @@ class Backbone(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Return features [B, D] of images [B, C, H, W] in [0, 1]; at least float32."""
         with self._autocast():
-            if self.compilation is None:
+            if self.compilation is None or self._trains_while_moving():
                 features = self._features(images)
             else:
                 features = self.compilation.call(Backbone._features, self, images)
         self.passes.note(features)
         return features
+
+    def _trains_while_moving(self) -> bool:
+        # Compiled, gradients came out wrong where statistics moved in the same pass (torch 2.14).
+        return torch.is_grad_enabled() and moves_statistics(self)
 
     def _features(self, images: Tensor) -> Tensor:
         maps = self.model.forward_features(self._normalise(images))

@@ -76,20 +76,8 @@ class Compilation:
         _allow_variants(VARIANTS)
         # torch keeps compiled code with the code object: a copy of it forgets it with the network.
         own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-        options = inductor_options(self.mode) if self.backend == "inductor" else None
-        return torch.compile(
-            own, fullgraph=True, dynamic=False, backend=self.backend, options=options
-        )
-
-
-def inductor_options(mode: str) -> dict[str, Any]:
-    """Return what inductor is told for a key of :data:`TORCH_MODES`."""
-    from torch._inductor import list_mode_options
-
-    from tta.backbones.unread_inputs import LeaveOutUnreadInputs
-
-    named = {} if TORCH_MODES[mode] is None else list_mode_options(TORCH_MODES[mode])
-    return {**named, "joint_custom_pre_pass": LeaveOutUnreadInputs()}
+        mode = TORCH_MODES[self.mode] if self.backend == "inductor" else None
+        return torch.compile(own, fullgraph=True, dynamic=False, backend=self.backend, mode=mode)
 
 
 @contextlib.contextmanager
@@ -117,18 +105,17 @@ def choose_compilation(mode: str, device: torch.device) -> tuple[str, str | None
     if mode == "none":
         return mode, None
     os.environ.setdefault(CACHE, str(cache_folder() / "compiled"))
-    fault = _fault(mode, device)
+    fault = _fault(device)
     return ("none", fault) if fault else (mode, None)
 
 
-def _fault(mode: str, device: torch.device) -> str | None:
+def _fault(device: torch.device) -> str | None:
     """Return why torch.compile does not work here, or None."""
     names = (os.environ["CXX"],) if "CXX" in os.environ else COMPILERS
     if device.type == "cpu" and not any(map(shutil.which, names)):
         return f"there is no C++ compiler here ({names[0]})"
     try:
-        tried = torch.compile(_tried, dynamic=False, options=inductor_options(mode))
-        tried(torch.ones(8, device=device))
+        torch.compile(_tried, dynamic=False)(torch.ones(8, device=device))
     except (RuntimeError, ImportError, OSError) as error:
         return f"torch.compile does not work here ({_reason(error)})"
     return None

@@ -45,6 +45,10 @@ class RenormBatchNorm(AdaptiveBatchNorm):
         self.register_buffer("var", var.detach().clone(), persistent=False)
         self.statistics = "use"
 
+    @property
+    def moves_statistics(self) -> bool:
+        return self.statistics != "use"
+
     def normalize(self, x: Tensor) -> Tensor:
         values_per_channel = x.numel() // x.shape[1]
         if values_per_channel < 2 or self.statistics == "use" and not x.requires_grad:
