@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.foundation.errors import UserError
+from tta.ops.norm.fusible import fusible_batch_norm
 from tta.ops.norm.mixed_batch_norm import (
     Mix,
     MixedBatchNorm,
@@ -138,6 +140,8 @@ class RobustBatchNorm(EmaBatchNorm):
         mean, var = mix_moments(moments, before, self.momentum)
         self.running_mean.copy_(mean)
         self.running_var.copy_(var)
+        if torch.compiler.is_compiling():  # without gradients, see Backbone.features
+            return fusible_batch_norm(x, (mean, var), self.weight, self.bias, self.eps)
         mix = Mix(self.momentum, self.eps, moments=moments)
         return MixedBatchNorm.apply(x, self.weight, self.bias, before, mix)
 
