@@ -112,7 +112,7 @@ def stepped(kind, compiled):
 PLAIN = {Need.CLOUD_MODEL, Need.DOMAIN_HEADS, Need.VISION_TRANSFORMER, Need.INSTANCE_AWARE_NORM}
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", list(METHODS))
 def test_compiled_steps_are_within_rounding(name):
     kind = METHODS[name]
     if kind.needs(kind.Params()) & PLAIN:
