@@ -28,6 +28,16 @@ def test_forward_only_methods_reproduce_the_outputs(figure, method, params):
     assert np.abs(outputs - logits).max() < 1e-3
 
 
+def test_a_folded_network_predicts_what_the_model_as_it_is_does():
+    (folded, outputs), (plain, expected) = (
+        run_recorded("source", exact=exact) for exact in (False, True)
+    )
+    errors = [[row["error"] for row in figures["domains"]] for figures in (folded, plain)]
+    assert errors[0] == errors[1]
+    assert (outputs.argmax(1) == expected.argmax(1)).all()
+    assert 0 < np.abs(outputs - expected).max() < 1e-5 * np.abs(expected).max()
+
+
 def test_tent():
     expected, logits = reference("tent")
     figures, outputs = run_recorded("tent")

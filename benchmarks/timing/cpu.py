@@ -17,6 +17,7 @@ from tta.foundation.errors import UserError
 from tta.methods import METHODS, Method
 from tta.reporting.tables import markdown
 
+from . import compiled
 from .measure import MIB, PeakWatch, Target, has_amx, interleave, machine, ratio
 from .naive import NaiveRmt, float64_oracle
 from .operations import operations
@@ -239,6 +240,13 @@ def _milliseconds(samples: list[float]) -> str:
     return f"{1e3 * sorted(samples)[len(samples) // 2]:.3g}"
 
 
+def compiled_section() -> Section:
+    """Compiled and folded networks, relative to those as they are."""
+    section = Section("Compiled and folded networks", compiled.HEADER)
+    section.rows, section.targets = compiled.measurements()
+    return section
+
+
 def harness_section() -> Section:
     """What the loop costs around a method that costs nothing."""
     section = Section(
@@ -261,6 +269,7 @@ SECTIONS: dict[str, Callable[[], Section]] = {
     "accuracy": accuracy,
     "ops": ops,
     "rmt": rmt,
+    "compiled": compiled_section,
     "harness": harness_section,
     "start": start_section,
     "steps": steps,

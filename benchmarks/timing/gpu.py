@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from tta.methods import METHODS
+from tta.methods import METHODS, find_method
 
 from . import gpu_checks, gpu_speed
 from .gpu_report import Part, Report, Row, Unit
@@ -70,6 +70,12 @@ def parts(plan: Plan) -> list[Part]:
             partial(_per_net, plan, gpu_checks.graph_capture),
         ),
         Part(
+            "Steps as CUDA graphs",
+            ["method", "largest difference", "time relative to eager"],
+            0.05,
+            partial(_step_graphs, plan),
+        ),
+        Part(
             "Waits for the device in a step",
             ["method", "first found in", "documented"],
             0.1,
@@ -92,7 +98,7 @@ def parts(plan: Plan) -> list[Part]:
         title = f"Images per second: {net}, batch {batch}"
         measure = partial(gpu_speed.throughput, rounds=plan.rounds)
         units = partial(_per_method, plan, net, batch, measure)
-        made.append(Part(title, ["method", *gpu_speed.ARITHMETIC], 0.4 / len(plan.nets), units))
+        made.append(Part(title, ["method", *gpu_speed.ARITHMETIC], 0.35 / len(plan.nets), units))
     net, batch = plan.nets[min(1, len(plan.nets) - 1)]
     title = f"Memory: {net}, batch {batch}"
     header = ["method", "kept, MiB", "more in a step, MiB"]
@@ -103,6 +109,13 @@ def parts(plan: Plan) -> list[Part]:
 def _agreement(plan: Plan) -> Iterator[Unit]:
     for name in plan.methods:
         yield name, partial(gpu_checks.agreement, name, plan.small, plan.batch, plan.device)
+
+
+def _step_graphs(plan: Plan) -> Iterator[Unit]:
+    net, batch = plan.nets[0]
+    for name in plan.methods:
+        if find_method(name).capturable:
+            yield name, lambda name=name: gpu_checks.step_graph(name, plan.case(net, batch))
 
 
 def _per_net(plan: Plan, measure: Callable[[Subject], list[Row]]) -> Iterator[Unit]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tta.foundation.errors import UserError
 from tta.methods import Method, find_method
+from tta.methods.captured import CapturedSteps, obstacle
 
 from .host_draws import host_draws
 from .measure import interleave, ratio
@@ -172,6 +173,27 @@ def graph_capture(case: Subject) -> list[Row]:
     calls = {"graph": lambda: replay(batch), "eager": lambda: method.predict(batch)}
     samples = interleave(synchronised(calls, device), rounds=20, seconds=5.0)
     return [[case.title, f"{difference:.1e}", f"{ratio(samples, 'graph', 'eager'):.2f}"]]
+
+
+def step_graph(name: str, case: Subject) -> list[Row]:
+    """Return how far steps as a graph are from plain ones after eight, and their times.
+
+    Raises:
+        UserError: the method's steps cannot be captured, or not there.
+    """
+    device = case.images.device
+    plain, method = started(case, name), started(case, name)
+    reason = obstacle(type(method), device)
+    if reason is not None:
+        raise UserError(reason)
+    steps = CapturedSteps(method, {len(case.images)})
+    for shift in range(8):
+        images = case.images.roll(shift, 0)
+        expected, found = plain.step(images), steps.step(images)
+    calls = {"graph": lambda: steps.step(images), "eager": lambda: plain.step(images)}
+    samples = interleave(synchronised(calls, device), rounds=20, seconds=5.0)
+    difference = f"{_relative(expected, found, largest=True):.1e}"
+    return [[name, difference, f"{ratio(samples, 'graph', 'eager'):.2f}"]]
 
 
 def synchronised(

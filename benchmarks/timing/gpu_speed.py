@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
 
 import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tta.backbones.backbone import Backbone
+from tta.backbones.folding import folded
 from tta.foundation.errors import UserError
+from tta.ops.norm.batch_norm import batch_norm_layers
 
 from .gpu_checks import started, synchronised
 from .measure import MIB, interleave, ratio
@@ -44,31 +41,12 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
             switch.allow_tf32 = value
 
 
-def folded(backbone: Backbone) -> Backbone:
-    """Return a copy whose batch norm layers are part of the convolution registered before them.
-
-    Raises:
-        UserError: the network has no such pair.
-    """
-    copied = copy.deepcopy(backbone)
-    named = list(copied.named_modules())
-    pairs = [
-        (first, second)
-        for first, second in zip(named, named[1:], strict=False)
-        if isinstance(first[1], nn.Conv2d) and isinstance(second[1], _BatchNorm)
-    ]
-    if not pairs:
-        raise UserError("the network has no convolution with batch norm after it")
-    for (conv_name, conv), (norm_name, norm) in pairs:
-        copied.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
-        copied.set_submodule(norm_name, nn.Sequential(*norm.children()))  # a fused activation
-    return copied
-
-
 @torch.no_grad()
 def batch_norm(case: Subject, rounds: int) -> list[Row]:
     """Return times of alpha-BN and of a folded network relative to evaluation mode."""
     merged = folded(case.backbone)
+    if len(list(batch_norm_layers(merged))) == len(list(batch_norm_layers(case.backbone))):
+        raise UserError("the network has no convolution with batch norm after it")
     plain, alpha = started(case, "source"), started(case, "bn_alpha")
     expected = plain.predict(case.images)
     difference = (merged(case.images) - expected).abs().max() / expected.abs().max()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tta.backbones.backbone import Backbone
+from tta.backbones.compilation import Compilation, choose_compilation
 from tta.backbones.identity import model_identity
 from tta.backbones.taking import bare_network
 from tta.config import RunConfig
@@ -143,6 +144,7 @@ def _built(
     method_class, stream = _method_class(config, given), ground.stream
     params, preset = resolve_params(method_class, config, ground.dataset)
     config, backbone = replace(config, precision=ground.precision), ground.backbone.beside()
+    config, compile_reason = _with_compilation(config, stream, backbone)
     needs = method_class.needs(params)
     source, cloud = _source_and_cloud(config, needs, stream, backbone, ground.classes, given)
     clean = make_clean(config, stream, backbone, ground.classes, given)
@@ -167,6 +169,7 @@ def _built(
         source=source,
         clean=clean,
         precision_reason=ground.precision_reason,
+        compile_reason=compile_reason,
         method_bytes=method_bytes,
         given=given,
         model_digest=_model_digest(given),
@@ -180,6 +183,17 @@ def _model_digest(given: Given) -> str | None:
         return None
     digest, files = model_identity(bare_network(given.model))
     return hashlib.sha256(f"{digest} {given.split} {code_digest(*files)}".encode()).hexdigest()
+
+
+def _with_compilation(
+    config: RunConfig, stream: Stream, backbone: Backbone
+) -> tuple[RunConfig, str | None]:
+    """Let the backbone be compiled; return the options as they are then, and why it cannot be."""
+    mode, reason = choose_compilation(config.compile, stream.device)
+    if mode != "none":
+        whole = max(batch_size_of(config, stream.dataset), config.window)
+        backbone.compilation = Compilation(mode, {whole})
+    return replace(config, compile=mode), reason
 
 
 def _source_and_cloud(

@@ -13,6 +13,7 @@ from typing import Any
 from tta.config import RunConfig
 from tta.experiment.assembly import build, rounding_of
 from tta.experiment.built import Experiment
+from tta.experiment.compiling import captured, warm_up
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.observing.company import Company
 from tta.experiment.observing.course import (
@@ -160,6 +161,8 @@ def _prepare(
     warnings = experiment.warnings  # while the model is still there to tell
     for warning in warnings if experiment.beside is None else ():
         print(printable(f"warning: {warning}"), file=sys.stderr)
+    if experiment.compile_reason and experiment.beside is None:
+        print(printable(f"--compile: {experiment.compile_reason}; not compiled"), file=sys.stderr)
     _put_aside(experiment)
     memory = company.join(experiment.method_bytes)
     synchronize(experiment.device)
@@ -167,6 +170,7 @@ def _prepare(
     _start(experiment, directory, saved)
     synchronize(experiment.device)
     seconds = time.perf_counter() - started
+    warm_up(experiment)
     if not experiment.replays:
         experiment.close()
     return Course(experiment, directory, progress, saved, stops, memory, company, seconds)
@@ -237,7 +241,7 @@ def _take_over(course: Course) -> None:
 
 def _pass(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> Part:
     """Take what is left of the stream, and return whether that was all of it."""
-    policy, method = course.experiment.config.on_nonfinite, course.experiment.method
+    policy, method = course.experiment.config.on_nonfinite, captured(course.experiment)
     if policy == "stop" and recorder.samples.diverged:  # before, after the latest checkpoint
         return False
     reset = method.reset_method if isinstance(method, Paced) else method.reset

@@ -27,6 +27,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         ],
         "arithmetic": [
             experiment.config.precision,
+            experiment.config.compile,
             str(source.memory_format),
             arithmetic(experiment.device),
         ],

@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.foundation.errors import UserError
+from tta.ops.norm.fusible import fusible_batch_norm
 from tta.ops.norm.mixed_batch_norm import (
     Mix,
     MixedBatchNorm,
@@ -62,6 +64,11 @@ class AdaptiveBatchNorm(_BatchNorm):
         self.train(layer.training)
 
     @property
+    def moves_statistics(self) -> bool:
+        """Whether a forward pass changes statistics that the layer keeps."""
+        return False
+
+    @property
     def source_moments(self) -> tuple[Tensor, Tensor] | None:
         """Mean and variance that the source model was trained with, or None."""
         if self.running_mean is None:
@@ -99,6 +106,10 @@ class EmaBatchNorm(AdaptiveBatchNorm):
         self.momentum = momentum
         self.follow = False
 
+    @property
+    def moves_statistics(self) -> bool:
+        return self.follow
+
     def normalize(self, x: Tensor) -> Tensor:
         has_variance = x.numel() // x.shape[1] > 1
         return F.batch_norm(
@@ -129,6 +140,8 @@ class RobustBatchNorm(EmaBatchNorm):
         mean, var = mix_moments(moments, before, self.momentum)
         self.running_mean.copy_(mean)
         self.running_var.copy_(var)
+        if torch.compiler.is_compiling():  # without gradients, see Backbone.features
+            return fusible_batch_norm(x, (mean, var), self.weight, self.bias, self.eps)
         mix = Mix(self.momentum, self.eps, moments=moments)
         return MixedBatchNorm.apply(x, self.weight, self.bias, before, mix)
 
@@ -144,6 +157,11 @@ def following(layers: Iterable[EmaBatchNorm]) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.follow = False
+
+
+def moves_statistics(model: nn.Module) -> bool:
+    """Return whether a forward pass of ``model`` changes statistics that a layer keeps."""
+    return any(isinstance(m, AdaptiveBatchNorm) and m.moves_statistics for m in model.modules())
 
 
 def batch_norm_layers(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
