@@ -497,6 +497,20 @@ class RunConfig:
         "a CPU they are without it",
         "machine",
     )
+    compile: str = option(
+        "none",
+        "let torch.compile write the code of the network's forward and backward passes, for whole "
+        "batches; max-autotune also tries out which is fastest; takes a minute before the stream, "
+        "less the next time, and rounds otherwise",
+        "machine",
+        choices=("none", "default", "max-autotune"),
+    )
+    exact: bool = option(
+        False,
+        "compute convolutions and batch norm apart also where a method changes neither: slower, "
+        "and the last digits are those of the model as it is",
+        "machine",
+    )
     memory_format: str = option(
         "auto",
         "layout of activations; auto is channels_last for models with convolutions",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tta.backbones.checkpoint import weights_sha256
+from tta.backbones.compilation import Compilation
 from tta.backbones.domain_heads import DomainHeads
 from tta.backbones.passes import Passes
 from tta.foundation.errors import UserError
@@ -41,6 +42,7 @@ class Backbone(nn.Module):
         passes: counts images through :meth:`features`, those of clones included.
         precision: type in which :meth:`features` multiplies matrices; the head, and all that is
             computed from features and logits, keep float32.
+        compilation: what compiles :meth:`features`, shared by clones; None where nothing does.
 
     Raises:
         UserError: the classifier is neither a Linear nor a 1x1 convolution, or features and head
@@ -64,6 +66,7 @@ class Backbone(nn.Module):
         self.name = name
         self.passes = Passes()
         self.precision = torch.float32
+        self.compilation: Compilation | None = None
         self.input_size = tuple(input_size)
         self.normalisation = (tuple(mean), tuple(std))
         self.model = copy_module(model).requires_grad_(False)
@@ -120,10 +123,16 @@ class Backbone(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Return features [B, D] of images [B, C, H, W] in [0, 1]; at least float32."""
         with self._autocast():
-            maps = self.model.forward_features(self._normalise(images))
-            features = _at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
+            if self.compilation is None:
+                features = self._features(images)
+            else:
+                features = self.compilation.call(Backbone._features, self, images)
         self.passes.note(features)
         return features
+
+    def _features(self, images: Tensor) -> Tensor:
+        maps = self.model.forward_features(self._normalise(images))
+        return _at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
 
     def head(self, features: Tensor) -> Tensor:
         """Return logits [B, num_classes] of features [B, D]; at least float32."""

@@ -29,6 +29,7 @@ class StageDropout:
 
     def __init__(self, backbone: Backbone, rate: float) -> None:
         self.rate = rate
+        self.compilation = backbone.compilation
         self._generator: torch.Generator | None = None
         stages = stage_modules(backbone.model)
         if not stages:
@@ -47,8 +48,10 @@ class StageDropout:
     def on(self, generator: torch.Generator) -> Iterator[None]:
         """Drop units meanwhile, drawn on the device of ``generator``, which must be the model's."""
         self._generator = generator
+        paused = self.compilation.paused() if self.compilation else contextlib.nullcontext()
         try:
-            yield
+            with paused:  # a compiler does not take a generator
+                yield
         finally:
             self._generator = None
 

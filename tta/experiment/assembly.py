@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from tta.backbones.backbone import Backbone
+from tta.backbones.compilation import Compilation, choose_compilation
 from tta.backbones.dropout import StageDropout
 from tta.backbones.identity import model_identity
 from tta.backbones.precision import PRECISIONS, choose_precision
@@ -94,6 +95,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         plan = _plan(config, dataset)
     stream, geometry = _stream(config, dataset, plan, backbone, device)
     config, precision_reason = _with_precision(config, stream, backbone)
+    config, compile_reason = _with_compilation(config, stream, backbone)
     needs = method_class.needs(params)
     source, cloud = _source_and_cloud(config, needs, stream, backbone, classes, given)
     clean = make_clean(config, stream, backbone, classes, given)
@@ -122,6 +124,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         source=source,
         clean=clean,
         precision_reason=precision_reason,
+        compile_reason=compile_reason,
         method_bytes=method_bytes,
         given=given,
         model_digest=_model_digest(given),
@@ -203,6 +206,17 @@ def _with_precision(
     )
     backbone.precision = PRECISIONS[precision]
     return dataclasses.replace(config, precision=precision), reason
+
+
+def _with_compilation(
+    config: RunConfig, stream: Stream, backbone: Backbone
+) -> tuple[RunConfig, str | None]:
+    """Let the backbone be compiled; return the options as they are then, and why it cannot be."""
+    mode, reason = choose_compilation(config.compile, stream.device)
+    if mode != "none":
+        whole = max(batch_size_of(config, stream.dataset), config.window)
+        backbone.compilation = Compilation(mode, {whole})
+    return dataclasses.replace(config, compile=mode), reason
 
 
 def _source_and_cloud(

@@ -37,6 +37,7 @@ from tta.foundation.code_digest import PACKAGE, code_digest
 from tta.foundation.notes import in_order, with_those_of
 from tta.foundation.own_file import split_own
 from tta.methods import Method, Need
+from tta.ops.norm.batch_norm import batch_norm_layers
 from tta.reporting.records.run_directory import run_path
 from tta.source.source_data import SourceData
 from tta.streams import Scenario, StreamPlan, unitta
@@ -79,6 +80,7 @@ class Experiment:
         source: source images, or None where the method needs none.
         clean: clean images by which forgetting is measured, or None.
         precision_reason: why ``--precision auto`` picked what it did; None where it was given.
+        compile_reason: why ``--compile`` came to nothing here; None where it did not.
         method_bytes: of memory that the method took to be made: its models, its optimiser.
         given: the parts that a program handed over.
         model_digest: of the source model's weights, settings and code, where it was handed over.
@@ -99,6 +101,7 @@ class Experiment:
     source: SourceData | None
     clean: SourceData | None
     precision_reason: str | None
+    compile_reason: str | None
     method_bytes: int
     given: Given = NOTHING
     model_digest: str | None = None
@@ -145,6 +148,13 @@ class Experiment:
     def prepares(self) -> bool:
         """Whether the method computes something from source images before the stream."""
         return self._reads_source(Need.SOURCE_AT_PREPARE)
+
+    @property
+    def _may_be_folded(self) -> bool:
+        """Whether the method would get a network with batch norm folded into convolutions."""
+        keeps = type(self.adapting_method).keeps_network(self.params)
+        folds = any(True for _ in batch_norm_layers(self.backbone))
+        return keeps and folds and self.backbone.precision is torch.float32
 
     @property
     def replays(self) -> bool:
@@ -218,6 +228,7 @@ class Experiment:
             **pacing_choices(self.config, self.plan),
             probe_samples=self.config.probe_samples if self.clean else RunConfig.probe_samples,
             device=self.device.type,
+            exact=self.config.exact and self._may_be_folded,
             deterministic=self.config.deterministic and self.device.type == "cuda",
             memory_format=str(self.stream.memory_format)
             .removeprefix("torch.")

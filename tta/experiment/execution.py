@@ -13,6 +13,7 @@ from typing import Any
 from tta.config import RunConfig
 from tta.experiment.assembly import build, rounding_of
 from tta.experiment.built import Experiment
+from tta.experiment.compiling import captured, warm_up
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.observing.course import (
     Course,
@@ -129,6 +130,8 @@ def execute(
     experiment.stream.warm_up()
     for warning in experiment.warnings:
         print(printable(f"warning: {warning}"), file=sys.stderr)
+    if experiment.compile_reason:
+        print(printable(f"--compile: {experiment.compile_reason}; not compiled"), file=sys.stderr)
     _put_aside(experiment)
     memory = PeakMemory(experiment.device, experiment.method_bytes)
     course = Course(experiment, directory, progress, saved, stops, memory)
@@ -137,6 +140,7 @@ def execute(
     _start(course)
     synchronize(experiment.device)
     prepare_seconds = time.perf_counter() - started
+    warm_up(experiment)
     if not experiment.replays:
         experiment.close()
     with stops.held():
@@ -202,7 +206,7 @@ def _take_over(course: Course) -> None:
 
 def _pass(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> bool:
     """Stream what is left, and return whether that was all of it."""
-    policy, method = course.experiment.config.on_nonfinite, course.experiment.method
+    policy, method = course.experiment.config.on_nonfinite, captured(course.experiment)
     if policy == "stop" and recorder.samples.diverged:  # before, after the latest checkpoint
         return False
     batches = course.experiment.stream.batches(course.position)
@@ -234,6 +238,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         ],
         "arithmetic": [
             experiment.config.precision,
+            experiment.config.compile,
             str(source.memory_format),
             arithmetic(experiment.device),
         ],

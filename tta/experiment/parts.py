@@ -11,6 +11,7 @@ from torch import nn
 
 from tta.backbones import create_backbone, is_same_backbone, wrap_model
 from tta.backbones.backbone import Backbone
+from tta.backbones.folding import folded
 from tta.backbones.model_card import UNSTATED
 from tta.backbones.sizes import create_for_size
 from tta.config import RunConfig
@@ -297,6 +298,13 @@ def _fitted(
     return number_source_classes(images, dataset, backbone, classes)
 
 
+def own_copy(method: type[Method], backbone: Backbone, params: Any, exact: bool) -> Backbone:
+    """Return the copy of the source model that a method gets, batch norm folded where it may be."""
+    if exact or not method.keeps_network(params):
+        return backbone.clone()
+    return folded(backbone)
+
+
 def make_method(
     method: type[Method],
     backbone: Backbone,
@@ -307,7 +315,7 @@ def make_method(
 ) -> Method | SlidingWindow:
     """Return the method around copies of the models, with its window if there is one."""
     # The backbones go on as the run's record of what was loaded; the method changes copies.
-    made = method(backbone.clone(), params, seed=config.seed)
+    made = method(own_copy(method, backbone, params, config.exact), params, seed=config.seed)
     made.usual_batch = batch_size
     if cloud is not None:
         made.attach_model(cloud.clone())

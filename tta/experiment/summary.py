@@ -53,6 +53,7 @@ def summarise(
         **_protocol(experiment, recorder, checkpoints.recorder),
         "resumed_at": checkpoints.resumed_at,
         "precision_reason": experiment.precision_reason,
+        "compile_reason": experiment.compile_reason,
         **figures(domains, experiment.method.counters, recorder.samples.pooled()),
         **(recorder.estimator.facts() if recorder.estimator else {}),
         **({"evidence": recorder.evidence.figures()} if recorder.evidence else {}),
@@ -89,6 +90,7 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
         "window": config.window,
         "seed": config.seed,
         "precision": config.precision,
+        "compile": config.compile,
         "resets": int(experiment.plan.reset_before.sum()),
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tta.foundation.text import printable
 
-ORDER = ("files", "images", "unknown", "classes", "normalisation", "weights", "head")
+ORDER = ("files", "images", "unknown", "classes", "normalisation", "weights", "head", "compile")
 """What may be said, in the order in which it is shown: one line each."""
 
 

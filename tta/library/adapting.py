@@ -11,6 +11,8 @@ from torch import nn
 
 from tta.backbones import wrap_model
 from tta.backbones.backbone import Backbone
+from tta.backbones.compilation import TORCH_MODES, Compilation, choose_compilation
+from tta.backbones.folding import folded
 from tta.backbones.precision import PRECISIONS
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
@@ -48,6 +50,8 @@ def adapt(
     cloud: nn.Module | None = None,
     device: torch.device | str | None = None,
     precision: str = "fp32",
+    compile: str = "none",
+    exact: bool = False,
     **params: Any,
 ) -> Adapted:
     """Return a network that adapts to every batch it is called with. ``model`` itself stays.
@@ -88,6 +92,10 @@ def adapt(
             ``mean`` and ``std`` say unless it is timm's or torchvision's.
         device: where it runs; by default where ``model`` is.
         precision: of forward passes, ``fp32``, ``bf16`` or ``fp16``.
+        compile: let torch.compile write the code of batches of ``batch_size`` images, which is
+            then needed: ``default`` or ``max-autotune``. ``none`` compiles nothing, which is also
+            what happens, with a note in ``print(adapted)``, where there is no compiler.
+        exact: compute convolutions and batch norm apart also where the method changes neither.
         params: hyper-parameters of the method, see ``python -m tta.run --method NAME --params``.
 
     Raises:
@@ -103,9 +111,12 @@ def adapt(
         backbone.precision = _precision(precision)
         _move(backbone, device)
         data = _source(source, backbone, batch_size or SOURCE_BATCH, seed, kind, chosen)
+        _compile(backbone, compile, batch_size)
         larger = _cloud(cloud, backbone, mean, std, kind, chosen)
         check_needs(kind, chosen, backbone, data is not None, larger)
         understood = in_order(backbone.understood, _images_in_words(backbone))
+        if not exact and kind.keeps_network(chosen):
+            backbone = folded(backbone)
         made = kind(backbone, chosen, seed=seed)
         made.usual_batch = batch_size
         if larger is not None:
@@ -148,6 +159,19 @@ def _precision(name: str) -> torch.dtype:
     if name not in PRECISIONS:
         raise UserError(f"unknown precision {name!r}; {did_you_mean(name, PRECISIONS)}")
     return PRECISIONS[name]
+
+
+def _compile(backbone: Backbone, mode: str, batch_size: int | None) -> None:
+    """Let full batches be compiled, where that is asked for and works here."""
+    if mode not in ("none", *TORCH_MODES):
+        raise UserError(f"unknown compile {mode!r}; {did_you_mean(mode, ['none', *TORCH_MODES])}")
+    if mode != "none" and batch_size is None:
+        raise UserError("compile= is for batches of one size: pass batch_size= too")
+    mode, reason = choose_compilation(mode, backbone.mean.device)
+    if mode != "none":
+        backbone.compilation = Compilation(mode, {batch_size})
+    if reason is not None:
+        backbone.understood["compile"] = f"not compiled: {reason}"
 
 
 def _move(backbone: Backbone, device: torch.device | str | None) -> None:

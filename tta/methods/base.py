@@ -79,6 +79,9 @@ class Method:
     """Names of what :meth:`count` counts, such as ``uploads``: columns of the records."""
     rejection: ClassVar[str] = ""
     """``queue`` where :meth:`score` is a cosine, by which OWTTT's rule rejects unknown images."""
+    capturable: ClassVar[bool] = False
+    """Whether a step leaves the host nothing to decide, draw or load, and binds no attribute to
+    another tensor, so that a GPU can repeat it alone. Not inherited: a class says it for itself."""
     resets_often: ClassVar[bool] = False
     """Whether steps go back to the initial state so often that it is kept on the device."""
     usual_batch: int | None = None
@@ -87,6 +90,11 @@ class Method:
     @dataclass(frozen=True)
     class Params:
         """Hyper-parameters; none by default."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "capturable" not in vars(cls):
+            cls.capturable = False
 
     def __init__(self, backbone: Backbone, params: Any = None, *, seed: int = 0) -> None:
         _check_backbone(backbone, self.name)
@@ -101,6 +109,14 @@ class Method:
     def needs(cls, params: Any) -> frozenset[Need]:
         """Return what the method needs with these hyper-parameters."""
         return frozenset()
+
+    @classmethod
+    def keeps_network(cls, params: Any) -> bool:
+        """Return whether weights and statistics below the classifier stay the source's.
+
+        Batch norm may then be folded into convolutions, and no gradient flows there.
+        """
+        return False
 
     def configure(self) -> None:
         """Set up layers, trainable parameters and the optimiser."""

@@ -30,6 +30,7 @@ class Core(Method):
     """
 
     name = "core"
+    capturable = True
     title = "core*"
     paper = "You et al., Test-time batch statistics calibration, 2021 (loss reconstructed)"
     state = ("parameters", "optimizer")

@@ -84,6 +84,10 @@ class DomainSpecificRiskMinimization(Method):
     def needs(cls, params: Any) -> frozenset[Need]:
         return frozenset({Need.DOMAIN_HEADS})
 
+    @classmethod
+    def keeps_network(cls, params: Any) -> bool:
+        return params.adapt != "all"
+
     def configure(self) -> None:
         if HARD < self.params.gamma < 0:
             raise UserError(

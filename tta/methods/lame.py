@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,10 @@ class Lame(Method):
         k: int = param(5, "neighbours (knn), or rank that sets the bandwidth (rbf)", minimum=1)
         force_symmetry: bool = param(False, "average the affinity with its transpose")
         max_steps: int = param(100, "iterations at most", minimum=1)
+
+    @classmethod
+    def keeps_network(cls, params: Any) -> bool:
+        return True
 
     @torch.no_grad()
     def step(self, images: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class RobustPseudoLabelling(Tent):
     """
 
     name = "rpl"
+    capturable = True
     paper = "Rusak et al., If your data distribution shifts, use self-learning, TMLR 2022"
 
     @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class ShotInformationMaximization(Tent):
     """
 
     name = "shot_im"
+    capturable = True
     paper = "Liang et al., Do we really need to access the source data?, ICML 2020"
 
     @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,10 @@ class T3a(Method):
         support_size: int | None = param(
             100, "M: supports that a class keeps; null for all", unit="features", minimum=1
         )
+
+    @classmethod
+    def keeps_network(cls, params: Any) -> bool:
+        return True
 
     @torch.no_grad()
     def configure(self) -> None:

@@ -38,6 +38,7 @@ class Tent(Method):
     """
 
     name = "tent"
+    capturable = True
     paper = "Wang et al., Tent: fully test-time adaptation by entropy minimization, ICLR 2021"
     state = ("parameters", "optimizer")
 

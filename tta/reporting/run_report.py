@@ -242,6 +242,10 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
         lines.insert(3, _of_open_set(summary))
     if summary.get("precision_reason"):
         lines.insert(-1, f"precision: {summary['precision']}, {summary['precision_reason']}")
+    if summary.get("compile", "none") != "none":
+        lines.insert(-1, f"compiled: {summary['compile']}, before the stream")
+    if summary.get("compile_reason"):
+        lines.insert(-1, f"not compiled: {summary['compile_reason']}")
     if summary["reused"]:
         lines.append("this run was finished before; --force runs it again")
     return printable_lines("\n".join(lines))

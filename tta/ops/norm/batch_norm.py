@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.foundation.errors import UserError
+from tta.ops.norm.fusible import fusible_batch_norm, fusible_moments
 from tta.ops.norm.mixed_batch_norm import (
     Mix,
     MixedBatchNorm,
@@ -125,12 +127,20 @@ class RobustBatchNorm(EmaBatchNorm):
             return super().normalize(x)
         # A copy, which the backward pass finds unchanged.
         before = tuple(moment.clone() for moment in self.source_moments)
+        if torch.compiler.is_compiling():
+            return self._fused(x, before)
         moments = batch_moments(x.detach())
         mean, var = mix_moments(moments, before, self.momentum)
         self.running_mean.copy_(mean)
         self.running_var.copy_(var)
         mix = Mix(self.momentum, self.eps, moments=moments)
         return MixedBatchNorm.apply(x, self.weight, self.bias, before, mix)
+
+    def _fused(self, x: Tensor, before: tuple[Tensor, Tensor]) -> Tensor:
+        mean, var = mix_moments(fusible_moments(x), before, self.momentum)
+        self.running_mean.copy_(mean.detach())
+        self.running_var.copy_(var.detach())
+        return fusible_batch_norm(x, (mean, var), self.weight, self.bias, self.eps)
 
 
 @contextlib.contextmanager

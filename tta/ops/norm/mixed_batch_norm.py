@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tta.ops.norm.fusible import fusible_batch_norm, fusible_moments
+
 _FOLDED_CHANNELS = 8192
 _HAVE_KERNEL = ("cpu", "cuda")  # devices; torch's own statistics kernel is nowhere else
 
@@ -30,6 +32,8 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     Squares are of distances from the mean, which unlike a plain sum of squares keeps its digits
     when the mean is far from zero. Not differentiable.
     """
+    if torch.compiler.is_compiling():
+        return fusible_moments(x.detach())
     if x.device.type not in _HAVE_KERNEL:
         dims = [dim for dim in range(x.dim()) if dim != 1]
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -113,12 +117,14 @@ def mixed_batch_norm(
     count, plain = x.numel() // x.shape[1], not (unbiased or constant_moments)
     if source is not None and (target_weight == 0 or count < 2):
         return F.batch_norm(x, *source, weight, bias, False, 0.0, eps)
+    mix = Mix(target_weight, eps, unbiased, between_means, constant_moments)
+    if torch.compiler.is_compiling():
+        return _fusible(x, source, weight, bias, mix)
     if source is None or target_weight == 1 and plain:
         # Not F.batch_norm: it raises on one value per channel, where this gives the shift alone.
         return torch.batch_norm(
             x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled
         )
-    mix = Mix(target_weight, eps, unbiased, between_means, constant_moments)
     return MixedBatchNorm.apply(x, weight, bias, source, mix)
 
 
@@ -131,6 +137,29 @@ class Mix(NamedTuple):
     between_means: bool = False
     constant: bool = False
     moments: tuple[Tensor, Tensor] | None = None  # of the batch, where they are known already
+
+
+def mixed_moments(
+    moments: tuple[Tensor, Tensor], source: tuple[Tensor, Tensor] | None, mix: Mix, count: int
+) -> tuple[Tensor, Tensor]:
+    """Return the moments of a batch of ``count`` values per channel, mixed with the source's."""
+    mean, var = moments
+    if source is None:
+        return moments
+    batch = mean, var * (count / (count - 1) if mix.unbiased else 1.0)
+    return mix_moments(batch, source, mix.target_weight, mix.between_means)
+
+
+def _fusible(
+    x: Tensor,
+    source: tuple[Tensor, Tensor] | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mix: Mix,
+) -> Tensor:
+    moments = fusible_moments(x.detach() if mix.constant else x)
+    moments = mixed_moments(moments, source, mix, x.numel() // x.shape[1])
+    return fusible_batch_norm(x, moments, weight, bias, mix.eps)
 
 
 class MixedBatchNorm(torch.autograd.Function):
@@ -154,12 +183,11 @@ class MixedBatchNorm(torch.autograd.Function):
         source: tuple[Tensor, Tensor],
         mix: Mix,
     ) -> Tensor:
-        (batch_mean, batch_var), count = mix.moments or batch_moments(x), x.numel() // x.shape[1]
-        correction = count / (count - 1) if mix.unbiased else 1.0
-        batch = batch_mean, batch_var * correction
-        mean, var = mix_moments(batch, source, mix.target_weight, mix.between_means)
-        ctx.save_for_backward(x, weight, batch_mean, source[0], mean, var)
-        ctx.mix, ctx.count, ctx.correction = mix, count, correction
+        moments, count = mix.moments or batch_moments(x), x.numel() // x.shape[1]
+        mean, var = mixed_moments(moments, source, mix, count)
+        ctx.save_for_backward(x, weight, moments[0], source[0], mean, var)
+        ctx.mix, ctx.count = mix, count
+        ctx.correction = count / (count - 1) if mix.unbiased else 1.0
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, mix.eps)
 
     @staticmethod

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.ops.norm.batch_norm import AdaptiveBatchNorm
+from tta.ops.norm.fusible import fusible_batch_norm, fusible_moments
 from tta.ops.norm.mixed_batch_norm import batch_moments
 
 DEFAULT_MOMENTUM = 0.1
@@ -67,6 +68,8 @@ class RenormBatchNorm(AdaptiveBatchNorm):
         shift = d if self.weight is None else d * self.weight
         if self.bias is not None:
             shift = shift + self.bias
+        if torch.compiler.is_compiling():
+            return fusible_batch_norm(x, fusible_moments(x), scale, shift, self.eps)
         return F.batch_norm(x, None, None, scale, shift, True, 0.0, self.eps)
 
     @torch.no_grad()

@@ -26,6 +26,8 @@ OPTIONS = (
     "memory_format",
     "on_nonfinite",
     "deterministic",
+    "compile",
+    "exact",
     "score",
     "cost",
     "reset_rule",
@@ -36,7 +38,15 @@ OPTIONS = (
 The first four are hyper-parameters now; in older records they are options."""
 LATER = {
     name: getattr(RunConfig, name)
-    for name in ("deterministic", "score", "cost", "reset_rule", "estimate_dropout")
+    for name in (
+        "deterministic",
+        "compile",
+        "exact",
+        "score",
+        "cost",
+        "reset_rule",
+        "estimate_dropout",
+    )
 }
 """Defaults of options that older records have not."""
 MACHINE = ("device", "device_name", "threads")

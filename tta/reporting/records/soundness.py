@@ -147,6 +147,7 @@ OPTIONAL: dict[str, Check] = {
             "paper",
             "preset",
             "precision",
+            "compile",
             "cloud_backbone",
             "code_digest",
             "on_nonfinite",
