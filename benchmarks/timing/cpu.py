@@ -22,6 +22,7 @@ from .measure import MIB, PeakWatch, Target, has_amx, interleave, machine, ratio
 from .naive import NaiveRmt, float64_oracle
 from .operations import operations
 from .overhead import harness, start_up
+from .shares import HEADER, profiled
 from .subjects import Subject, subject
 
 OUTPUT = Path("results/speed.md")
@@ -264,6 +265,13 @@ def start_section() -> Section:
     return section
 
 
+def profile_section() -> Section:
+    """Where the time of the mean teachers' steps goes."""
+    section = Section("Where the time of a step goes, on one thread", HEADER)
+    section.rows, section.targets = profiled()
+    return section
+
+
 SECTIONS: dict[str, Callable[[], Section]] = {
     "batch_norm": batch_norm,
     "accuracy": accuracy,
@@ -272,6 +280,7 @@ SECTIONS: dict[str, Callable[[], Section]] = {
     "compiled": compiled_section,
     "harness": harness_section,
     "start": start_section,
+    "profile": profile_section,
     "steps": steps,
 }
 

@@ -13,7 +13,7 @@ from tta.ops.views.augment import CottaAugment
 BANKS = {"note": 40, "rotta": 60, "petta": 105}
 """Most operators of a batch beside the network, without the augmentation of stored images. In
 PeTTA about 65 are its losses, its pull to the source and the divergence of its features."""
-AUGMENTATION = 105
+AUGMENTATION = 90
 
 
 def started(name, **params):

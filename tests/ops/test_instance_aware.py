@@ -37,7 +37,11 @@ def activations(*shape):
 @pytest.mark.parametrize("shape", [(5, 3, 4, 4), (5, 3, 6)])
 def test_moments_agree_with_loops(k, shape):
     x, mean, var = activations(*shape), torch.tensor([0.0, 0.5, 1.0]), torch.tensor([1.0, 0.5, 2.0])
-    moments = instance_aware_moments(x, mean, var, k, 1e-5)
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    own_var, own_mean = torch.var_mean(x, list(range(2, x.dim())), keepdim=True)
+    given = mean.view(shape), var.view(shape)
+    off, corrected = instance_aware_moments(own_mean, own_var, *given, x[0, 0].numel(), k, 1e-5)
+    moments = own_mean - off, corrected
     for found, expected in zip(moments, naive_moments(x, mean, var, k, 1e-5), strict=True):
         torch.testing.assert_close(found.reshape(expected.shape), expected, atol=1e-5, rtol=1e-4)
 
@@ -91,3 +95,43 @@ def test_constant_channels_have_finite_gradients():
     with following([aware]):
         aware(x).square().sum().backward()
     assert torch.isfinite(x.grad).all()
+
+
+def plainly(layer, x, follow):
+    """The layer's function of float64 tensors, as the paper writes it."""
+    mean, var = (t.double().view(1, -1, 1, 1) for t in layer.source_moments)
+    if follow:
+        var, mean = torch.var_mean(x, (0, 2, 3), keepdim=True)
+    own_var, own_mean = torch.var_mean(x, (2, 3), keepdim=True)
+    count = x[0, 0].numel()
+    error = 4 * ((var + layer.eps) / count).sqrt()
+    var_error = 4 * (var + layer.eps) * math.sqrt(2 / (count - 1))
+    off, var_off = own_mean - mean, own_var - var
+    mean = mean + off - off.clamp(-error, error)
+    var = (var + var_off - var_off.clamp(-var_error, var_error)).relu()
+    weight, bias = (t.double().view(1, -1, 1, 1) for t in (layer.weight, layer.bias))
+    return (x - mean) / (var + layer.eps).sqrt() * weight + bias
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shift", [0.0, 10.0])
+def test_outputs_and_gradients_are_those_of_float64_to_rounding(follow, layout, shift):
+    """Within 5e-6 of the largest value, also where means are far from zero."""
+    _, aware = layer_of(16)
+    aware.running_mean += shift
+    x = (activations(6, 16, 8, 8) + shift).contiguous(memory_format=layout).requires_grad_()
+    wide = x.detach().double().requires_grad_()
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    inputs = [aware.weight.requires_grad_(), aware.bias.requires_grad_()]
+    expected = plainly(aware, wide, follow)
+    expected = [expected, *torch.autograd.grad(expected, [wide, *inputs], weights.double())]
+    if follow:
+        with following([aware]):
+            y = aware(x)
+    else:
+        y = aware(x)
+    found = [y, *torch.autograd.grad(y, [x, *inputs], weights)]
+    for value, exact in zip(found, expected, strict=True):
+        scale = exact.detach().abs().max()
+        assert ((value - exact).detach().abs().max() / scale).item() < 5e-6

@@ -56,6 +56,15 @@ def init_convolutions(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
+def relu_(x: Tensor) -> Tensor:
+    """Return ``relu(x)``, written over ``x``.
+
+    Only for sums and outputs of batch norm, which nothing else reads, their gradients neither. A
+    third of the time of a ReLU that goes to memory of its own.
+    """
+    return F.relu(x, inplace=True)
+
+
 def conv3x3(in_channels: int, channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """Return a padded 3x3 convolution without bias."""
     return nn.Conv2d(in_channels, channels, 3, stride, padding=1, groups=groups, bias=False)

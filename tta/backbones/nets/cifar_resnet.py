@@ -8,7 +8,14 @@ import torch.nn.functional as F
 from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from tta.backbones.nets.cifar_net import CifarNet, build, cifar_config, conv3x3, init_convolutions
+from tta.backbones.nets.cifar_net import (
+    CifarNet,
+    build,
+    cifar_config,
+    conv3x3,
+    init_convolutions,
+    relu_,
+)
 
 _CONFIG = cifar_config(
     num_classes=10,
@@ -36,10 +43,15 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, channels, H / stride, W / stride]."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        shortcut = x[:, :, :: self.stride, :: self.stride]
-        shortcut = F.pad(shortcut, (0, 0, 0, 0, self.padding, self.padding))
-        return F.relu(self.bn2(self.conv2(out)) + shortcut)
+        out = relu_(self.bn1(self.conv1(x)))
+        return relu_(self.bn2(self.conv2(out)).add_(self._shortcut(x)))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if self.stride == 1 and not self.padding:
+            return x
+        # Not x[:, :, ::2, ::2], whose gradient has another layout than channels-last activations.
+        subsampled = F.avg_pool2d(x, 1, self.stride)
+        return F.pad(subsampled, (0, 0, 0, 0, self.padding, self.padding))
 
 
 class CifarResNet(CifarNet):
@@ -61,7 +73,7 @@ class CifarResNet(CifarNet):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return maps [B, 64, 8, 8] of normalised images."""
-        x = F.relu(self.bn1(self.conv1(images)))
+        x = relu_(self.bn1(self.conv1(images)))
         return self.layer3(self.layer2(self.layer1(x)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from tta.backbones.nets.cifar_net import (
     conv1x1,
     conv3x3,
     init_convolutions,
+    relu_,
 )
 
 default_cfgs = generate_default_cfgs(
@@ -55,10 +55,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, 4 * planes, H / stride, W / stride]."""
-        out = F.relu(self.bn_reduce(self.conv_reduce(x)))
-        out = F.relu(self.bn(self.conv_conv(out)))
+        out = relu_(self.bn_reduce(self.conv_reduce(x)))
+        out = relu_(self.bn(self.conv_conv(out)))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.bn_expand(self.conv_expand(out)) + shortcut)
+        return relu_(self.bn_expand(self.conv_expand(out)).add_(shortcut))
 
 
 class CifarResNeXt(CifarNet):
@@ -86,7 +86,7 @@ class CifarResNeXt(CifarNet):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return maps [B, 1024, 8, 8] of normalised images."""
-        x = F.relu(self.bn_1(self.conv_1_3x3(images)))
+        x = relu_(self.bn_1(self.conv_1_3x3(images)))
         return self.stage_3(self.stage_2(self.stage_1(x)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from tta.backbones.nets.cifar_net import (
     conv1x1,
     conv3x3,
     init_convolutions,
+    relu_,
 )
 
 default_cfgs = generate_default_cfgs(
@@ -46,9 +46,9 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, channels, H / stride, W / stride]."""
-        activated = F.relu(self.bn1(x))
+        activated = relu_(self.bn1(x))
         shortcut = x if self.convShortcut is None else self.convShortcut(activated)
-        return self.conv2(F.relu(self.bn2(self.conv1(activated)))) + shortcut
+        return self.conv2(relu_(self.bn2(self.conv1(activated)))).add_(shortcut)
 
 
 class Stage(nn.Module):
@@ -90,7 +90,7 @@ class CifarWideResNet(CifarNet):
     def forward_features(self, images: Tensor) -> Tensor:
         """Return maps [B, 64k, 8, 8] of normalised images."""
         x = self.block3(self.block2(self.block1(self.conv1(images))))
-        return F.relu(self.bn1(x))
+        return relu_(self.bn1(x))
 
 
 @register_model

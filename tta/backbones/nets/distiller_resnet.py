@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from tta.backbones.nets.cifar_net import (
     conv1x1,
     conv3x3,
     init_convolutions,
+    relu_,
 )
 
 _CONFIG = cifar_config(
@@ -45,8 +45,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, channels, H / stride, W / stride]."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        return self.bn2(self.conv2(out)) + self.shortcut(x)
+        out = relu_(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(out)).add_(self.shortcut(x))
 
 
 class DistillerResNet(CifarNet):
@@ -69,9 +69,9 @@ class DistillerResNet(CifarNet):
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return maps [B, 64, 8, 8] of normalised images."""
-        x = F.relu(self.bn1(self.conv1(images)))
+        x = relu_(self.bn1(self.conv1(images)))
         for layer in (self.layer1, self.layer2, self.layer3):
-            x = F.relu(layer(x))
+            x = relu_(layer(x))
         return x
 
 

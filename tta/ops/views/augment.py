@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tta.ops.generators import generator_on
+from tta.ops.views.hue import adjust_hue
 from tta.ops.views.layout import memory_format_of
 
 Range = tuple[float, float]
@@ -136,6 +137,8 @@ ROID_AUGMENT = CottaAugment(blur_sigma=None, noise_std=0.0, padding="reflect")
 def _jitter(images: Tensor, name: str, factor: float) -> Tensor:
     from torchvision.transforms.v2 import functional  # takes long to import
 
+    if name == "hue":
+        return adjust_hue(images, factor)
     if name == "gamma":
         images = images.clamp(min=1e-8)
     return getattr(functional, f"adjust_{name}")(images, factor)
