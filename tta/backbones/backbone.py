@@ -38,6 +38,10 @@ class Backbone(nn.Module):
             :func:`tta.tasks.classes.lists.own_names`, or None.
         understood: in words how the user's model was taken, by key of
             :data:`tta.foundation.notes.ORDER`.
+        dense: whether it segments: features are a map ``[B, D, h, w]`` and logits
+            ``[B, num_classes, h, w]``, at the network's own stride.
+        align_corners: how such logits are enlarged to the size of label maps, as the model was
+            trained.
         passes: counts images through :meth:`features`, those of clones included.
         precision: type in which :meth:`features` multiplies matrices; the head, and all that is
             computed from features and logits, keep float32.
@@ -49,6 +53,8 @@ class Backbone(nn.Module):
 
     mean: Tensor
     std: Tensor
+    dense: bool = False
+    align_corners: bool = False
 
     def __init__(
         self,

@@ -54,6 +54,9 @@ class Dataset(ABC):
         domains: names in the published order.
         severities: available severities; ``(0,)`` for natural domains.
         default_severity: the one that runs use unless told otherwise.
+        task: "segmentation" where a label is a map of classes, one per pixel; an image of such
+            data has no class of its own, and :meth:`labels` gives 0 for all.
+        ignore_label: value in label maps of pixels that no figure counts.
         num_classes: number of classes that labels count.
         class_names: names of the classes in label order where the data set knows them by wnid,
             or None.
@@ -89,6 +92,8 @@ class Dataset(ABC):
     domains: tuple[str, ...]
     severities: tuple[int, ...] = (NATURAL,)
     default_severity: int = NATURAL
+    task: Literal["classification", "segmentation"] = "classification"
+    ignore_label: int = 255
     num_classes: int
     class_names: tuple[str, ...] | None = None
     class_subset: tuple[int, ...] | None = None
@@ -123,6 +128,13 @@ class Dataset(ABC):
     @abstractmethod
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return images ``[B, 3, H, W]`` (uint8, in host memory) of the given samples."""
+
+    def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        """Return the classes of all pixels ``[B, H, W]`` (uint8, in host memory) of some samples.
+
+        Of segmentation alone; in the size in which their images are shown.
+        """
+        raise NotImplementedError
 
     def fitted(self, images: Tensor) -> Tensor:
         """Return uint8 images ``[B, 3, H, W]`` in ``image_size``."""
