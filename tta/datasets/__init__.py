@@ -46,6 +46,9 @@ DATASETS: Registry[type[Dataset]] = Registry(
     "dataset",
     {
         "arrays": "tta.datasets.arrays:ArrayDataset",
+        "camvid": "tta.datasets.dense.camvid:CamVid",
+        "camvid-c@gen": "tta.datasets.dense.camvid:CamVidCorrupted",
+        "camvid-source": "tta.datasets.dense.camvid:CamVidSource",
         "ccc": "tta.datasets.ccc:CccImageNet",
         "ccc-cifar10": "tta.datasets.ccc:CccCifar10",
         "ccc-cifar100": "tta.datasets.ccc:CccCifar100",
@@ -75,6 +78,8 @@ DATASETS: Registry[type[Dataset]] = Registry(
         "office-home-source": "tta.datasets.domain_folders:OfficeHomeSource",
         "pacs": "tta.datasets.domain_folders:Pacs",
         "pacs-source": "tta.datasets.domain_folders:PacsSource",
+        "digits-seg": "tta.datasets.dense.digits_seg:CorruptedDigitsOnCanvas",
+        "digits-seg-source": "tta.datasets.dense.digits_seg:SourceDigitsOnCanvas",
         "domainnet126": "tta.datasets.domainnet:DomainNet126",
         "domainnet126-source": "tta.datasets.domainnet:DomainNet126Source",
     },
