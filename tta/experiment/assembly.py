@@ -44,6 +44,7 @@ from tta.experiment.resolving import (
     scenario_options,
     unknown_choices,
 )
+from tta.experiment.segmenting import check_fits, check_segmentation
 from tta.experiment.showing import Geometry
 from tta.foundation.backends import fix_workspace, rounding
 from tta.foundation.code_digest import code_digest
@@ -86,9 +87,11 @@ def rounding_of(config: RunConfig, device: torch.device) -> AbstractContextManag
 def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Given) -> Experiment:
     method_class = given.method or find_method(config.method)
     dataset = open_test_data(config, given)
+    check_segmentation(config, dataset, method_class)
     params, preset = resolve_params(method_class, config, dataset)
     plan = _plan(config, dataset)
     backbone = make_backbone(config, dataset, given)
+    check_fits(backbone, dataset)
     classes = number_classes(config, known_part(dataset), backbone)
     if isinstance(known_part(dataset), NamedClasses):  # labels may have got other numbers
         plan = _plan(config, dataset)

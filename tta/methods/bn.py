@@ -14,6 +14,7 @@ class BatchNormOne(Method):
     """Normalises every batch with its own mean and (biased) variance; trains nothing."""
 
     name = "bn"
+    dense = {}
     paper = "Nado et al., Evaluating prediction-time batch normalization, 2020"
 
     @classmethod

@@ -24,6 +24,7 @@ class AlphaBatchNorm(Method):
     """
 
     name = "bn_alpha"
+    dense = {}
     paper = "You et al., Test-time batch statistics calibration for covariate shift, 2021"
 
     @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class Core(Method):
     """
 
     name = "core"
+    dense = {"optimizer": "sgd", "lr": 2.5e-4}
     title = "core*"
     paper = "You et al., Test-time batch statistics calibration, 2021 (loss reconstructed)"
     state = ("parameters", "optimizer")

@@ -27,6 +27,7 @@ class Eta(Tent):
     """
 
     name = "eta"
+    dense = {"optimizer": "sgd", "lr": 2.5e-4}
     paper = "Niu et al., Efficient test-time model adaptation without forgetting, ICML 2022"
     state = (*Tent.state, "mean_probabilities")
 

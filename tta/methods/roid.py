@@ -34,6 +34,7 @@ class Roid(Tent):
     """
 
     name = "roid"
+    dense = {"optimizer": "sgd", "lr": 2.5e-4}
     paper = "Marsden et al., Universal test-time adaptation through weight ensembling, WACV 2024"
     state = (*Tent.state, "mean_probabilities")
 

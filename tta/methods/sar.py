@@ -28,6 +28,7 @@ class Sar(Tent):
     """
 
     name = "sar"
+    dense = {"lr": 2.5e-4, "recovery_threshold": 0.0}
     paper = "Niu et al., Towards stable test-time adaptation in dynamic wild world, ICLR 2023"
     state = (*Tent.state, "mean_loss")
 

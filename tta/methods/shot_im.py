@@ -29,6 +29,7 @@ class ShotInformationMaximization(Tent):
     """
 
     name = "shot_im"
+    dense = {"lr": 2.5e-4}
     paper = "Liang et al., Do we really need to access the source data?, ICML 2020"
 
     @dataclass(frozen=True)

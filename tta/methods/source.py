@@ -11,6 +11,7 @@ class Source(Method):
     """Predicts with the source model as it was trained."""
 
     name = "source"
+    dense = {}
 
     def step(self, images: Tensor) -> Tensor:
         return self.predict(images)
