@@ -33,13 +33,13 @@ from tta.datasets.images import to_unit_range
 from tta.ops.norm.batch_norm import batch_norm_layers
 from tta.source.segmentation import (
     batches_of,
-    class_iou,
-    confusion,
     labelled_images,
     median_frequency_weights,
+    pixel_counts,
     pixel_loss,
     varied,
 )
+from tta.tasks.confusion import class_iou, mean_iou, pixel_accuracy
 
 SIZE = (180, 240)
 FULL = (360, 480)
@@ -130,8 +130,7 @@ class Run:
 
     def miou(self, pictures: Pictures) -> float:
         """Return the mIoU in percent."""
-        matrix = confusion(self.backbone, *pictures, self.ignored)
-        return 100 * class_iou(matrix).nanmean().item()
+        return 100 * float(mean_iou(pixel_counts(self.backbone, *pictures, self.ignored)))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the weighted loss of a batch."""
@@ -228,14 +227,13 @@ def report(run: Run, options: argparse.Namespace) -> None:
         images, labels = labelled_images(dataset, domain)
         dataset.scored_size = FULL
         _, full = labelled_images(dataset, domain)
-        matrix = confusion(run.backbone, images, labels, run.ignored)
-        ious = class_iou(matrix)
-        accuracy = 100 * (matrix.diagonal().sum() / matrix.sum()).item()
+        counts = pixel_counts(run.backbone, images, labels, run.ignored)
         print(
-            f"{name} {domain}: mIoU {100 * ious.nanmean().item():.2f} %, pixel accuracy "
-            f"{accuracy:.2f} %; with label maps of 480x360 mIoU {run.miou((images, full)):.2f} %"
+            f"{name} {domain}: mIoU {100 * mean_iou(counts):.2f} %, pixel accuracy "
+            f"{100 * pixel_accuracy(counts):.2f} %; with label maps of 480x360 mIoU "
+            f"{run.miou((images, full)):.2f} %"
         )
-        named = zip(dataset.class_names or (), ious.tolist(), strict=False)
+        named = zip(dataset.class_names or (), class_iou(counts), strict=False)
         print("  " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in named))
 
 

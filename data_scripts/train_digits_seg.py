@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 
 from tta.backbones import create_backbone
 from tta.backbones.backbone import Backbone
-from tta.datasets.dense.digits_seg import BACKGROUND, WEIGHTS, SourceDigitsOnCanvas, canvases
+from tta.datasets.dense.digits_seg import WEIGHTS, SourceDigitsOnCanvas, canvases
 from tta.datasets.dense.digits_seg import CorruptedDigitsOnCanvas as TestDigits
 from tta.datasets.digits import split_rows
 from tta.datasets.images import to_unit_range
-from tta.source.segmentation import class_iou, confusion, pixel_loss
+from tta.source.segmentation import pixel_counts, pixel_loss
+from tta.tasks.confusion import mean_iou, pixel_accuracy
 
 _FIRST_SEED = 1000
 
@@ -42,12 +43,10 @@ def main() -> None:
     train(backbone, options.steps, options.batch, options.lr, options.seed)
     print(f"trained in {time.perf_counter() - began:.1f} s")
     for dataset in (SourceDigitsOnCanvas(), TestDigits()):
-        matrix = confusion(backbone, dataset._images, dataset._maps, 255)
-        ious = 100 * class_iou(matrix)
+        counts = pixel_counts(backbone, *dataset.clean_pictures, dataset.ignore_label)
         print(
-            f"clean pictures of {dataset.name}: mIoU {ious.mean():.2f} %, background "
-            f"{ious[BACKGROUND]:.2f} %, pixel accuracy "
-            f"{100 * matrix.diagonal().sum() / matrix.sum():.2f} %"
+            f"clean pictures of {dataset.name}: mIoU {100 * mean_iou(counts):.2f} %, "
+            f"pixel accuracy {100 * pixel_accuracy(counts):.2f} %"
         )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in backbone.model.state_dict().items()}, options.output)

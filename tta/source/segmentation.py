@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from tta.backbones.dense.backbone import DenseBackbone, enlarged
+from tta.backbones.backbone import Backbone
 from tta.datasets import Dataset
 from tta.datasets.images import to_unit_range
+from tta.tasks.dense_metrics import enlarged, pixel_metrics
 
 _BATCH = 16
 
@@ -117,28 +118,23 @@ def batches_of(count: int, size: int, generator: torch.Generator) -> Iterator[Te
 
 
 @torch.no_grad()
-def confusion(backbone: nn.Module, images: Tensor, labels: Tensor, ignored: int) -> Tensor:
-    """Return how many pixels of each label were given each class, ``[C, C]`` int64.
+def pixel_counts(backbone: Backbone, images: Tensor, labels: Tensor, ignored: int) -> np.ndarray:
+    """Return how many pixels of each label were given each class, see ``tta.tasks.confusion``.
 
     Args:
-        backbone: a :class:`~tta.backbones.dense.backbone.DenseBackbone`.
+        backbone: one that segments.
         images: uint8 ``[N, 3, H, W]``.
         labels: uint8 ``[N, h, w]``; logits are enlarged to their size.
         ignored: label of pixels that do not count.
+
+    Returns:
+        ``[C, C + 1]``.
     """
-    assert isinstance(backbone, DenseBackbone)  # noqa: S101 - the caller's own
-    classes = backbone.num_classes
-    total = torch.zeros(classes * classes, dtype=torch.int64)
-    for shown, truth in zip(images.split(_BATCH), labels.split(_BATCH), strict=True):
-        logits = backbone(to_unit_range(shown))
-        found = enlarged(logits, tuple(truth.shape[-2:]), backbone.align_corners).argmax(1)
-        counted = truth != ignored
-        pairs = truth[counted].long() * classes + found[counted]
-        total += torch.bincount(pairs, minlength=classes * classes)
-    return total.view(classes, classes)
-
-
-def class_iou(matrix: Tensor) -> Tensor:
-    """Return the intersection over union of every class ``[C]``, nan where it is nowhere."""
-    right = matrix.diagonal().double()
-    return right / (matrix.sum(0) + matrix.sum(1) - right)
+    parts = zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
+    total = [
+        pixel_metrics(
+            backbone(to_unit_range(shown)), truth, "logits", ignored, backbone.align_corners
+        )[1].sum(0)
+        for shown, truth in parts
+    ]
+    return torch.stack(total).sum(0).numpy()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -79,15 +80,28 @@ class _CamVid(StoredDataset, DenseFiles):
         """Return whether a frame is of a domain."""
         raise NotImplementedError
 
+    def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
+        expected = self.facts.images_of(domain)
+        if not self._is_repacked and size != expected:
+            yield self.fault(
+                f"the lists in {str(self.data_dir / 'CamVid')!r} name {size} frames of {domain!r} "
+                f"where {self.facts.title} has {expected}"
+            )
+
+    @property
+    def _is_repacked(self) -> bool:
+        """Whether a table of one's own tells the frames, which may be some of them."""
+        return (self.data_dir / "camvid" / "frames.csv").is_file()
+
     @cached_property
     def _chosen(self) -> dict[str, list[tuple[Path, Path]]]:
         return {}
 
     @cached_property
     def _frames(self) -> list[Frame]:
-        repacked, official = self.data_dir / "camvid", self.data_dir / "CamVid"
-        if (repacked / "frames.csv").is_file():
-            return list(_listed_frames(repacked))
+        official = self.data_dir / "CamVid"
+        if self._is_repacked:
+            return list(_listed_frames(self.data_dir / "camvid"))
         if not (official / "train.txt").is_file():
             raise self.fault(f"no list {str(official / 'train.txt')!r}")
         splits = ("train", "val", "test")
@@ -164,6 +178,8 @@ class CamVidSource(_CamVid):
         if argument not in ("", "val"):
             raise UserError("camvid-source:NAME takes val, and is the training frames without")
         self.split = argument or "train"
+        if argument:
+            self.facts = replace(self.facts, title="CamVid (validation)", images={"day": 101})
         self.name = f"camvid-source:{argument}" if argument else "camvid-source"
 
     def takes(self, domain: str, frame: Frame) -> bool:

@@ -97,7 +97,11 @@ def _split(source: bool) -> tuple[Tensor, Tensor]:
 
 
 class _DigitsOnCanvas(Dataset):
-    """Pictures of one split of the scans."""
+    """Pictures of one split of the scans.
+
+    Attributes:
+        clean_pictures: all of them and their label maps.
+    """
 
     task = "segmentation"
     resizing = SQUASH
@@ -111,7 +115,7 @@ class _DigitsOnCanvas(Dataset):
     )
 
     def __init__(self, *, source_split: bool) -> None:
-        self._images, self._maps = _split(source_split)
+        self._images, self._maps = self.clean_pictures = _split(source_split)
 
     def labels(self, domain: str, severity: int) -> np.ndarray:
         return np.zeros(len(self._images), np.int64)

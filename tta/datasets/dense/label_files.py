@@ -86,11 +86,17 @@ def check_pair(image: Path, labels: Path, cure: str, published: bool) -> Size:
     """Return the size of an image and its label map, which is one.
 
     Raises:
-        UserError: one is missing, or their sizes differ.
+        UserError: one is missing, their sizes differ, or the image is turned when it is shown.
     """
     if not labels.is_file():
         raise UserError(f"no label map {str(labels)!r} for image {str(image)!r}; {cure}")
-    size, other = read_header(image, cure, published).size, read_header(labels, cure, True).size
+    header, other = read_header(image, cure, published), read_header(labels, cure, True).size
+    size = header.size
+    if "turned" in header.traits:
+        raise UserError(
+            f"image {str(image)!r} is turned by its EXIF orientation, and nothing tells whether "
+            "its label map is; save both upright, without that tag"
+        )
     if size != other:
         raise UserError(
             f"label map {str(labels)!r} is {in_words(other)}, its image {str(image)!r} "
