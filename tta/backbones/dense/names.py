@@ -26,7 +26,7 @@ PACKAGE = "segmentation_models_pytorch"
 
 
 def listed() -> dict[str, str]:
-    """Return names of networks that segment, some with a word to be filled in, and what they are."""
+    """Return what networks that segment are called, words in capitals to be filled in, by name."""
     made = {f"{kind}:ENCODER": KINDS[kind] for kind in OWN_DECODERS}
     made["smp:ARCHITECTURE:ENCODER"] = KINDS["smp"]
     return made | {f"torchvision:{name}": KINDS["torchvision"] for name in TORCHVISION}
