@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tta.backbones.backbone import Backbone, at_least_float32
 from tta.backbones.domain_heads import DomainHeads
 from tta.foundation.errors import UserError
+from tta.ops.maps import enlarged
 
 
 class DenseBackbone(Backbone):
@@ -61,10 +61,3 @@ class DenseBackbone(Backbone):
 
     def _sized(self, logits: Tensor, like: Tensor) -> Tensor:
         return enlarged(logits, tuple(like.shape[-2:]), self.align_corners)
-
-
-def enlarged(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Return maps ``[B, C, h, w]`` in ``size`` (height, width), bilinearly; of that size as is."""
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=align_corners)
