@@ -14,7 +14,7 @@ from tta.backbones.dense.names import check_dense_name
 from tta.backbones.dense.wrappers import wrapped
 from tta.backbones.domain_heads import DomainHeads
 from tta.foundation.errors import UserError
-from tta.tasks.dense_metrics import enlarged
+from tta.ops.maps import enlarged
 
 OWN = ("lraspp:resnet18", "deeplabv3:test_resnet")
 

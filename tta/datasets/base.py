@@ -185,6 +185,17 @@ class Dataset(ABC):
         order = np.argsort(np.concatenate([rows for _, _, rows in places]))
         return torch.cat(parts)[torch.from_numpy(order)]
 
+    def gather_maps(
+        self, names: tuple[str, ...], domain: np.ndarray, severity: np.ndarray, index: np.ndarray
+    ) -> Tensor:
+        """Return the label maps ``[B, H, W]`` of the samples of :meth:`gather`."""
+        places = list(by_place(domain, severity))
+        parts = [self.label_maps(names[place], level, index[rows]) for place, level, rows in places]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate([rows for _, _, rows in places]))
+        return torch.cat(parts)[torch.from_numpy(order)]
+
     def stored_order(self) -> tuple[np.ndarray, np.ndarray]:
         """Return domain number and index of every sample in the order in which it is stored."""
         sizes = [len(self.labels(domain, self.default_severity)) for domain in self.domains]

@@ -12,7 +12,8 @@ from torch import Tensor
 from tta.backbones.backbone import Backbone
 from tta.datasets import Dataset
 from tta.datasets.images import to_unit_range
-from tta.tasks.dense_metrics import enlarged, pixel_metrics
+from tta.ops.maps import enlarged
+from tta.tasks.dense_metrics import pixel_metrics
 
 _BATCH = 16
 

@@ -125,7 +125,7 @@ class Stream:
 
     def label_maps(self, positions: slice | np.ndarray) -> Tensor:
         """Return the label maps ``[B, H, W]`` (uint8, in host memory), for the recorder alone."""
-        return maps_of(self.dataset, self.plan.domains, *self._rows(positions))
+        return self.dataset.gather_maps(self.plan.domains, *self._rows(positions))
 
     def encoded_bytes(self, positions: np.ndarray) -> np.ndarray:
         """Return the size in bytes ``[n]``, as files, of the images at these stream positions."""
@@ -144,22 +144,6 @@ def labels_of(dataset: Dataset, plan: StreamPlan) -> np.ndarray:
         known = dataset.labels(plan.domains[number], level)
         labels[rows] = known[plan.index[rows]]
     return labels
-
-
-def maps_of(
-    dataset: Dataset,
-    names: tuple[str, ...],
-    domain: np.ndarray,
-    severity: np.ndarray,
-    index: np.ndarray,
-) -> Tensor:
-    """Return the label maps ``[B, H, W]`` of samples; see :meth:`Dataset.gather`."""
-    places = list(by_place(domain, severity))
-    parts = [dataset.label_maps(names[place], level, index[rows]) for place, level, rows in places]
-    if len(parts) == 1:
-        return parts[0]
-    order = np.argsort(np.concatenate([rows for _, _, rows in places]))
-    return torch.cat(parts)[torch.from_numpy(order)]
 
 
 def batch_edges(plan: StreamPlan, batch_size: int, contiguous: bool) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tta.ops.maps import enlarged
 from tta.tasks.calibration import ECE_BINS
 from tta.tasks.finite import finite_rows
 from tta.tasks.metrics import log_probabilities
@@ -18,13 +19,6 @@ STEP = 8
 """Of these, every eighth row and column."""
 AT_ONCE = 2**23
 """Enlarged outputs that are held at a time, or those of one image where that has more."""
-
-
-def enlarged(outputs: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Return outputs ``[B, C, h, w]`` in the size (H, W), bilinear; those of that size as is."""
-    if tuple(outputs.shape[-2:]) == tuple(size):
-        return outputs
-    return F.interpolate(outputs.float(), size, mode="bilinear", align_corners=align_corners)
 
 
 @torch.no_grad()
@@ -41,14 +35,16 @@ def pixel_metrics(
         labels: ``[B, H, W]``, integers, on the same device.
         kind: see :func:`tta.tasks.metrics.log_probabilities`.
         ignore: label of pixels that do not count; nor do those of C and more.
-        align_corners: see :func:`enlarged`.
+        align_corners: see :func:`tta.ops.maps.enlarged`.
 
     Returns:
         The rows of :data:`tta.tasks.segmentation.PIXEL_COLUMNS` ``[3 + 3 * 15, B]`` in float32;
         and matrices ``[B, C, C + 1]`` (int32) of :mod:`tta.tasks.confusion`.
     """
     parts = [
-        _measured(enlarged(rows, tuple(maps.shape[-2:]), align_corners), maps.long(), kind, ignore)
+        _measured(
+            enlarged(rows.float(), tuple(maps.shape[-2:]), align_corners), maps.long(), kind, ignore
+        )
         for rows, maps in _in_parts(outputs, labels)
     ]
     rows, matrices = zip(*parts, strict=True)

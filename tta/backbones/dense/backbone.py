@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tta.backbones.backbone import Backbone, at_least_float32
 from tta.backbones.domain_heads import DomainHeads
 from tta.foundation.errors import UserError
-from tta.tasks.dense_metrics import enlarged
+from tta.ops.maps import enlarged
 
 
 class DenseBackbone(Backbone):

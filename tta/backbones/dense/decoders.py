@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tta.tasks.dense_metrics import enlarged
+from tta.ops.maps import enlarged
 
 
 def convolution(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tta.backbones.split import SplitModel
-from tta.tasks.dense_metrics import enlarged
+from tta.ops.maps import enlarged
 
 
 def logits_of(output: Any) -> Any:

@@ -87,7 +87,7 @@ class MapJudge:
         label_maps: of the images at given stream positions, ``[B, H, W]`` in host memory.
         kind: of the outputs, see :func:`tta.tasks.metrics.log_probabilities`.
         ignore: label of pixels that do not count.
-        align_corners: how outputs are enlarged, see :func:`tta.tasks.dense_metrics.enlarged`.
+        align_corners: how outputs are enlarged, see :func:`tta.ops.maps.enlarged`.
     """
 
     def __init__(
