@@ -43,14 +43,14 @@ def check_segmentation(config: RunConfig, dataset: Any, method: Any) -> None:
     """
     if getattr(dataset, "task", None) != SEGMENTATION.name:
         return
-    usual = RunConfig()
+    usual, whose = RunConfig(), getattr(dataset, "name", config.dataset)
     for name, does in _REFUSED.items():
         if getattr(config, name) != getattr(usual, name):
             raise UserError(
-                f"--{name.replace('_', '-')} {does}, and data set {dataset.name!r} has label maps "
+                f"--{name.replace('_', '-')} {does}, and data set {whose!r} has label maps "
                 "(one class per pixel): leave it out"
             )
-    _check_scenario(config, dataset.name)
+    _check_scenario(config, whose)
     if method is not None:
         check_segments(method)
 
