@@ -83,7 +83,7 @@ class RunConfig:
     )
     dataset: str = option(
         "digits-c",
-        "name, arrays:PATH.npz, folder:PATH, folder@gen:PATH or my_file.py:MyData",
+        "name, arrays:PATH.npz, folder:PATH, folder@gen:PATH, folder-seg:PATH or my_file.py:MyData",
         "data",
         metavar="NAME",
     )

@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tta.backbones import create_backbone, wrap_model
-from tta.backbones.dense.backbone import enlarged
 from tta.backbones.dense.names import check_dense_name
 from tta.backbones.dense.wrappers import wrapped
 from tta.backbones.domain_heads import DomainHeads
 from tta.foundation.errors import UserError
+from tta.ops.maps import enlarged
 
 OWN = ("lraspp:resnet18", "deeplabv3:test_resnet")
 

@@ -69,7 +69,7 @@ def read_card(file: CheckpointFile, architecture: str) -> ModelCard:
         beside = file.path.with_name(name)
         if not beside.is_file():
             continue
-        facts = _read_json(beside)
+        facts = read_json(beside)
         theirs = facts.get("architecture")
         if isinstance(theirs, str) and theirs.partition(".")[0] != architecture.partition(".")[0]:
             return ModelCard(words=f"{name} beside the checkpoint is of {theirs!r} and not used")
@@ -79,7 +79,12 @@ def read_card(file: CheckpointFile, architecture: str) -> ModelCard:
     return ModelCard()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file beside a checkpoint; an empty one for anything else.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         facts = json.loads(regular_file(path, "file").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

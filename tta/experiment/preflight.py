@@ -27,7 +27,12 @@ from tta.streams import check_name, check_stream
 from tta.tasks.classes.lists import check_choice
 
 _UNKNOWN = SimpleNamespace(benchmark=Benchmark())
-_PATHS = {"arrays": array_file, "folder": image_folder, "folder@gen": image_folder}
+_PATHS = {
+    "arrays": array_file,
+    "folder": image_folder,
+    "folder@gen": image_folder,
+    "folder-seg": image_folder,
+}
 
 
 def preflight(config: RunConfig, given: Given = NOTHING) -> None:

@@ -11,14 +11,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tta.backbones.dense.backbone import enlarged
+from tta.ops.maps import enlarged
 
 
-def _convolution(inputs: int, outputs: int, side: int = 1, dilation: int = 1) -> nn.Sequential:
-    """Return a convolution that keeps the size of its map, batch norm and ReLU."""
+def convolution(
+    inputs: int, outputs: int, side: int = 1, dilation: int = 1, stride: int = 1
+) -> nn.Sequential:
+    """Return a convolution, batch norm and ReLU; without a stride the map keeps its size."""
     padding = dilation * (side // 2)
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, side, padding=padding, dilation=dilation, bias=False),
+        nn.Conv2d(inputs, outputs, side, stride, padding, dilation, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
@@ -39,7 +41,7 @@ class LiteRaspp(nn.Module):
     def __init__(self, low: int, high: int, width: int = 64) -> None:
         super().__init__()
         self.width = low + width
-        self.project = _convolution(high, width)
+        self.project = convolution(high, width)
         self.scale = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(high, width, 1, bias=False), nn.Sigmoid()
         )
@@ -66,13 +68,13 @@ class AtrousPyramid(nn.Module):
     def __init__(self, inputs: int, rates: Sequence[int] = (6, 12, 18), width: int = 256) -> None:
         super().__init__()
         self.width = width
-        dilated = [_convolution(inputs, width, 3, rate) for rate in rates]
-        self.branches = nn.ModuleList([_convolution(inputs, width), *dilated])
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), _convolution(inputs, width))
+        dilated = [convolution(inputs, width, 3, rate) for rate in rates]
+        self.branches = nn.ModuleList([convolution(inputs, width), *dilated])
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), convolution(inputs, width))
         self.project = nn.Sequential(
-            _convolution((len(self.branches) + 1) * width, width), nn.Dropout(0.5)
+            convolution((len(self.branches) + 1) * width, width), nn.Dropout(0.5)
         )
-        self.smooth = _convolution(width, width, 3)
+        self.smooth = convolution(width, width, 3)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Return a map ``[B, width, h, w]`` of the encoder's size."""

@@ -14,6 +14,7 @@ from torch import nn
 from tta.backbones.checkpoint_file import CheckpointFile
 from tta.backbones.dense.decoders import AtrousPyramid, EncoderDecoder, LiteRaspp
 from tta.backbones.dense.wrappers import DenseSplit, wrapped
+from tta.backbones.model_card import read_json
 from tta.backbones.state_dicts import state_dicts
 from tta.foundation.errors import UserError
 from tta.foundation.normalisation import CHANNELS, IMAGENET_MEAN, IMAGENET_STD
@@ -57,6 +58,8 @@ def make_network(name: str, file: CheckpointFile | None, num_classes: int | None
     kind, _, rest = name.partition(":")
     outputs = num_classes or _outputs_of(file, _classifier_of(kind, rest)) or _OUTPUTS
     with seeded_layers(0):
+        if kind == "smp":
+            return _of_package(rest, outputs, _saved_options(file))
         return _MAKERS[kind](rest, outputs)
 
 
@@ -134,18 +137,31 @@ def _torchvision(name: str, outputs: int) -> Made:
     return Made(network, _classifier_of("torchvision", name), wrapped, _imagenet(), words)
 
 
-def _of_package(name: str, outputs: int) -> Made:
+def _of_package(name: str, outputs: int, options: dict[str, Any]) -> Made:
     import segmentation_models_pytorch as smp
 
     architecture, _, encoder = name.partition(":")
+    options = {**options, "encoder_weights": None, "classes": outputs}
     try:
-        network = smp.create_model(architecture, encoder, encoder_weights=None, classes=outputs)
+        network = smp.create_model(architecture, encoder, **options)
     except (KeyError, ValueError, TypeError) as error:
         reason = str(error).strip("\"'")[:200]
         raise UserError(f"segmentation_models_pytorch refuses {name!r}: {reason}") from error
     layer = _classifier_of("smp", name)
     words = "ImageNet's, as most encoders of segmentation_models_pytorch"
     return Made(network, layer, partial(_split_at, layer.rstrip(".")), _imagenet(), words)
+
+
+def _saved_options(file: CheckpointFile | None) -> dict[str, Any]:
+    """Return what ``config.json`` beside a checkpoint, as that package saves it, says of it."""
+    beside = file.path.with_name("config.json") if file else None
+    if beside is None or not beside.is_file():
+        return {}
+    facts = read_json(beside)
+    if "_model_class" not in facts:
+        return {}
+    known = ("encoder_name", "classes", "encoder_weights")
+    return {key: value for key, value in facts.items() if key[0] != "_" and key not in known}
 
 
 def _split_at(layer: str, network: nn.Module) -> nn.Module:
@@ -160,5 +176,4 @@ _MAKERS = {
     "lraspp": _lite,
     "deeplabv3": _pyramid,
     "torchvision": _torchvision,
-    "smp": _of_package,
 }

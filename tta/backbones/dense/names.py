@@ -9,8 +9,8 @@ from tta.foundation.errors import UserError, did_you_mean
 KINDS = {
     "lraspp": "a timm encoder and a light decoder of two maps (Howard et al., ICCV 2019)",
     "deeplabv3": "a timm encoder and atrous spatial pyramid pooling (Chen et al., 2017)",
-    "torchvision": "a segmentation network of torchvision",
-    "smp": "ARCHITECTURE:ENCODER of segmentation_models_pytorch",
+    "torchvision": "a network of torchvision that segments",
+    "smp": "a network of segmentation_models_pytorch",
 }
 """By what stands before the colon, what it is."""
 OWN_DECODERS = ("lraspp", "deeplabv3")
@@ -23,6 +23,13 @@ TORCHVISION = (
     "lraspp_mobilenet_v3_large",
 )
 PACKAGE = "segmentation_models_pytorch"
+
+
+def listed() -> dict[str, str]:
+    """Return what networks that segment are called, words in capitals to be filled in, by name."""
+    made = {f"{kind}:ENCODER": KINDS[kind] for kind in OWN_DECODERS}
+    made["smp:ARCHITECTURE:ENCODER"] = KINDS["smp"]
+    return made | {f"torchvision:{name}": KINDS["torchvision"] for name in TORCHVISION}
 
 
 def is_dense_name(name: str) -> bool:

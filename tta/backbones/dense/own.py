@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tta.backbones.dense.backbone import enlarged
 from tta.backbones.dense.wrappers import DenseSplit, is_torchvisions, logits_of, wrapped
 from tta.foundation.errors import WRONG_VALUES, UserError, did_you_mean
+from tta.ops.maps import enlarged
 
 
 @torch.no_grad()

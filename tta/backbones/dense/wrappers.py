@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tta.backbones.dense.backbone import enlarged
 from tta.backbones.split import SplitModel
+from tta.ops.maps import enlarged
 
 
 def logits_of(output: Any) -> Any:
