@@ -21,6 +21,7 @@ from tta.reporting.records.runs import Run
 from tta.reporting.run_report import run_report
 from tta.tasks.confusion import class_iou, mean_iou
 
+LOSS_SIZES = ("stride", "input")
 PLAIN = {"mean": 0.5, "std": 0.25, "input_size": (3, 32, 32), "device": "cpu", "no_cache": True}
 
 
@@ -247,3 +248,25 @@ def test_a_damaged_record_is_refused(folder, tmp_path):
     np.savez_compressed(tmp_path / "run" / "matrices.npz", **stored)
     with pytest.raises(UserError, match="does not fit its summary"):
         Run.load(tmp_path / "run").matrices()
+
+
+def test_losses_are_of_pixels_at_the_stride_or_of_those_of_the_input(tmp_path):
+    found = [evaluated(tmp_path, "tent", loss_size=size) for size in ("stride", "input")]
+    assert found[0].path != found[1].path
+    stride, whole = (one.summary["pooled_miou"] for one in found)
+    assert stride != whole and stride == pytest.approx(whole, abs=0.1)
+    plain = [
+        evaluated(tmp_path, "bn", loss_size=size).summary["pooled_miou"] for size in LOSS_SIZES
+    ]
+    assert plain[0] == plain[1]
+    with pytest.raises(UserError, match="--loss-size is for label maps"):
+        tta.evaluate(dataset="digits-c", loss_size="input", output=str(tmp_path))
+
+
+def test_an_adapted_network_gives_maps_of_the_images_size():
+    images = Shapes().images("dark", 0, np.arange(4)).float() / 255
+    adapted = tta.adapt(trained(), "tent", mean=0.5, std=0.25, input_size=(3, 32, 32))
+    assert adapted(images).shape == (4, 3, 32, 32)
+    assert adapted.method.params.optimizer == "sgd"
+    with pytest.raises(UserError, match="methods that segment"):
+        tta.adapt(trained(), "lame", mean=0.5, std=0.25, input_size=(3, 32, 32))

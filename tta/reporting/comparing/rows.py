@@ -31,13 +31,14 @@ OPTIONS = (
     "cost",
     "reset_rule",
     "estimate_dropout",
+    "loss_size",
 )
 """What namesakes may differ in beside their hyper-parameters: in the summary, in the options.
 
 The first four are hyper-parameters now; in older records they are options."""
 LATER = {
     name: getattr(RunConfig, name)
-    for name in ("deterministic", "score", "cost", "reset_rule", "estimate_dropout")
+    for name in ("deterministic", "score", "cost", "reset_rule", "estimate_dropout", "loss_size")
 }
 """Defaults of options that older records have not."""
 MACHINE = ("device", "device_name", "threads")
