@@ -74,6 +74,13 @@ class RunConfig:
         maximum=1_000_000,
         metavar="N",
     )
+    loss_size: str = option(
+        "stride",
+        "segmentation: losses are of outputs as small as the network's stride makes them, or "
+        "enlarged to the size of the input",
+        "method",
+        choices=("stride", "input"),
+    )
     on_nonfinite: str = option(
         "mark",
         "where outputs are not finite: mark the run, stop it, or reset the method after each such "

@@ -42,6 +42,8 @@ class Backbone(nn.Module):
             ``[B, num_classes, h, w]``, at the network's own stride.
         align_corners: how such logits are enlarged to the size of label maps, as the model was
             trained.
+        at_input_size: whether such logits are enlarged to the size of the images, so that losses
+            are of these pixels.
         calls: what a model must offer.
         wanted: the models that are taken, for messages.
         passes: counts images through :meth:`features`, those of clones included.
@@ -57,6 +59,7 @@ class Backbone(nn.Module):
     std: Tensor
     dense: bool = False
     align_corners: bool = False
+    at_input_size: bool = False
     calls: ClassVar[tuple[str, ...]] = ("forward_features", "forward_head", "get_classifier")
     wanted: ClassVar[str] = (
         "a timm model whose classifier is one Linear or 1x1 Conv2d on pooled features"
@@ -143,9 +146,13 @@ class Backbone(nn.Module):
             features = features[:, :, None, None]
         return self._select(at_least_float32(self.classifier(features).flatten(1)))
 
+    def logits(self, features: Tensor, images: Tensor) -> Tensor:
+        """Return logits [B, num_classes] of the features of some images."""
+        return self.head(features)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [B, num_classes] of images [B, C, H, W] in [0, 1]."""
-        return self.head(self.features(images))
+        return self.logits(self.features(images), images)
 
     def domain_logits(self, features: Tensor) -> Tensor:
         """Return logits [K + 1, B, num_classes]: of the K domain heads, then of the shared head."""

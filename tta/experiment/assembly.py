@@ -92,6 +92,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
     plan = _plan(config, dataset)
     backbone = make_backbone(config, dataset, given)
     check_fits(backbone, dataset)
+    backbone.at_input_size = config.loss_size == "input"
     classes = number_classes(config, known_part(dataset), backbone)
     if isinstance(known_part(dataset), NamedClasses):  # labels may have got other numbers
         plan = _plan(config, dataset)

@@ -42,6 +42,11 @@ def check_segmentation(config: RunConfig, dataset: Any, method: Any) -> None:
         UserError: naming what cannot be had, and what can.
     """
     if getattr(dataset, "task", None) != SEGMENTATION.name:
+        if dataset is not None and config.loss_size != RunConfig.loss_size:
+            raise UserError(
+                f"--loss-size is for label maps, and data set {dataset.name!r} has a class for "
+                "each image: leave it out"
+            )
         return
     usual, whose = RunConfig(), getattr(dataset, "name", config.dataset)
     for name, does in _REFUSED.items():

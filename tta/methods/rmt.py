@@ -130,10 +130,11 @@ class RobustMeanTeacher(Method):
 
     def step(self, images: Tensor) -> Tensor:
         features = self.backbone.features(images)
-        logits = self.backbone.head(features)
+        logits = self.backbone.logits(features, images)
         teacher_logits = self._teach(images)
         view = self.backbone.features(self.augment(images, self.generator))
-        loss = self.params.lambda_target * self._self_training(logits, view, teacher_logits)
+        augmented = self.backbone.logits(view, images)
+        loss = self.params.lambda_target * self._self_training(logits, augmented, teacher_logits)
         if self.params.lambda_contrastive:
             loss = loss + self.params.lambda_contrastive * self._contrastive(features, view)
         self.optimizer.zero_grad(set_to_none=True)
@@ -144,9 +145,9 @@ class RobustMeanTeacher(Method):
         ema_update(self.teacher_parameters, self.averaged_parameters, self.params.teacher_decay)
         return logits.detach() + teacher_logits
 
-    def _self_training(self, logits: Tensor, view: Tensor, teacher_logits: Tensor) -> Tensor:
-        plain = symmetric_cross_entropy(logits, teacher_logits)
-        augmented = symmetric_cross_entropy(self.backbone.head(view), teacher_logits)
+    def _self_training(self, logits: Tensor, view_logits: Tensor, teacher: Tensor) -> Tensor:
+        plain = symmetric_cross_entropy(logits, teacher)
+        augmented = symmetric_cross_entropy(view_logits, teacher)
         return (0.5 * plain + 0.5 * augmented).mean()
 
     def _contrastive(self, features: Tensor, view: Tensor) -> Tensor:

@@ -49,17 +49,25 @@ class Task:
         """
         return headline if self.headline.better == "lower" else 1 - headline
 
+    def change(self, difference: Any) -> Any:
+        """Return a difference of shortfalls as one of the headline; a second call takes it back."""
+        return difference if self.headline.better == "lower" else -difference
+
     def called(self, metric: str) -> str:
         """Return what tables call the headline, where the user asked for ``error`` or another."""
         return metric if self.headline is ERROR else self.headline.header.removesuffix(" %")
 
     def mean_shortfall(self, summary: Mapping[str, Any]) -> float:
-        """Return the shortfall of a run, the mean over its visits to domains."""
-        return self.shortfall(summary[f"mean_{self.headline.name}"])
+        """Return the shortfall of a run, the mean over its visits; NaN where there is none."""
+        return self._shortfall_of(summary, "mean")
 
     def pooled_shortfall(self, summary: Mapping[str, Any]) -> float:
-        """Return the shortfall of all samples of a run together."""
-        return self.shortfall(summary[f"pooled_{self.headline.name}"])
+        """Return the shortfall of all samples of a run together; NaN where there is none."""
+        return self._shortfall_of(summary, "pooled")
+
+    def _shortfall_of(self, summary: Mapping[str, Any], kind: str) -> float:
+        value = summary[f"{kind}_{self.headline.name}"]
+        return math.nan if value is None else self.shortfall(value)
 
     def measure(self, samples: Samples) -> dict[str, float]:
         """Return the metrics of some samples by name; NaN where no image counts."""
@@ -108,3 +116,10 @@ def task_of(labels: np.ndarray, kind: str = CLASSIFICATION.name) -> Task:
             "ones; choose domains that show known images"
         )
     return OPEN_SET if (labels < 0).any() else CLASSIFICATION
+
+
+def headline_in_words(summary: Mapping[str, Any]) -> str:
+    """Return the figure that a run is judged by, the mean over its visits, in percent."""
+    task = recorded_task(summary)
+    value = task.shortfall(task.mean_shortfall(summary))
+    return f"mean {task.called('error')} {100 * value:.2f} %"

@@ -49,6 +49,13 @@ class DenseBackbone(Backbone):
         """Return logits [B, num_classes, h, w] of features [B, D, h, w]; at least float32."""
         return self._select(at_least_float32(self.classifier(features)))
 
+    def logits(self, features: Tensor, images: Tensor) -> Tensor:
+        """Return logits of the features of some images, enlarged where ``at_input_size`` says."""
+        logits = self.head(features)
+        if not self.at_input_size:
+            return logits
+        return enlarged(logits, tuple(images.shape[-2:]), self.align_corners)
+
     def attach(self, domain_heads: DomainHeads) -> NoReturn:
         """Refuse heads of single source domains, which are for one feature vector per image."""
         raise UserError(

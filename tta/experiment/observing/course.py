@@ -24,9 +24,13 @@ from tta.experiment.saving.saved_run import SavedRun, taking_over
 from tta.foundation.arithmetic import arithmetic
 from tta.foundation.stops import Stops
 from tta.reporting.records.run_directory import RunDirectory
+from tta.streams import StreamPlan
 from tta.tasks.aetta import ResetRule
 from tta.tasks.dense_metrics import pixel_metrics
 from tta.tasks.task import SEGMENTATION
+
+MOST_PICTURED = 16
+"""Visits to domains of which an image is kept with what was predicted."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,16 @@ def _maps(experiment: Experiment) -> tuple[MapJudge, tuple[str, ...]] | None:
         experiment.method.outputs,
         dataset.ignore_label,
         backbone.align_corners,
+        _last_of_visits(experiment.plan)[:MOST_PICTURED],
     )
     return judge, tuple(names)
+
+
+def _last_of_visits(plan: StreamPlan) -> list[int]:
+    """Return the position of the last image of each visit that counts, in stream order."""
+    visits = plan.visit[plan.counted]
+    last = len(visits) - 1 - np.unique(visits[::-1], return_index=True)[1]
+    return np.flatnonzero(plan.counted)[np.sort(last)].tolist()
 
 
 def make_observer(course: Course, recorder: Recorder) -> Recorder | ProbedRecorder:

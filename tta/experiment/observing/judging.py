@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from tta.datasets.images import to_device
+from tta.ops.maps import enlarged
 from tta.streams.stream import Batch
 from tta.tasks.dense_metrics import pixel_metrics
 from tta.tasks.metrics import open_set_metrics, sample_metrics
 from tta.tasks.task import CLASSIFICATION, Task
+
+STRIP_SIDE = 320
+"""Pixels of the longer side of what is kept for pictures, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,12 @@ class Kept:
     Attributes:
         rows: outputs ``[B, C]``, or figures of the samples ``[M, B]``.
         matrices: confusion matrices of images ``[B, C, C + 1]``; None where labels are no maps.
+        strips: by position, an image, its label map and what was predicted ``[5, h, w]`` (uint8).
     """
 
     rows: Tensor
     matrices: Tensor | None = None
+    strips: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 class Judge(Protocol):
@@ -88,18 +94,38 @@ class MapJudge:
         kind: of the outputs, see :func:`tta.tasks.metrics.log_probabilities`.
         ignore: label of pixels that do not count.
         align_corners: how outputs are enlarged, see :func:`tta.ops.maps.enlarged`.
+        pictured: stream positions of images that are kept for pictures.
     """
 
     def __init__(
-        self, label_maps: Callable[[slice], Tensor], kind: str, ignore: int, align_corners: bool
+        self,
+        label_maps: Callable[[slice], Tensor],
+        kind: str,
+        ignore: int,
+        align_corners: bool,
+        pictured: Sequence[int] = (),
     ) -> None:
         self.label_maps, self.kind = label_maps, kind
         self.ignore, self.align_corners = ignore, align_corners
+        self.pictured = tuple(pictured)
 
     def keep(self, batch: Batch, outputs: Tensor) -> Kept:
         maps = self.label_maps(slice(batch.start, batch.stop))
         maps = to_device(maps.pin_memory() if outputs.is_cuda else maps, outputs.device)
-        return Kept(*pixel_metrics(outputs, maps, self.kind, self.ignore, self.align_corners))
+        kept = pixel_metrics(outputs, maps, self.kind, self.ignore, self.align_corners)
+        chosen = [number for number in self.pictured if batch.start <= number < batch.stop]
+        strips = {number: self._strip(batch, maps, outputs, number) for number in chosen}
+        return Kept(*kept, strips)
+
+    @torch.no_grad()
+    def _strip(self, batch: Batch, maps: Tensor, outputs: Tensor, position: int) -> Tensor:
+        row = position - batch.start
+        size = tuple(maps.shape[-2:])
+        predicted = enlarged(outputs[row : row + 1].float(), size, self.align_corners).argmax(1)
+        image = enlarged(batch.images[row : row + 1], size)[0].mul(255).round()
+        layers = torch.cat([image, maps[row : row + 1].to(image), predicted.to(image)])
+        step = -(-max(size) // STRIP_SIDE)
+        return layers[:, ::step, ::step].to(torch.uint8)
 
     def rows(self, kept: list[Kept], first: int) -> Tensor:
         return torch.cat([one.rows for one in kept], 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,12 @@ import pandas as pd
 import torch
 
 from tta.experiment.observing.sample_table import SampleTable
-from tta.reporting.records.run_directory import CLASSES_FILE, MATRICES_FILE, RunDirectory
+from tta.reporting.records.run_directory import (
+    CLASSES_FILE,
+    MATRICES_FILE,
+    STRIPS_FILE,
+    RunDirectory,
+)
 from tta.reporting.records.stored_tables import to_csv
 from tta.streams import StreamPlan
 from tta.tasks.confusion import class_accuracies, class_iou, mean_iou, ratio, right
@@ -30,6 +35,7 @@ class MapTable(SampleTable):
 
     Attributes:
         matrices: of :mod:`tta.tasks.confusion`, ``[N, C, C + 1]``.
+        strips: of some images, see :class:`tta.experiment.observing.judging.Kept`.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class MapTable(SampleTable):
         count = len(self.classes)
         self.matrices = np.zeros((len(plan), count, count + 1), np.int32)
         self._total = np.zeros((count, count + 1), np.int64)
+        self.strips: dict[int, torch.Tensor] = {}
 
     def note_matrices(self, start: int, matrices: np.ndarray) -> None:
         """Take the matrices of the samples from ``start`` on."""
@@ -51,10 +58,15 @@ class MapTable(SampleTable):
         counted = self.plan.counted[start : start + len(matrices)]
         self._total += matrices[counted].sum(0, dtype=np.int64)
 
+    def note_strips(self, strips: Mapping[int, torch.Tensor]) -> None:
+        """Take images with their label maps and predictions, by position."""
+        self.strips |= {position: strip.cpu() for position, strip in strips.items()}
+
     def state_dict(self) -> dict[str, Any]:
         return {
             **super().state_dict(),
             MATRIX: torch.from_numpy(self.matrices[: self.seen].copy()),
+            "strips": dict(self.strips),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -63,6 +75,7 @@ class MapTable(SampleTable):
             raise ValueError(f"matrices are {matrices.shape[1:]}, not {self.matrices.shape[1:]}")
         super().load_state_dict(state)
         self.note_matrices(0, matrices)
+        self.strips = dict(state["strips"])
 
     @property
     def known(self) -> np.ndarray:
@@ -84,8 +97,24 @@ class MapTable(SampleTable):
             visit=self.plan.visit[: self.seen][counted].astype(np.int32),
             bins=np.stack([columns[name] for name in BINS], 1).astype(np.float32),
         )
+        self._save_strips(directory)
         rows = [row for chosen in self.visits() for row in self._class_rows(chosen)]
         directory.write(CLASSES_FILE, to_csv(pd.DataFrame(rows)))
+
+    def _save_strips(self, directory: RunDirectory) -> None:
+        """Write those of the first image's size, which is that of all where images have one."""
+        shapes = [strip.shape for strip in self.strips.values()]
+        chosen = {at: strip for at, strip in self.strips.items() if strip.shape == shapes[0]}
+        if not chosen:
+            return
+        numbers = self.plan.domain[list(chosen)]
+        directory.write_arrays(
+            STRIPS_FILE,
+            strip=np.stack([strip.numpy() for strip in chosen.values()]),
+            position=np.array(list(chosen)),
+            domain=np.array([self.plan.domains[number] for number in numbers]),
+            severity=self.plan.severity[list(chosen)].astype(np.int64),
+        )
 
     def _class_rows(self, chosen: np.ndarray) -> list[dict[str, object]]:
         matrix = self._sum(chosen[self._counted[chosen]])

@@ -210,6 +210,8 @@ class Recorder:
         matrices = [item.kept.matrices for item in pending if item.kept.matrices is not None]
         if isinstance(self.samples, MapTable):
             self.samples.note_matrices(pending[0].start, torch.cat(matrices).cpu().numpy())
+            for item in pending:
+                self.samples.note_strips(item.kept.strips)
 
     def _passes_by_image(self, pending: list[_Pending]) -> np.ndarray:
         """Return the passes ``[2, N]`` of batches, or nothing where none are counted."""
