@@ -1,5 +1,6 @@
 """Backbones that segment: features and head are the network's own, whatever it is."""
 
+import json
 import sys
 import types
 
@@ -167,23 +168,46 @@ def test_an_absent_package_is_named(monkeypatch):
         check_dense_name("smp:unet:resnet18")
 
 
-def test_a_network_of_the_package_is_split_at_its_head(monkeypatch):
-    def create_model(architecture, encoder, encoder_weights, classes):
+@pytest.fixture
+def package(monkeypatch):
+    """A package of that name with one architecture, whose width is an option."""
+
+    def create_model(architecture, encoder, encoder_weights, classes, width=8):
         network = nn.Sequential()
-        network.encoder = nn.Conv2d(3, 8, 3, 2, 1)
+        network.encoder = nn.Conv2d(3, width, 3, 2, 1)
         network.segmentation_head = nn.Sequential(
-            nn.Conv2d(8, classes, 3, padding=1),
+            nn.Conv2d(width, classes, 3, padding=1),
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
         )
         return network
 
-    package = types.ModuleType("segmentation_models_pytorch")
-    package.create_model = create_model
-    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", package)
+    made = types.ModuleType("segmentation_models_pytorch")
+    made.create_model = create_model
+    monkeypatch.setitem(sys.modules, made.__name__, made)
     monkeypatch.setattr("tta.backbones.dense.names.find_spec", lambda name: object())
+    return made
+
+
+def test_a_network_of_the_package_is_split_at_its_head(package):
     backbone = make("smp:unet:resnet18")
     shown = images(1, 3, 32, 48)
     assert backbone.align_corners and backbone(shown).shape == (1, 5, 16, 24)
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in backbone.normalisation)
+    expected = backbone.model((shown - mean) / std)
+    assert expected.shape == (1, 5, 32, 48)
+    assert torch.allclose(enlarged(backbone(shown), (32, 48), True), expected, atol=1e-5)
+
+
+def test_what_the_package_saves_beside_its_weights_is_read(package, tmp_path):
+    network = package.create_model("unet", "resnet18", None, 7, width=12)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    facts = {"_model_class": "Unet", "encoder_name": "resnet18", "classes": 7, "width": 12}
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    backbone = create_backbone("smp:unet:resnet18", weights=tmp_path / "model.safetensors")
+    assert (backbone.num_classes, backbone.feature_dim) == (7, 12)
+    (tmp_path / "config.json").write_text(json.dumps({**facts, "depth": 3}))
+    with pytest.raises(UserError, match="refuses 'unet:resnet18'.*depth"):
+        create_backbone("smp:unet:resnet18", weights=tmp_path / "model.safetensors")
 
 
 def test_without_weights_an_own_decoder_is_refused():

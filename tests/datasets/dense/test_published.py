@@ -1,10 +1,14 @@
 """Loaders of published label maps, on tiny trees in the layouts of their authors."""
 
+import shutil
+import zipfile
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests.assets import asset
 from tests.datasets.dense import trees
 from tests.datasets.layouts import resize_facts
 from tta.commands.get import main as get
@@ -141,3 +145,23 @@ def test_classes_have_a_colour_each():
     for classes, count in ((CAMVID, 11), (CITYSCAPES, 19)):
         assert len(classes.names) == len(set(classes.palette)) == count
     assert Cityscapes.palette[13] == (0, 0, 142)
+
+
+def test_real_frames_of_camvid(tmp_path):
+    folder = tmp_path / "camvid"
+    folder.mkdir()
+    shutil.copy(asset("data", "camvid", "frames.csv"), folder)
+    data = open_dataset("camvid", tmp_path)
+    counts = [len(data.labels(domain, 0)) for domain in data.domains]
+    assert counts == [data.facts.images_of(domain) for domain in data.domains] == [171, 124]
+    assert len(open_dataset("camvid-source:val", tmp_path).labels("day", 0)) == 101
+    with zipfile.ZipFile(asset("data", "camvid", "images.zip")) as archive:
+        for file in data.pairs("dusk")[0]:
+            archive.extract(f"{file.parent.name}/{file.name}", folder)
+    data.image_size = data.usual_size
+    labels = data.label_maps("dusk", 0, FIRST)
+    assert data.shown("dusk", 0, FIRST).shape == (1, 3, 180, 240)
+    assert labels.shape == (1, 180, 240) and 11 in labels and labels.max() == 11
+    sky, road = (labels == CAMVID.names.index(name) for name in ("sky", "road"))
+    rows = torch.arange(180).view(1, -1, 1).expand_as(labels)
+    assert rows[sky].float().mean() < 60 < 120 < rows[road].float().mean()

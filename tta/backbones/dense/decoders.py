@@ -56,8 +56,8 @@ class LiteRaspp(nn.Module):
 class AtrousPyramid(nn.Module):
     """Convolutions of several dilations beside the mean of the map, joined and smoothed.
 
-    The branch of the mean has batch norm over a map of one pixel, whose statistics over a batch of
-    one image are those of a single value.
+    The branch of the mean has batch norm over a map of one pixel: with a batch of one image it has
+    no statistics of its own, and layers that adapt keep the source's there.
 
     Args:
         inputs: channels of the map.
