@@ -13,7 +13,7 @@ from tta.foundation.text import printable
 from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.rows import Row
 from tta.reporting.tables import as_metric
-from tta.tasks.segmentation import MIOU
+from tta.tasks.task import SEGMENTATION
 
 COLUMNS = (
     "citation",
@@ -51,7 +51,7 @@ def read_published(file: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
         raise UserError(f"{str(file)!r} lacks the columns {', '.join(missing)}")
-    frame = frame[frame["metric"].isin(["error", "accuracy", MIOU.name])]
+    frame = frame[frame["metric"].isin(["error", "accuracy", SEGMENTATION.called("")])]
     values = pd.to_numeric(frame["value"], errors="coerce")
     wrong = frame.index[~values.between(0, 100)]
     if len(wrong):
