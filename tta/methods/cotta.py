@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tta.foundation.errors import UserError
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
-from tta.methods.cotta_dense import SCALES, doubtful_pixels, imitation, probabilities, teach
+from tta.methods.cotta_dense import SCALES, doubtful_pixels, imitation, teach
 from tta.methods.cotta_restore import stochastic_restore
 from tta.methods.params import OptimizerParams, param, trained_param
 from tta.methods.trained import trained_parameters
@@ -163,6 +163,4 @@ class Cotta(Method):
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        if not self.backbone.dense:
-            return self.teacher(images)
-        return probabilities(self.teacher, images, images.shape[-2:], self.backbone.align_corners)
+        return self._teach(images) if self.backbone.dense else self.teacher(images)
