@@ -93,7 +93,8 @@ def _maps(experiment: Experiment) -> tuple[MapJudge, tuple[str, ...]] | None:
     if experiment.task is not SEGMENTATION:
         return None
     dataset, backbone = experiment.dataset, experiment.backbone
-    names = dataset.class_names or map(str, range(backbone.num_classes))
+    known = dataset.class_names or ()
+    names = [*known, *map(str, range(len(known), backbone.num_classes))][: backbone.num_classes]
     judge = MapJudge(
         experiment.stream.label_maps,
         experiment.method.outputs,
