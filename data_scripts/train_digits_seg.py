@@ -30,7 +30,7 @@ _FIRST_SEED = 1000
 def main() -> None:
     """Train, report the clean mIoU on both splits, and save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=500, help="of --batch pictures")
+    parser.add_argument("--steps", type=int, default=400, help="of --batch pictures")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=5e-3, help="greatest learning rate")
     parser.add_argument("--seed", type=int, default=0)
