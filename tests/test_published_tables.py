@@ -232,4 +232,4 @@ def test_a_wrong_name_is_refused(capsys):
 
 
 def test_there_are_as_many_tables_as_the_readme_says():
-    assert len(TABLES) == 14
+    assert len(TABLES) == 16

@@ -92,6 +92,13 @@ class RunConfig:
         maximum=1_000_000,
         metavar="N",
     )
+    loss_size: str = option(
+        "stride",
+        "segmentation: losses are of outputs as small as the network's stride makes them, or "
+        "enlarged to the size of the input",
+        "method",
+        choices=("stride", "input"),
+    )
     on_nonfinite: str = option(
         "mark",
         "where outputs are not finite: mark the run, stop it, or reset the method after each such "
@@ -101,7 +108,7 @@ class RunConfig:
     )
     dataset: str = option(
         "digits-c",
-        "name, arrays:PATH.npz, folder:PATH, folder@gen:PATH or my_file.py:MyData",
+        "name, arrays:PATH.npz, folder:PATH, folder@gen:PATH, folder-seg:PATH or my_file.py:MyData",
         "data",
         metavar="NAME",
     )

@@ -169,8 +169,8 @@ def test_timms_own_weights_are_not_doubtful():
     from tta.backbones.model_card import ModelCard, choose_normalisation
 
     config = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
-    said = choose_normalisation(ModelCard(), config, "vit", None, own_weights=False)[2]
-    assert said == "mean 0.5, std 0.5: timm's configuration of vit"
+    said = choose_normalisation(ModelCard(), config, "what is usual", None, False)[2]
+    assert said == "mean 0.5, std 0.5: what is usual"
 
 
 def test_a_run_says_nothing_of_its_data_sets_own_model():

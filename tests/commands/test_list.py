@@ -57,6 +57,7 @@ def test_counts_and_how_to_ask(capsys):
 def test_a_pattern_picks_names(capsys):
     assert names(printed(capsys, "methods", "ro*").splitlines()) == ["roid", "rotta"]
     assert "resnet18  " in printed(capsys, "backbones", "resnet1[78]*")
+    assert "lraspp:ENCODER  a timm encoder" in printed(capsys, "backbones", "lraspp*")
     assert main(["methods", "tnet"]) == 2
     assert "none of the methods matches 'tnet'; did you mean 'tent'" in capsys.readouterr().err
     with pytest.raises(UserError, match="none of the presets matches 'x'"):

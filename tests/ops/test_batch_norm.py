@@ -245,3 +245,14 @@ def test_robust_batch_norm_takes_the_moments_of_a_batch_once(monkeypatch):
     with following([robust]):
         robust(torch.rand(4, 3, 2, 2))
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 30, 41), (1, 7, 13, 17), (1, 96, 60, 80)])
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+def test_moments_of_a_single_image_are_as_exact_as_those_of_a_batch(shape, offset):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) + offset
+    x = x.contiguous(memory_format=torch.channels_last)
+    mean, var = batch_moments(x)
+    exact = x.double()
+    assert torch.allclose(mean.double(), exact.mean((0, 2, 3)), rtol=1e-6, atol=1e-6)
+    assert torch.allclose(var.double(), exact.var((0, 2, 3), correction=0), rtol=2e-6)

@@ -25,7 +25,7 @@ def test_figures_over_seeds(tmp_path, compared):
         write_run(tmp_path, "source", skill=0.3, seed=seed)
     (comparison,) = compared("source")
     assert [row.label for row in comparison.rows] == ["bn", "source"]
-    means = comparison.rows[0].figures("mean_error")
+    means = comparison.rows[0].means
     figures = comparison.figures.loc["bn"]
     assert figures["mean"] == pytest.approx(means.mean())
     assert figures["std"] == pytest.approx(means.std(ddof=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,14 @@ class Backbone(nn.Module):
             :func:`tta.tasks.classes.lists.own_names`, or None.
         understood: in words how the user's model was taken, by key of
             :data:`tta.foundation.notes.ORDER`.
+        dense: whether it segments: features are a map ``[B, D, h, w]`` and logits
+            ``[B, num_classes, h, w]``, at the network's own stride.
+        align_corners: how such logits are enlarged to the size of label maps, as the model was
+            trained.
+        at_input_size: whether such logits are enlarged to the size of the images, so that losses
+            are of these pixels.
+        calls: what a model must offer.
+        wanted: the models that are taken, for messages.
         passes: counts images through :meth:`features`, those of clones included.
         precision: type in which :meth:`features` multiplies matrices; the head, and all that is
             computed from features and logits, keep float32.
@@ -52,6 +60,13 @@ class Backbone(nn.Module):
 
     mean: Tensor
     std: Tensor
+    dense: bool = False
+    align_corners: bool = False
+    at_input_size: bool = False
+    calls: ClassVar[tuple[str, ...]] = ("forward_features", "forward_head", "get_classifier")
+    wanted: ClassVar[str] = (
+        "a timm model whose classifier is one Linear or 1x1 Conv2d on pooled features"
+    )
 
     def __init__(
         self,
@@ -72,7 +87,7 @@ class Backbone(nn.Module):
         self.normalisation = (tuple(mean), tuple(std))
         self.model = copy_module(model).requires_grad_(False)
         self.eval()
-        _check_protocol(self.model, name)
+        self._check_protocol()
         device = next(self.model.parameters()).device
         # Not persistent: facts of the configuration, and no weights.
         for key, values in (("mean", mean), ("std", std)):
@@ -127,7 +142,7 @@ class Backbone(nn.Module):
             if self.compilation is None or self._trains_while_moving():
                 features = self._features(images)
             else:
-                features = self.compilation.call(Backbone._features, self, images)
+                features = self.compilation.call(type(self)._features, self, images)
         self.passes.note(features)
         return features
 
@@ -137,22 +152,26 @@ class Backbone(nn.Module):
 
     def _features(self, images: Tensor) -> Tensor:
         maps = self.model.forward_features(self._normalise(images))
-        return _at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
+        return at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
 
     def head(self, features: Tensor) -> Tensor:
         """Return logits [B, num_classes] of features [B, D]; at least float32."""
         if isinstance(self.classifier, nn.Conv2d):
             features = features[:, :, None, None]
-        return self._select(_at_least_float32(self.classifier(features).flatten(1)))
+        return self._select(at_least_float32(self.classifier(features).flatten(1)))
+
+    def logits(self, features: Tensor, images: Tensor) -> Tensor:
+        """Return logits [B, num_classes] of the features of some images."""
+        return self.head(features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [B, num_classes] of images [B, C, H, W] in [0, 1]."""
-        return self.head(self.features(images))
+        return self.logits(self.features(images), images)
 
     def domain_logits(self, features: Tensor) -> Tensor:
         """Return logits [K + 1, B, num_classes]: of the K domain heads, then of the shared head."""
         assert self.domain_heads is not None  # noqa: S101 - a method that calls this declares it
-        heads = [_at_least_float32(head(features)) for head in self.domain_heads.heads]
+        heads = [at_least_float32(head(features)) for head in self.domain_heads.heads]
         return torch.stack([*map(self._select, heads), self.head(features)])
 
     def attach(self, domain_heads: DomainHeads) -> None:
@@ -208,6 +227,19 @@ class Backbone(nn.Module):
     def _select(self, logits: Tensor) -> Tensor:
         return logits if self.class_subset is None else logits.index_select(1, self.class_subset)
 
+    def _check_protocol(self) -> None:
+        """Refuse a model that has no features and head to be asked for."""
+        absent = [call for call in self.calls if not hasattr(self.model, call)]
+        if absent:
+            raise self._refusal(f"it has no {', '.join(absent)}")
+        classifier = self.model.get_classifier()
+        if not self._is_head(classifier):
+            raise self._refusal(f"its classifier is a {type(classifier).__name__}")
+
+    def _is_head(self, layer: nn.Module) -> bool:
+        pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
+        return pointwise or isinstance(layer, nn.Linear)
+
     @torch.no_grad()
     def _probe(self) -> int:
         """Check features and head against the model's own forward; return the feature size."""
@@ -215,16 +247,22 @@ class Backbone(nn.Module):
         images = torch.rand(1, *self.input_size, generator=generator).to(self.mean.device)
         features = self.features(images)
         if features.shape[1] != _num_inputs(self.classifier):
-            raise _refusal(
-                self.name,
+            raise self._refusal(
                 f"its features have {features.shape[1]} columns, its classifier takes "
                 f"{_num_inputs(self.classifier)}",
             )
-        logits = self.head(features)
         expected = self._select(self.model(self._normalise(images)))
+        logits = self._sized(self.head(features), expected)
         if not torch.allclose(logits, expected, rtol=1e-3, atol=1e-4):
-            raise _refusal(self.name, "features and classifier do not give the model's own logits")
+            raise self._refusal("features and classifier do not give the model's own logits")
         return features.shape[1]
+
+    def _sized(self, logits: Tensor, like: Tensor) -> Tensor:
+        """Return logits of the head in the size in which the model itself gives them."""
+        return logits
+
+    def _refusal(self, reason: str) -> UserError:
+        return UserError(f"backbone {self.name!r} is refused: {reason}; choose {self.wanted}")
 
 
 def copy_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
@@ -242,28 +280,6 @@ def copy_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Mod
     memo[id(module)] = duplicate
     duplicate.__dict__.update(copy.deepcopy(module.__dict__, memo))
     return duplicate
-
-
-def _check_protocol(model: nn.Module, name: str) -> None:
-    absent = [
-        call
-        for call in ("forward_features", "forward_head", "get_classifier")
-        if not hasattr(model, call)
-    ]
-    if absent:
-        raise _refusal(name, f"it has no {', '.join(absent)}")
-    classifier = model.get_classifier()
-    if isinstance(classifier, nn.Linear):
-        return
-    if not isinstance(classifier, nn.Conv2d) or classifier.kernel_size != (1, 1):
-        raise _refusal(name, f"its classifier is a {type(classifier).__name__}")
-
-
-def _refusal(name: str, reason: str) -> UserError:
-    return UserError(
-        f"backbone {name!r} is refused: {reason}; choose a timm model whose classifier is "
-        "one Linear or 1x1 Conv2d on pooled features"
-    )
 
 
 def _checked_subset(class_subset: Sequence[int], outputs: int, name: str) -> Tensor:
@@ -285,5 +301,6 @@ def _num_outputs(classifier: nn.Linear | nn.Conv2d) -> int:
     return classifier.out_features if isinstance(classifier, nn.Linear) else classifier.out_channels
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return a tensor of at least that precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -57,7 +57,11 @@ class _Parts:
 
 
 def load_checkpoint(
-    model: nn.Module, file: CheckpointFile, name: str, kind: str = "auto"
+    model: nn.Module,
+    file: CheckpointFile,
+    name: str,
+    kind: str = "auto",
+    classifier: str | None = None,
 ) -> Loaded:
     """Load the network in a checkpoint into ``model``, every key of it and nothing else.
 
@@ -67,17 +71,18 @@ def load_checkpoint(
     instance-aware layers becomes such layers.
 
     Args:
-        model: a timm model.
+        model: a network.
         file: the checkpoint.
         name: the architecture.
         kind: of averaged and trained weights, see ``tta.backbones.state_dicts.choose``.
+        classifier: what the names of the classifier's tensors begin with; None asks the model.
 
     Raises:
         UserError: there is no such network, or several; keys are missing, unexpected or of
             another shape; tensors are quantised, or not finite.
     """
     expected, path = model.state_dict(), shown_path(file.path)
-    classifier = _classifier_prefix(model)
+    classifier = _classifier_prefix(model) if classifier is None else classifier
     found = [
         StateDict(state.place, with_new_weight_norm(state.tensors, expected))
         for state in state_dicts(file.content)

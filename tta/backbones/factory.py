@@ -14,6 +14,9 @@ from tta.backbones import nets  # noqa: F401 - which registers them in timm
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import Loaded, load_checkpoint
 from tta.backbones.checkpoint_file import read_checkpoint
+from tta.backbones.dense.backbone import DenseBackbone
+from tta.backbones.dense.loading import create_dense
+from tta.backbones.dense.names import is_dense_name
 from tta.backbones.domain_heads import load_heads
 from tta.backbones.model_card import ModelCard, choose_normalisation, read_card
 from tta.backbones.names import unknown_backbone
@@ -33,6 +36,12 @@ def create_backbone(
     normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Backbone:
     """See ``tta.backbones.create_backbone``."""
+    if is_dense_name(name):
+        if model_kwargs:
+            raise UserError(f"backbone {name!r} takes no model_kwargs")
+        return create_dense(
+            name, weights, num_classes, class_subset, pretrained, weights_kind, normalisation
+        )
     _check_name(name)
     name = full_name(name)
     pretrained = _use_pretrained(name, weights, pretrained)
@@ -81,8 +90,10 @@ def _wrap(
     channels, height, width = card.input_size or config["input_size"]
     if img_size is not None:
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-    mean, std, words = choose_normalisation(card, config, name, normalisation, own_weights)
-    backbone = Backbone(
+    usual = f"timm's configuration of {name}"
+    mean, std, words = choose_normalisation(card, config, usual, normalisation, own_weights)
+    kind = DenseBackbone if getattr(model, "dense", False) else Backbone
+    backbone = kind(
         model,
         name=name,
         input_size=(channels, height, width),
@@ -97,6 +108,8 @@ def _wrap(
 
 def full_name(name: str) -> str:
     """Return a name with the tag of the configuration that timm takes where none is given."""
+    if is_dense_name(name):
+        return name
     known = timm.get_pretrained_cfg(name, allow_unregistered=True)
     return f"{known.architecture}.{known.tag}" if known is not None and known.tag else name
 

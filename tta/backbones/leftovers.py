@@ -21,8 +21,16 @@ _COUNTERS = {
     "_params",
 }
 # A part of names: weights of the classes, and centres, that a loss kept while training; and the
-# classifier halfway up an Inception net.
-_OF_TRAINING = {"criterion", "loss", "loss_fn", "loss_function", "loss_func", "AuxLogits"}
+# classifiers halfway up an Inception net and torchvision's networks that segment.
+_OF_TRAINING = {
+    "criterion",
+    "loss",
+    "loss_fn",
+    "loss_function",
+    "loss_func",
+    "AuxLogits",
+    "aux_classifier",
+}
 _NORMALISERS = (
     ("mu", "sigma"),
     ("mean", "std"),

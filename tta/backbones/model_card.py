@@ -69,7 +69,7 @@ def read_card(file: CheckpointFile, architecture: str) -> ModelCard:
         beside = file.path.with_name(name)
         if not beside.is_file():
             continue
-        facts = _read_json(beside)
+        facts = read_json(beside)
         theirs = facts.get("architecture")
         if isinstance(theirs, str) and theirs.partition(".")[0] != architecture.partition(".")[0]:
             return ModelCard(words=f"{name} beside the checkpoint is of {theirs!r} and not used")
@@ -79,7 +79,12 @@ def read_card(file: CheckpointFile, architecture: str) -> ModelCard:
     return ModelCard()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file beside a checkpoint; an empty one for anything else.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         facts = json.loads(regular_file(path, "file").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -124,7 +129,7 @@ def _numbers(value: Any) -> tuple[float, ...] | None:
 def choose_normalisation(
     card: ModelCard,
     config: Mapping[str, Any],
-    name: str,
+    usual: str,
     given: tuple[Sequence[float], Sequence[float]] | None,
     own_weights: bool,
 ) -> tuple[tuple[float, ...], tuple[float, ...], str]:
@@ -132,8 +137,8 @@ def choose_normalisation(
 
     Args:
         card: what the checkpoint says.
-        config: timm's configuration of the architecture.
-        name: the architecture.
+        config: what is usual for the architecture, as timm's configurations have it.
+        usual: who says that, in words.
         given: mean and std of the user, which go over both.
         own_weights: the weights are of a file, and not timm's.
 
@@ -144,14 +149,14 @@ def choose_normalisation(
     stated = (card.mean, card.std) if card.mean is not None else None
     if given is not None:
         chosen, origin = (spread(given[0]), spread(given[1])), "--mean and --std"
-        told = (stated, card.origin) if stated else (timms, f"timm's configuration of {name}")
+        told = (stated, card.origin) if stated else (timms, usual)
         if not _alike(chosen, told[0]):
             origin += f" ({told[1]} says {_shown(*told[0])})"
     elif stated is not None:
         check_normalisation(*stated, card.origin)
         chosen, origin = (timms if _alike(stated, timms) else stated), card.origin
     else:
-        chosen, origin = timms, f"timm's configuration of {name}"
+        chosen, origin = timms, usual
     unstated = UNSTATED if own_weights and stated is None and given is None else ""
     words = filter(None, (f"{_shown(*chosen)}: {origin}", card.words, unstated))
     return *chosen, "; ".join(words)

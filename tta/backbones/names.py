@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
+from tta.backbones.dense.names import check_dense_name, is_dense_name
 from tta.foundation.errors import UserError, did_you_mean
 
 _REGISTERED = re.compile(rb"^@register_model\s*\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
@@ -62,8 +63,9 @@ def check_architecture(name: str) -> None:
     Raises:
         UserError: with the nearest names.
     """
-    if name.partition(".")[0] not in architectures():
-        raise unknown_backbone(name, architectures())
+    built_on = check_dense_name(name) if is_dense_name(name) else name
+    if built_on is not None and built_on.partition(".")[0] not in architectures():
+        raise unknown_backbone(built_on, architectures())
 
 
 def unknown_backbone(name: str, known: Collection[str]) -> UserError:

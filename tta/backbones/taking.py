@@ -13,12 +13,18 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from tta.backbones.backbone import Backbone, copy_module
+from tta.backbones.dense.backbone import DenseBackbone
+from tta.backbones.dense.own import gives_maps, split_dense
 from tta.backbones.split import SplitModel, find_split
 from tta.foundation.errors import WRONG_VALUES, UserError, message_of
-from tta.foundation.normalisation import CHANNELS, check_normalisation, shortest, spread
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""What all weights of torchvision's classifiers were trained with."""
+from tta.foundation.normalisation import (
+    CHANNELS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    check_normalisation,
+    shortest,
+    spread,
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,8 @@ def take_model(
         taken = network
         if split is not None or not _is_timms(network):
             taken = _split(network, facts, name, split)
-        backbone = Backbone(
+        kind = DenseBackbone if getattr(taken, "dense", False) else Backbone
+        backbone = kind(
             taken,
             name=name,
             input_size=facts.input_size,
@@ -209,11 +216,13 @@ def _refused(name: str) -> Iterator[None]:
         ) from error
 
 
-def _split(network: nn.Module, facts: ImageFacts, name: str, split: str | None) -> SplitModel:
+def _split(network: nn.Module, facts: ImageFacts, name: str, split: str | None) -> nn.Module:
     network = _all_bare(copy_module(network).requires_grad_(False)).eval()
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(2, *facts.input_size, generator=generator)
-    return SplitModel(network, find_split(network, images.to(_first(network).device), name, split))
+    images = torch.rand(2, *facts.input_size, generator=generator).to(_first(network).device)
+    if gives_maps(network, images):
+        return split_dense(network, images, name, split)
+    return SplitModel(network, find_split(network, images, name, split))
 
 
 def _first(network: nn.Module) -> nn.Parameter:

@@ -20,7 +20,7 @@ from tta.reporting.records.run_folders import check_run_folders
 from tta.sweeps.publications import FIGURES
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
-TABLES = ("errors", "open_set", "protocol", "cost", "tests")
+TABLES = ("errors", "open_set", "segmentation", "protocol", "cost", "tests")
 
 
 @guarded

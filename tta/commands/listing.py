@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
 from typing import Any
 
+from tta.backbones.dense.names import listed
 from tta.backbones.names import described, homes, is_own
 from tta.config import RunConfig
 from tta.datasets import DATASETS
@@ -130,6 +131,10 @@ def _preset_facts(name: str) -> Facts:
     return found
 
 
+def _home(name: str) -> str:
+    return f"{'tta' if is_own(name) else 'timm'}, {homes()[name].stem}"
+
+
 def _protocols() -> dict[str, dataclasses.Field]:
     return {
         "--" + field.name.replace("_", "-"): field
@@ -154,9 +159,9 @@ KINDS = {
     ),
     "presets": Kind(preset_names, heading, _preset_facts),
     "backbones": Kind(
-        lambda: sorted(homes()),
-        lambda name: f"{'tta' if is_own(name) else 'timm'}, {homes()[name].stem}",
-        lambda name: {"says": described(name)},
+        lambda: [*sorted(homes()), *listed()],
+        lambda name: listed().get(name) or _home(name),
+        lambda name: {} if name in listed() else {"says": described(name)},
     ),
     "protocols": Kind(
         lambda: list(_protocols()),

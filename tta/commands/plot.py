@@ -8,6 +8,8 @@ usage examples:
   python -m tta.plot reliability results/runs -o reliability.png
   python -m tta.plot forgetting results/runs -o forgetting.pdf
   python -m tta.plot uploads results/runs -o uploads.pdf
+  python -m tta.plot classes results/runs -o classes.pdf
+  python -m tta.plot strips results/runs --methods source,bn_alpha -o strips.png
   python -m tta.plot samples digits-c -o samples.png
 """
 
@@ -40,6 +42,8 @@ KINDS = {
     "reliability": "accuracy by confidence",
     "uploads": "accuracy or error against the share of uploaded images",
     "forgetting": "clean images along the stream, of runs with --probe",
+    "classes": "methods by classes, of runs that segment",
+    "strips": "images, labels and predictions, of runs that segment; --count visits",
     "samples": "the same images in every domain of a data set",
 }
 COSTS = ("ms_per_image", "passes", "memory_mib")
@@ -96,9 +100,11 @@ def _with_what_is_drawn(runs: Sequence[Run], kind: str) -> list[Run]:
     """
     if kind == "forgetting":
         return [run for run in runs if run.summary.get("probe")] or list(runs)
-    file = {"stream": "batches.csv", "reliability": "samples.npz"}.get(kind)
+    file = {"stream": "batches.csv", "reliability": "samples.npz", "strips": "strips.npz"}.get(kind)
     if file is None:
         return list(runs)
+    if kind == "reliability" and all(run.has("matrices.npz") for run in runs):
+        return list(runs)  # of pixels
     lines = [f"{run.path}: it has no {file}; {run.cure}" for run in runs if not run.has(file)]
     if len(lines) == len(runs):
         raise UserError(f"no run can be shown: {lines[0]}")
@@ -110,25 +116,30 @@ def _with_what_is_drawn(runs: Sequence[Run], kind: str) -> list[Run]:
 def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:
     from tta.reporting.pictures.along_stream import draw_along_stream
     from tta.reporting.pictures.forgetting import draw_forgetting
-    from tta.reporting.pictures.heat_map import draw_heat_map
+    from tta.reporting.pictures.heat_map import draw_classes, draw_heat_map
     from tta.reporting.pictures.reliability import draw_reliability
+    from tta.reporting.pictures.strips import draw_strips
     from tta.reporting.pictures.trade_off import draw_trade_off, draw_uploads
     from tta.reporting.pictures.visits import draw_visits
 
-    width = WIDTHS[options.width]
+    width, metric = WIDTHS[options.width], comparison.called(options.metric)
     if options.kind == "stream":
-        return draw_along_stream(comparison.rows, options.metric, width, options.window)
+        return draw_along_stream(comparison.rows, metric, width, options.window)
     if options.kind == "visits":
-        return draw_visits(comparison.rows, options.metric, width)
+        return draw_visits(comparison.rows, metric, width)
     if options.kind == "heatmap":
-        return draw_heat_map(comparison, options.metric, width)
+        return draw_heat_map(comparison, metric, width)
+    if options.kind == "classes":
+        return draw_classes(comparison, width)
+    if options.kind == "strips":
+        return draw_strips(comparison.rows, width, options.count)
     if options.kind == "reliability":
         return draw_reliability(comparison.rows, width)
     if options.kind == "forgetting":
         return draw_forgetting(comparison.rows, options.metric, width)
     if options.kind == "uploads":
-        return draw_uploads(comparison, options.metric, width)
-    return draw_trade_off(comparison, options.metric, options.cost, width)
+        return draw_uploads(comparison, metric, width)
+    return draw_trade_off(comparison, metric, options.cost, width)
 
 
 def parser(prog: str) -> Parser:
@@ -160,6 +171,8 @@ def parser(prog: str) -> Parser:
         "--window", type=int, default=10, metavar="N", help="'stream': batches of the running mean"
     )
     made.add_argument("--severity", type=int, metavar="N", help="of 'samples'")
-    made.add_argument("--count", type=int, default=2, metavar="N", help="images per domain")
+    made.add_argument(
+        "--count", type=int, default=2, metavar="N", help="images per domain, or visits"
+    )
     made.add_argument("--data-dir", metavar="DIR", help="folder of the published datasets")
     return made

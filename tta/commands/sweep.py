@@ -154,7 +154,7 @@ def _line(outcome: Outcome) -> str:
     finished = outcome.finished
     if finished is None:
         return f"{outcome.cell.name}: failed"
-    text = f"{outcome.cell.name}: mean error {100 * finished.mean_error:.2f} %"
+    text = f"{outcome.cell.name}: {finished.headline}"
     text += " (finished before)" if finished.reused else ""
     text += " (collapsed)" if finished.collapsed else ""
     text += " (outputs not finite)" if finished.nonfinite else ""

@@ -23,16 +23,43 @@ def elastic_transform(
     ``constants``, in sides of the image: strength of the displacements, deviation of the Gaussian
     that smooths them, and largest shift of the affine map's three anchor points.
     """
-    side = images.shape[-1]
-    strength, smoothing, jitter = (constant * side for constant in constants)
-    rows, columns = _affine_sources(side, jitter, random)
-    levels = bilinear(images.float(), rows, columns, "mirror")
-    if strength:
-        smoother = gaussian_matrix(side, smoothing, "reflect", truncate=3.0)
-        shifts = resample(random.bits16(2, side, side), smoother, partial(_shifts, strength))
-        grid = torch.arange(side, dtype=torch.float32, device=images.device)
-        levels = bilinear(levels, shifts[:, 1] + grid[:, None], shifts[:, 0] + grid, "reflect")
+    affine, field = _sources(images.shape[-1], constants, random)
+    levels = bilinear(images.float(), *affine, "mirror")
+    if field is not None:
+        levels = bilinear(levels, *field, "reflect")
     return truncate(levels)
+
+
+def warp_nearest(
+    labels: Tensor, constants: tuple[float, float, float], random: ImageRandom
+) -> Tensor:
+    """Warp label maps [B, H, H] as :func:`elastic_transform` does images, to the nearest pixel.
+
+    ``random`` must draw what it drew for the images.
+    """
+    side = labels.shape[-1]
+    positions, field = _sources(side, constants, random)
+    if field is not None:  # the map of the first warp, read where the second one looks
+        positions = bilinear(torch.stack(positions, 1), *field, "reflect").unbind(1)
+    rows, columns = (_fold(part.round(), side, "mirror").long() for part in positions)
+    return labels.flatten(1).gather(1, (rows * side + columns).flatten(1)).view_as(labels)
+
+
+def _sources(
+    side: int, constants: tuple[float, float, float], random: ImageRandom
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
+    """Return rows and columns [B, H, H] that the affine map reads, and those that the field reads.
+
+    The field is None where it has no strength.
+    """
+    strength, smoothing, jitter = (constant * side for constant in constants)
+    affine = _affine_sources(side, jitter, random)
+    if not strength:
+        return affine, None
+    smoother = gaussian_matrix(side, smoothing, "reflect", truncate=3.0)
+    shifts = resample(random.bits16(2, side, side), smoother, partial(_shifts, strength))
+    grid = torch.arange(side, dtype=torch.float32, device=shifts.device)
+    return affine, (shifts[:, 1] + grid[:, None], shifts[:, 0] + grid)
 
 
 def _shifts(strength: float, bits: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tta.datasets.benchmark import Benchmark
 from tta.datasets.images import png_bytes
-from tta.datasets.resizing import Resizing, fitted
+from tta.datasets.resizing import Resizing, fitted, fitted_labels
 from tta.foundation.errors import UserError
 from tta.foundation.geometry import Size
 
@@ -54,6 +54,10 @@ class Dataset(ABC):
         domains: names in the published order.
         severities: available severities; ``(0,)`` for natural domains.
         default_severity: the one that runs use unless told otherwise.
+        task: "segmentation" where a label is a map of classes, one per pixel; an image of such
+            data has no class of its own, and :meth:`labels` gives 0 for all.
+        ignore_label: value in label maps of pixels that no figure counts.
+        palette: red, green and blue of each class in pictures of label maps, or None.
         num_classes: number of classes that labels count.
         class_names: names of the classes in label order where the data set knows them by wnid,
             or None.
@@ -68,6 +72,8 @@ class Dataset(ABC):
             its size by the published ``resizing``, and those of "fixed" size keep it.
         square: whether images can only be shown as squares of at least 16 pixels, because they
             are corrupted in the size shown.
+        usual_size: (height, width) in which images that are segmented are shown unless options
+            say otherwise; None for their own.
         image_size: (height, width) in which images are shown; set by
             :mod:`tta.experiment.showing`. None keeps them as they are.
         resizing: how they get that size.
@@ -89,6 +95,9 @@ class Dataset(ABC):
     domains: tuple[str, ...]
     severities: tuple[int, ...] = (NATURAL,)
     default_severity: int = NATURAL
+    task: Literal["classification", "segmentation"] = "classification"
+    ignore_label: int = 255
+    palette: tuple[tuple[int, int, int], ...] | None = None
     num_classes: int
     class_names: tuple[str, ...] | None = None
     class_subset: tuple[int, ...] | None = None
@@ -97,6 +106,7 @@ class Dataset(ABC):
     provenance: Mapping[str, Any] = MappingProxyType({})
     sizing: Literal["own", "backbone", "fixed"] = "fixed"
     square: bool = False
+    usual_size: Size | None = None
     image_size: Size | None = None
     resizing: Resizing = Resizing()
     in_order: bool = False
@@ -124,9 +134,21 @@ class Dataset(ABC):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return images ``[B, 3, H, W]`` (uint8, in host memory) of the given samples."""
 
+    def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        """Return the classes of all pixels ``[B, H, W]`` (uint8, in host memory) of some samples.
+
+        Of segmentation alone; in the size in which their images are shown, or that of published
+        figures.
+        """
+        raise NotImplementedError(f"{self.name!r} has no label maps")
+
     def fitted(self, images: Tensor) -> Tensor:
         """Return uint8 images ``[B, 3, H, W]`` in ``image_size``."""
         return fitted(images, self.image_size, self.resizing)
+
+    def fitted_labels(self, labels: Tensor) -> Tensor:
+        """Return label maps ``[B, H, W]`` in ``image_size`` as their images get it."""
+        return fitted_labels(labels, self.image_size, self.resizing)
 
     def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return the given samples as models are shown them: ``[B, 3, H, W]``, uint8."""
@@ -158,6 +180,17 @@ class Dataset(ABC):
         """
         places = list(by_place(domain, severity))
         parts = [self.shown(names[number], level, index[rows]) for number, level, rows in places]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate([rows for _, _, rows in places]))
+        return torch.cat(parts)[torch.from_numpy(order)]
+
+    def gather_maps(
+        self, names: tuple[str, ...], domain: np.ndarray, severity: np.ndarray, index: np.ndarray
+    ) -> Tensor:
+        """Return the label maps ``[B, H, W]`` of the samples of :meth:`gather`."""
+        places = list(by_place(domain, severity))
+        parts = [self.label_maps(names[place], level, index[rows]) for place, level, rows in places]
         if len(parts) == 1:
             return parts[0]
         order = np.argsort(np.concatenate([rows for _, _, rows in places]))

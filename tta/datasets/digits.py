@@ -42,6 +42,12 @@ def enlarged(levels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack(large))[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
+def digit_scans() -> tuple[np.ndarray, np.ndarray]:
+    """Return grey levels ``[1797, 8, 8]``, 0 to 16, of all scans and their labels (uint8)."""
+    scans, labels = _scans()
+    return scans.reshape(-1, 8, 8), labels.astype(np.uint8)
+
+
 def _scans() -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's scans ``[1797, 64]``, 0 to 16, and their labels.
 

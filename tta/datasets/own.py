@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -23,9 +25,11 @@ def open_own(kind: type[Dataset], specification: str) -> Dataset:
         for domain in made.domains:
             labels = made.labels(domain, made.default_severity)
             _check_labels(labels, made.num_classes, f"{specification!r}, domain {domain!r}")
-        _check_image(
-            made.images(made.domains[0], made.default_severity, np.array([0])), specification
-        )
+        first = made.domains[0], made.default_severity, np.array([0])
+        image = made.images(*first)
+        _check_image(image, specification)
+        if made.task == "segmentation":
+            _check_label_map(made.label_maps(*first), image, made, specification)
     return made
 
 
@@ -64,4 +68,21 @@ def _check_image(images: object, specification: str) -> None:
         raise UserError(
             f"images() of {specification!r} gives {found} for one image; return a uint8 tensor "
             "[1, 3, H, W]"
+        )
+
+
+def _check_label_map(found: Any, image: torch.Tensor, made: Dataset, specification: str) -> None:
+    size = tuple(image.shape[-2:])
+    fits = isinstance(found, torch.Tensor) and found.dtype == torch.uint8
+    if not fits or tuple(found.shape) != (1, *size):
+        kind = f"{found.dtype} {list(found.shape)}" if isinstance(found, torch.Tensor) else found
+        raise UserError(
+            f"dataset {specification!r}: label_maps() must return uint8 tensors [B, H, W] of the "
+            f"images' {size[0]}x{size[1]}, but gave {kind!s:.80}"
+        )
+    counted = found[found != made.ignore_label]
+    if counted.numel() and int(counted.max()) >= made.num_classes:
+        raise UserError(
+            f"dataset {specification!r}: a label map holds {int(counted.max())}, and classes are 0 "
+            f"to {made.num_classes - 1} and ignore_label is {made.ignore_label}"
         )

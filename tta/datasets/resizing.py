@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -97,6 +97,19 @@ def fitted(images: Tensor, size: Size | None, resizing: Resizing) -> Tensor:
     pixels = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     made = [np.asarray(resizing(Image.fromarray(image), size)) for image in pixels]
     return torch.from_numpy(np.stack(made)).to(images.device).permute(0, 3, 1, 2)
+
+
+def fitted_labels(labels: Tensor, size: Size | None, resizing: Resizing) -> Tensor:
+    """Return uint8 label maps ``[B, H, W]`` where images that are fitted have their pixels.
+
+    Each pixel gets the label of the nearest.
+    """
+    return fitted(labels[:, None].expand(-1, 3, -1, -1), size, of_labels(resizing))[:, 0]
+
+
+def of_labels(resizing: Resizing) -> Resizing:
+    """Return how label maps get the size that images get by ``resizing``."""
+    return replace(resizing, filter=Image.Resampling.NEAREST)
 
 
 def resized_or_fitted(

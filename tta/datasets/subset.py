@@ -35,6 +35,10 @@ class Subset(Dataset):
         self.severities = dataset.severities
         self.default_severity = dataset.default_severity
         self.num_classes = dataset.num_classes
+        self.task = dataset.task
+        self.ignore_label = dataset.ignore_label
+        self.palette = dataset.palette
+        self.usual_size = dataset.usual_size
         # A part is another benchmark: what is published of the whole is not of it.
         self.benchmark = Benchmark(batch_size=dataset.benchmark.batch_size)
         self.costly = dataset.costly
@@ -70,6 +74,9 @@ class Subset(Dataset):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self._whole.images(domain, severity, self._rows[domain][indices])
+
+    def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self._whole.label_maps(domain, severity, self._rows[domain][indices])
 
     def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
         self._whole.check(domains, severities)

@@ -37,6 +37,7 @@ from tta.experiment.preflight import preflight
 from tta.experiment.resolving import (
     resolve_params,
 )
+from tta.experiment.segmenting import check_segmentation
 from tta.foundation.backends import fix_workspace, rounding
 from tta.foundation.code_digest import code_digest
 from tta.foundation.room import bytes_of_a_method, free_bytes
@@ -142,6 +143,7 @@ def _built(
     config: RunConfig, ground: Ground, given: Given, beside: Experiment | None
 ) -> Experiment:
     method_class, stream = _method_class(config, given), ground.stream
+    check_segmentation(config, ground.dataset, method_class)
     params, preset = resolve_params(method_class, config, ground.dataset)
     config, backbone = replace(config, precision=ground.precision), ground.backbone.beside()
     config, compile_reason = _with_compilation(config, stream, backbone)

@@ -22,6 +22,7 @@ from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.given import NOTHING, Given
+from tta.experiment.map_sanity import map_warnings
 from tta.experiment.pacing import Adapting, pacing_choices
 from tta.experiment.parts import batch_size_of
 from tta.experiment.resolving import (
@@ -43,7 +44,7 @@ from tta.source.source_data import SourceData
 from tta.streams import Scenario, StreamPlan, unitta
 from tta.streams.stream import Stream
 from tta.tasks.known_scores import KNOWN_SCORES
-from tta.tasks.task import OPEN_SET, Task, task_of
+from tta.tasks.task import OPEN_SET, SEGMENTATION, Task, task_of
 
 LOCATIONS = (
     "dataset",
@@ -130,8 +131,13 @@ class Experiment:
         own = any(part is not None for part in (*named, self.given.model, self.given.dataset))
         own = own or self.dataset.argument == "path" or split_own(self.config.dataset) is not None
         # Where nothing is one's own, all of it is known to fit.
-        doubted = source_warnings(self.stream, self.backbone) if own else ()
+        doubted = self._doubts_of_model() if own else ()
         return (*self._doubts_of_stream(), *doubted)
+
+    def _doubts_of_model(self) -> tuple[str, ...]:
+        if self.task is SEGMENTATION:
+            return map_warnings(self.stream, self.backbone, self.dataset.ignore_label)
+        return source_warnings(self.stream, self.backbone)
 
     def _doubts_of_stream(self) -> tuple[str, ...]:
         if self.config.scenario != "markov":
@@ -168,7 +174,7 @@ class Experiment:
     @cached_property
     def task(self) -> Task:
         """What the stream is judged by: whether it shows unknown images."""
-        return task_of(self.stream.labels())
+        return task_of(self.stream.labels(), self.dataset.task)
 
     @property
     def score(self) -> Callable[[Tensor], Tensor]:

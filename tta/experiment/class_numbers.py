@@ -43,7 +43,8 @@ def number_classes(config: RunConfig, dataset: Dataset, backbone: Backbone) -> O
         UserError: which output a class is cannot be told, or is in doubt.
     """
     model = _output_classes(config, backbone)
-    folders = any(name.startswith("folder") for name in (config.dataset, config.source or ""))
+    kinds = ("folder:", "folder@gen:")
+    folders = any(name.startswith(kinds) for name in (config.dataset, config.source or ""))
     if model.order is not None and not folders:
         raise UserError(
             f"--class-order is for class folders, and labels of {dataset.name!r} are numbers; "

@@ -22,6 +22,7 @@ from tta.foundation.version import __version__
 from tta.foundation.waiting import waiting
 from tta.tasks.metric import CALIBRATION
 from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
+from tta.tasks.task import CLASSIFICATION, SEGMENTATION, Task
 from tta.tasks.visits import errors_by_visit
 
 DERIVED_COUNTERS = ("uplink_encoded_bytes",)
@@ -29,7 +30,10 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas")
 
 
 def figures(
-    domains: pd.DataFrame, counters: tuple[str, ...] = (), pooled: Mapping[str, float] | None = None
+    domains: pd.DataFrame,
+    counters: tuple[str, ...] = (),
+    pooled: Mapping[str, float] | None = None,
+    task: Task = CLASSIFICATION,
 ) -> dict[str, Any]:
     """Return the headline figures of a table of domains, as fractions.
 
@@ -46,6 +50,9 @@ def figures(
     Of a stream with unknown images, errors and calibration are of the known ones. Visits that
     show none of these have no part in them, nor have visits without either kind in the figures
     of open-set recognition, means over visits too: that is the stream's, the same for all methods.
+
+    Of segmentation, in place of errors, there are the figures of ``task``: ``mean_...`` over
+    visits, and ``pooled_...`` of the stream's summed matrix.
     """
     samples = int(domains["samples"].sum())
     known = domains.get("known", domains["samples"])
@@ -53,13 +60,11 @@ def figures(
     counters = (*counters, *(name for name in DERIVED_COUNTERS if name in domains))
     totals = {name: int(domains[name].sum()) for name in counters}
     rows = _plain(domains)
-    visits = errors_by_visit(rows)
+    visits = errors_by_visit(rows, task.headline.name)
+    rates = _means(domains, task) if task is SEGMENTATION else _rates(domains, judged, known)
     return {
         "samples": samples,
-        "mean_error": _mean(judged["error"]),
-        "mean_accuracy": _mean(judged["accuracy"]),
-        "pooled_error": 1.0 - int(domains["correct"].sum()) / max(1, int(known.sum())),
-        **{f"mean_{metric.name}": _mean(judged[metric.name]) for metric in CALIBRATION},
+        **rates,
         **{f"pooled_{name}": _if_finite(value) for name, value in (pooled or {}).items()},
         **(_open_set(domains) if "known" in domains else {}),
         "counters": totals,
@@ -68,6 +73,21 @@ def figures(
         **({"visits": visits} if visits else {}),
         "domains": rows,
     }
+
+
+def _rates(domains: pd.DataFrame, judged: pd.DataFrame, known: pd.Series) -> dict[str, Any]:
+    return {
+        "mean_error": _mean(judged["error"]),
+        "mean_accuracy": _mean(judged["accuracy"]),
+        "pooled_error": 1.0 - int(domains["correct"].sum()) / max(1, int(known.sum())),
+        **{f"mean_{metric.name}": _mean(judged[metric.name]) for metric in CALIBRATION},
+    }
+
+
+def _means(domains: pd.DataFrame, task: Task) -> dict[str, Any]:
+    """Return means over the visits that show a pixel which counts."""
+    judged = domains[domains["pixels"] > 0]
+    return {f"mean_{metric.name}": _mean(judged[metric.name]) for metric in task.metrics}
 
 
 def _open_set(domains: pd.DataFrame) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from tta.experiment.resolving import (
     scenario_options,
     unknown_choices,
 )
+from tta.experiment.segmenting import check_fits
 from tta.experiment.showing import Geometry
 from tta.streams import ScenarioOptions, StreamPlan, find_scenario, plan_stream
 from tta.streams.stream import Stream, labels_of
@@ -58,6 +59,8 @@ def lay_ground(config: RunConfig, device: torch.device, given: Given) -> Ground:
     dataset = open_test_data(config, given)
     plan = _plan(config, dataset)
     backbone = make_backbone(config, dataset, given)
+    check_fits(backbone, dataset)
+    backbone.at_input_size = config.loss_size == "input"
     classes = number_classes(config, known_part(dataset), backbone)
     if isinstance(known_part(dataset), NamedClasses):  # labels may have got other numbers
         plan = _plan(config, dataset)

@@ -15,6 +15,7 @@ from tta.datasets.composed import composed_domain
 from tta.datasets.paths import array_file, data_folder, image_folder, optional_data_folder
 from tta.experiment.given import NOTHING, Given, check_given
 from tta.experiment.resolving import OWN_SOURCE, resolve_params, scenario_options
+from tta.experiment.segmenting import check_segmentation
 from tta.foundation.inputs import check_writable
 from tta.foundation.own_file import split_own
 from tta.foundation.registry import Registry
@@ -26,7 +27,12 @@ from tta.streams import check_name, check_stream
 from tta.tasks.classes.lists import check_choice
 
 _UNKNOWN = SimpleNamespace(benchmark=Benchmark())
-_PATHS = {"arrays": array_file, "folder": image_folder, "folder@gen": image_folder}
+_PATHS = {
+    "arrays": array_file,
+    "folder": image_folder,
+    "folder@gen": image_folder,
+    "folder-seg": image_folder,
+}
 
 
 def preflight(config: RunConfig, given: Given = NOTHING) -> None:
@@ -48,6 +54,7 @@ def preflight(config: RunConfig, given: Given = NOTHING) -> None:
     else:
         check_name(config.scenario)
     check_method(config, dataset)
+    check_segmentation(config, dataset, given.method or _declared(METHODS, config.method))
     if METHODS.location(config.method) is not None:  # another method may register its own nets
         for name in filter(None, (config.backbone, config.cloud_backbone)):
             check_architecture(name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
 from tta.foundation.stream_options import RANDOM, plain_markov
+from tta.methods.dense import dense_defaults
 from tta.methods.params import build_params
 from tta.presets import published_params
 from tta.streams import (
@@ -19,6 +20,7 @@ from tta.streams import (
     one_name,
 )
 from tta.tasks.aetta import dropout_rate
+from tta.tasks.task import SEGMENTATION
 
 if TYPE_CHECKING:
     from tta.backbones.backbone import Backbone
@@ -32,8 +34,8 @@ OWN_SOURCE = "source"
 def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) -> tuple[Any, str]:
     """Return the hyper-parameters of a run and where they come from.
 
-    ``--set`` goes over the preset, the preset over the method's defaults. In words, only what it
-    changes counts.
+    ``--set`` goes over the preset, the preset over the method's defaults, of which it may have
+    others for segmentation. In words, only what it changes counts.
     """
     name = preset_of(config, dataset)
     published, origin = {}, ""
@@ -41,6 +43,8 @@ def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) ->
         backbone = config.backbone or dataset.benchmark.backbone or ""
         published, origin = published_params(name, method.name, backbone)
     origin = origin or "the method's defaults"
+    if getattr(dataset, "task", None) == SEGMENTATION.name:
+        published = {**(dense_defaults(method) or {}), **published}
     usual = build_params(method.Params, published, method.name)
     params = build_params(method.Params, {**published, **config.set}, method.name)
     names = [field.name for field in fields(params)]

@@ -149,8 +149,21 @@ def _predicted(stream: Stream, backbone: Backbone, rows: np.ndarray) -> np.ndarr
 
 
 def _best_numbers(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return a label for every predicted class, one for one, the most frequent pairs first."""
     pairs, counts = np.unique(np.stack([predicted, labels]), axis=1, return_counts=True)
+    return best_numbers(pairs, counts, num_classes)
+
+
+def best_numbers(pairs: np.ndarray, counts: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return a label for every predicted class, one for one, the most frequent pairs first.
+
+    Args:
+        pairs: predicted classes and the labels that they meet ``[2, K]``.
+        counts: how often ``[K]``.
+        num_classes: C.
+
+    Returns:
+        ``[C]``, -1 for a class that is never predicted, or left over.
+    """
     number = np.full(num_classes, -1)
     for predicted_class, label in pairs[:, np.argsort(-counts, kind="stable")].T:
         if number[predicted_class] < 0 and label not in number:

@@ -18,6 +18,8 @@ from the data:
   papers. ``--resize`` and ``--crop`` change that part of it which they name.
 - *Data sets of one size* (digits, CIFAR) are shown as they are; with options, they are resized as
   images of one's own.
+- *Images that are segmented* have the size of the published protocol, or else their own, as a
+  network that segments takes any; they are resized whole, not cropped. Label maps follow.
 
 Source images are shown in the size of the test images, by the same rule; of ``--resize`` and
 ``--crop`` they follow what differs from how the test images would be shown without: a choice that
@@ -212,6 +214,8 @@ def _size(
 ) -> Size:
     if options.input_size is not None:
         return options.input_size
+    if dataset.task == "segmentation":
+        return _dense_size(options, dataset, native)
     configured = backbone.input_size[1:]
     if dataset.sizing == "backbone":
         return configured
@@ -222,6 +226,17 @@ def _size(
     if dataset.sizing == "fixed" or from_file and _is_kept(dataset, native, backbone):
         return _only(native, dataset)
     return configured
+
+
+def _dense_size(options: Options, dataset: Dataset, native: frozenset[Size]) -> Size:
+    if options.resize == "none":
+        return _only(native, dataset)
+    if dataset.usual_size is None and len(native) > 1:
+        raise UserError(
+            f"images of {dataset.name!r} have {_sizes_in_words(native)}, and a batch has one: pass "
+            "--input-size H,W, to which they and their label maps are resized"
+        )
+    return dataset.usual_size or next(iter(native))
 
 
 def _only(native: frozenset[Size], dataset: Dataset) -> Size:
@@ -289,7 +304,7 @@ def _usual_resizing(
     """Return how images get a size where no option but ``how`` says so."""
     if native == {size}:
         return AS_THEY_ARE
-    if dataset.sizing != "backbone":
+    if dataset.sizing != "backbone" and dataset.task != "segmentation":
         return evaluation_transform(backbone, how)
     published = type(dataset).resizing
     return replace(published, how=how) if how else published

@@ -10,6 +10,7 @@ import pandas as pd
 from tta.experiment.built import Experiment
 from tta.experiment.figures import classes_digest, environment, figures
 from tta.experiment.observing.course import Course
+from tta.experiment.observing.map_table import MapTable
 from tta.experiment.observing.probe import ProbedRecorder
 from tta.experiment.observing.recorder import Recorder
 from tta.experiment.pacing import pace_in_words
@@ -47,12 +48,15 @@ def summarise(
         "finished": finished,
         **_choices(experiment),
         **_open_set(experiment, recorder),
+        **_segmentation(experiment, recorder),
         **_health(experiment, recorder),
         **_protocol(experiment, recorder, checkpoints.recorder),
         "resumed_at": checkpoints.resumed_at,
         "precision_reason": experiment.precision_reason,
         "compile_reason": experiment.compile_reason,
-        **figures(domains, experiment.method.counters, recorder.samples.pooled()),
+        **figures(
+            domains, experiment.method.counters, recorder.samples.pooled(), recorder.samples.task
+        ),
         **(recorder.estimator.facts() if recorder.estimator else {}),
         **({"evidence": recorder.evidence.figures()} if recorder.evidence else {}),
         "cost": _cost(course, recorder, checkpoints),
@@ -112,6 +116,18 @@ def _open_set(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
     return facts | rejection_figures(samples.score, starts, right, *judged)
 
 
+def _segmentation(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
+    """Return the task, and the IoU of each class over the stream and at every visit."""
+    if not isinstance(recorder.samples, MapTable):
+        return {}
+    return {
+        "task": experiment.task.name,
+        "ignore_label": experiment.dataset.ignore_label,
+        "align_corners": experiment.backbone.align_corners,
+        "class_iou": recorder.samples.class_figures(),
+    }
+
+
 def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict[str, Any]:
     """Return what a protocol has made of the run: nothing, where a method simply adapts."""
     method, plan = experiment.method, experiment.plan
@@ -120,6 +136,8 @@ def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict
         facts["pace"] = {"rule": pace_in_words(experiment.config), **method.facts()}
     if experiment.order.task_batches:
         facts["tasks"] = _over_tasks(experiment, recorder)
+    if isinstance(recorder.samples, MapTable):  # what follows is of classes of images
+        return facts
     if plan.adaptation is not None:
         labels = labels_of(experiment.dataset, plan)
         facts["held_out"] = held_out_figures(plan, labels, recorder.samples.correct)

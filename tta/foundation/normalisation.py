@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from tta.foundation.errors import UserError
 
 CHANNELS = 3
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""What all weights of torchvision's networks were trained with."""
 
 
 def spread(values: float | Sequence[float], channels: int = CHANNELS) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tta.datasets.checks import check_batch, check_range
 from tta.foundation.errors import WRONG_VALUES, UserError, message_of
 from tta.methods import Method
+from tta.ops.maps import enlarged
 
 
 class Adapted:
@@ -39,14 +40,15 @@ class Adapted:
 
         Returns:
             Outputs ``[B, num_classes]``: logits, or what ``method.outputs`` says, from before or
-            after the update as ``method.predicts`` says; without a graph.
+            after the update as ``method.predicts`` says; without a graph. Of a network that
+            segments ``[B, num_classes, H, W]``, in the size of the images.
 
         Raises:
             UserError: images of another type, shape, device or range.
         """
         self._check(images)
         with own_context(self.device):
-            return self.method.step(_tracked(images)).detach().clone()
+            return self._sized(self.method.step(_tracked(images)), images)
 
     def predict(self, images: Tensor) -> Tensor:
         """Return outputs of the latest adapted network, without adapting.
@@ -56,7 +58,13 @@ class Adapted:
         """
         self._check(images)
         with own_context(self.device), torch.no_grad():
-            return self.method.predict(_tracked(images)).detach().clone()
+            return self._sized(self.method.predict(_tracked(images)), images)
+
+    def _sized(self, outputs: Tensor, images: Tensor) -> Tensor:
+        outputs, backbone = outputs.detach().clone(), self.method.backbone
+        if not backbone.dense:
+            return outputs
+        return enlarged(outputs, tuple(images.shape[-2:]), backbone.align_corners)
 
     def reset(self) -> None:
         """Return bit for bit to the state before the first batch."""

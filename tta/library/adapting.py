@@ -18,12 +18,14 @@ from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.given import Pairs, given_images
 from tta.experiment.class_numbers import number_classes
+from tta.experiment.segmenting import check_segments
 from tta.experiment.showing import show
 from tta.foundation.errors import UserError, did_you_mean, message_of
 from tta.foundation.notes import in_order
 from tta.library.adapted import Adapted, own_context
 from tta.methods import Method, Need, find_method
 from tta.methods.cloud import layout
+from tta.methods.dense import dense_defaults
 from tta.methods.flaws import flaw_of_method
 from tta.methods.params import build_params
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
@@ -69,8 +71,9 @@ def adapt(
         >>> adapted.reset()
 
     Args:
-        model: any ``nn.Module`` that returns logits ``[B, C]`` of a last linear layer. timm's and
-            torchvision's need no ``mean``, ``std`` and ``input_size``.
+        model: any ``nn.Module`` that returns logits ``[B, C]`` of a last linear layer, or logits
+            of pixels ``[B, C, H, W]`` of a last convolution. timm's and torchvision's need no
+            ``mean``, ``std`` and ``input_size``.
         method: a name of :data:`tta.METHODS`, ``my_file.py:MyMethod``, or a subclass of
             :class:`tta.Method`.
         source: labelled source images, for methods that need them: a torch ``Dataset`` of (image
@@ -107,7 +110,9 @@ def adapt(
         backbone = wrap_model(
             model, mean=mean, std=std, input_size=input_size, num_classes=num_classes, split=split
         )
-        chosen = _params(kind, params, preset, backbone.name)
+        if backbone.dense:
+            check_segments(kind)
+        chosen = _params(kind, params, preset, backbone)
         backbone.precision = _precision(precision)
         _move(backbone, device)
         data = _source(source, backbone, batch_size or SOURCE_BATCH, seed, kind, chosen)
@@ -146,13 +151,16 @@ def _method_class(method: str | type[Method]) -> type[Method]:
     return method
 
 
-def _params(kind: type[Method], given: Mapping[str, Any], preset: str | None, backbone: str) -> Any:
+def _params(
+    kind: type[Method], given: Mapping[str, Any], preset: str | None, backbone: Backbone
+) -> Any:
     published: dict[str, Any] = {}
     if preset not in (None, "defaults"):
-        published, origin = published_params(preset, kind.name, backbone)
+        published, origin = published_params(preset, kind.name, backbone.name)
         if not origin:
             raise UserError(f"preset {preset!r} says nothing of method {kind.name!r}; leave it out")
-    return build_params(kind.Params, {**published, **given}, kind.name)
+    usual = (dense_defaults(kind) or {}) if backbone.dense else {}
+    return build_params(kind.Params, {**usual, **published, **given}, kind.name)
 
 
 def _precision(name: str) -> torch.dtype:

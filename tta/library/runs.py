@@ -22,7 +22,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 
     Columns are the facts and figures of the summary, with dots where it is nested
     (``cost.images_per_second``, ``params.lr``), the mean error of each domain
-    (``error.gaussian_noise``), the options (``config.batch_size``), and the run's ``path``.
+    (``error.gaussian_noise``; of segmentation, ``miou.fog``), the options
+    (``config.batch_size``), and the run's ``path``.
     Figures are fractions.
 
     A damaged record, or a copy of another, is left out with a warning that names it.
@@ -41,7 +42,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 
 def _row(run: Run) -> dict[str, Any]:
     summary = {name: value for name, value in run.summary.items() if name not in _TABLES}
-    errors = {f"error.{domain}": error for domain, error in run.domain_errors().items()}
+    name, found = run.task.headline.name, run.task.shortfall(run.domain_errors())
+    errors = {f"{name}.{domain}": figure for domain, figure in found.items()}
     options = {name: value for name, value in run.config.items() if name != "set"}
     return {
         **_flat(summary),

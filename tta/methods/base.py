@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tta.backbones.backbone import Backbone
 from tta.foundation.errors import UserError
+from tta.methods.dense import Dense
 from tta.methods.params import OptimizerParams
 from tta.methods.state import capture, park, restore, unpark
 from tta.ops.loss_scaling import scale_losses, scaled, step_unscaled
@@ -75,6 +76,8 @@ class Method:
     """Names of the attributes that change after :meth:`prepare`."""
     prepared: ClassVar[tuple[str, ...]] = ()
     """Names of the tensors that :meth:`prepare` makes and nothing changes afterwards."""
+    dense: ClassVar[Dense | None] = None
+    """On a class that segments too, see :mod:`tta.methods.dense`; a subclass says it again."""
     counters: ClassVar[tuple[str, ...]] = ()
     """Names of what :meth:`count` counts, such as ``uploads``: columns of the records."""
     rejection: ClassVar[str] = ""

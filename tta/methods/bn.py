@@ -15,6 +15,7 @@ class BatchNormOne(Method):
 
     name = "bn"
     capturable = True
+    dense = {}
     paper = "Nado et al., Evaluating prediction-time batch normalization, 2020"
 
     @classmethod

@@ -25,6 +25,7 @@ class AlphaBatchNorm(Method):
 
     name = "bn_alpha"
     capturable = True
+    dense = {}
     paper = "You et al., Test-time batch statistics calibration for covariate shift, 2021"
 
     @dataclass(frozen=True)

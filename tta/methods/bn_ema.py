@@ -27,6 +27,7 @@ class BatchNormEma(Method):
     """
 
     name = "bn_ema"
+    dense = {}
     paper = "Schneider et al., Improving robustness against common corruptions, NeurIPS 2020"
     predicts = "after"
     state = ("statistics",)

@@ -27,10 +27,13 @@ class Core(Method):
     The affine parameters of norm layers are trained, in a backbone that mixes kinds those of layer
     and group norm too; gradients flow through the batch's share of the batch-norm statistics, and
     the source's share is constant.
+
+    Of segmentation the rows of the prediction matrix are all pixels of the batch.
     """
 
     name = "core"
     capturable = True
+    dense = {"optimizer": "sgd", "lr": 2.5e-4}
     title = "core*"
     paper = "You et al., Test-time batch statistics calibration, 2021 (loss reconstructed)"
     state = ("parameters", "optimizer")

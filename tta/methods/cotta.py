@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tta.foundation.errors import UserError
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+from tta.methods.cotta_dense import SCALES, doubtful_pixels, imitation, teach
 from tta.methods.cotta_restore import stochastic_restore
 from tta.methods.params import OptimizerParams, param, trained_param
 from tta.methods.trained import trained_parameters
@@ -37,9 +39,20 @@ class Cotta(Method):
     The threshold of confidence belongs to a source model and its data. As in the paper's
     supplement, ``confidence_threshold=null`` takes the 5 % quantile of the source model's
     confidence on source images, less 0.05; the constants in the presets are the authors'.
+
+    Of segmentation the choice is made for every pixel, after descendants of the authors' code,
+    which is lost: views are the image in several sizes, plain and mirrored; their probabilities are
+    averaged where the source's largest one is not above the threshold; the class of the largest
+    is the label of the step and the prediction. Batch norm keeps the source's statistics.
     """
 
     name = "cotta"
+    dense = {
+        "lr": 7.5e-6,
+        "confidence_threshold": 0.69,
+        "batch_statistics": False,
+        "trained": "weights_and_biases",
+    }
     paper = "Wang et al., Continual test-time domain adaptation, CVPR 2022"
     state = ("parameters", "teacher_parameters", "optimizer")
     prepared = ("threshold",)
@@ -63,6 +76,17 @@ class Cotta(Method):
             False, "symmetric cross-entropy, as published for ImageNet, not the teacher's alone"
         )
         trained: str = trained_param()
+        batch_statistics: bool = param(
+            True, "batch norm by the statistics of the test batch, not the source's"
+        )
+        scales: tuple[float, ...] = param(
+            SCALES, "segmentation: sizes of the views, in that of the image", minimum=0.01
+        )
+        labels: str = param(
+            "hard",
+            "segmentation: what is learnt, the teacher's classes or its probabilities",
+            choices=("hard", "soft"),
+        )
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
@@ -70,7 +94,10 @@ class Cotta(Method):
         return frozenset({Need.SOURCE_AT_PREPARE} if derived else set())
 
     def configure(self) -> None:
-        replace_batch_norm(self.backbone)
+        if self.params.batch_statistics:
+            replace_batch_norm(self.backbone)
+        if self.backbone.dense:
+            self._segment()
         self.teacher, self.anchor = self.backbone.clone(), self.backbone.clone()
         trained = self.params.trained
         self.parameters = trainable(trained_parameters(self.backbone, trained))
@@ -79,6 +106,17 @@ class Cotta(Method):
         self.optimizer = make_optimizer(self.parameters, self.params)
         self.loss = symmetric_cross_entropy if self.params.symmetric else soft_cross_entropy
         self.augment = CottaAugment()
+
+    def _segment(self) -> None:
+        """Return probabilities of pixels."""
+        self.outputs = "probabilities"
+        if self.params.confidence_threshold is None:
+            raise UserError(
+                "cotta.confidence_threshold=null is told by images of one class each; to segment, "
+                "give a number, such as 0.69"
+            )
+        if not self.params.scales:
+            raise UserError("cotta.scales names no size of a view; give one, such as [1.0]")
 
     @torch.no_grad()
     def prepare(self, source: SourceData | None) -> None:
@@ -94,13 +132,24 @@ class Cotta(Method):
         return self.anchor(images).softmax(1).amax(1)
 
     def step(self, images: Tensor) -> Tensor:
-        targets = self._targets(images)
-        descend(self.optimizer, self.loss(self.backbone(images), targets).mean())
+        targets = self._teach(images) if self.backbone.dense else self._targets(images)
+        descend(self.optimizer, self._loss(self.backbone(images), targets))
         ema_update(self.teacher_parameters, self.parameters, self.params.teacher_decay)
         stochastic_restore(
             self.parameters, self.source_parameters, self.params.restore_rate, self.generator
         )
         return targets
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if not self.backbone.dense:
+            return self.loss(logits, targets).mean()
+        hard = self.params.labels == "hard"
+        return imitation(logits, targets, self.backbone.align_corners, hard)
+
+    def _teach(self, images: Tensor) -> Tensor:
+        aligned = self.backbone.align_corners
+        doubtful = doubtful_pixels(self.anchor, images, self.threshold, aligned)
+        return teach(self.teacher, images, doubtful, self.params.scales, aligned)
 
     @torch.no_grad()
     def _targets(self, images: Tensor) -> Tensor:
@@ -114,4 +163,4 @@ class Cotta(Method):
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        return self.teacher(images)
+        return self._teach(images) if self.backbone.dense else self.teacher(images)

@@ -28,6 +28,7 @@ class Eata(Eta):
     """
 
     name = "eata"
+    dense = {"optimizer": "sgd", "lr": 2.5e-4, "fisher_samples": 200}
     prepared = ("fisher",)
 
     @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class PseudoLabelling(Tent):
     """
 
     name = "pl"
+    dense = {"optimizer": "sgd", "lr": 2.5e-4}
     paper = "Lee, Pseudo-label: the simple and efficient semi-supervised method, 2013"
 
     @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tta.foundation.errors import UserError
 from tta.methods.base import (
     Method,
     Need,
@@ -22,9 +23,9 @@ from tta.methods.params import OptimizerParams, param, trained_param
 from tta.methods.trained import trained_parameters
 from tta.ops.contrastive import contrast_with_prototypes, make_projector
 from tta.ops.ema import ema_update
-from tta.ops.losses import symmetric_cross_entropy
+from tta.ops.losses import pixel_cross_entropy, symmetric_cross_entropy
 from tta.ops.norm.batch_norm import replace_batch_norm
-from tta.ops.views.augment import CottaAugment
+from tta.ops.views.augment import PHOTOMETRIC, CottaAugment
 from tta.source.prototypes import source_prototypes
 from tta.source.source_data import SourceBatches, SourceData
 
@@ -38,9 +39,20 @@ class RobustMeanTeacher(Method):
     of student and teacher logits before the update.
 
     Source-free: ``lambda_source=0 warm_up_samples=0``; the prototypes remain, as in the paper.
+
+    Of segmentation the self-training loss is a mean over pixels, and the view changes colours,
+    blur and noise alone, so that its pixels are those of the image. There are no prototypes, which
+    are of images, and no warm-up: without ``lambda_source`` no source image is read.
     """
 
     name = "rmt"
+    dense = {
+        "optimizer": "sgd",
+        "lr": 2.5e-4,
+        "lambda_contrastive": 0.0,
+        "projection_dim": 0,
+        "warm_up_samples": 0,
+    }
     paper = "Doebler et al., Robust mean teacher for continual and gradual TTA, CVPR 2023"
     outputs = "logit_sum"
     state = ("student_parameters", "teacher_parameters", "optimizer", "source_batches")
@@ -65,10 +77,19 @@ class RobustMeanTeacher(Method):
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
-        needs = {Need.SOURCE_AT_PREPARE, Need.SOURCE_LABELS}
+        needs: set[Need] = set()
+        if params.lambda_contrastive or params.warm_up_samples:
+            needs.add(Need.SOURCE_AT_PREPARE)
+        if params.lambda_contrastive or params.lambda_source:
+            needs.add(Need.SOURCE_LABELS)
         return frozenset(needs | ({Need.SOURCE_AT_STEP} if params.lambda_source else set()))
 
     def configure(self) -> None:
+        if self.backbone.dense and self.params.lambda_contrastive:
+            raise UserError(
+                "rmt.lambda_contrastive draws the features of images to prototypes of classes, and "
+                "pixels have classes here: set it to 0"
+            )
         replace_batch_norm(self.backbone)
         self.teacher = self.backbone.clone()
         self.projector = make_projector(
@@ -81,14 +102,17 @@ class RobustMeanTeacher(Method):
         )
         self.teacher_parameters = trained_parameters(self.teacher, trained)
         self.optimizer = make_optimizer(self.student_parameters, self.params)
-        self.augment = CottaAugment()
+        self.augment = PHOTOMETRIC if self.backbone.dense else CottaAugment()
 
-    def attach_source(self, source: SourceData) -> None:
-        self.source_batches = SourceBatches(source, first_epoch=1)
+    def attach_source(self, source: SourceData | None) -> None:
+        self.source_batches = None if source is None else SourceBatches(source, first_epoch=1)
 
-    def prepare(self, source: SourceData) -> None:
-        self.prototypes = source_prototypes(self.backbone, source)
-        self._warm_up(self.params.warm_up_samples // source.batch_size)
+    def prepare(self, source: SourceData | None) -> None:
+        self.prototypes = self.averaged_parameters[0].new_zeros(0)
+        if self.params.lambda_contrastive:
+            self.prototypes = source_prototypes(self.backbone, source)
+        if self.params.warm_up_samples:
+            self._warm_up(self.params.warm_up_samples // source.batch_size)
 
     def _warm_up(self, steps: int) -> None:
         """Accustom student and teacher to each other on source images, without labels."""
@@ -106,11 +130,13 @@ class RobustMeanTeacher(Method):
 
     def step(self, images: Tensor) -> Tensor:
         features = self.backbone.features(images)
-        logits = self.backbone.head(features)
+        logits = self.backbone.logits(features, images)
         teacher_logits = self._teach(images)
         view = self.backbone.features(self.augment(images, self.generator))
-        loss = self.params.lambda_target * self._self_training(logits, view, teacher_logits)
-        loss = loss + self.params.lambda_contrastive * self._contrastive(features, view)
+        augmented = self.backbone.logits(view, images)
+        loss = self.params.lambda_target * self._self_training(logits, augmented, teacher_logits)
+        if self.params.lambda_contrastive:
+            loss = loss + self.params.lambda_contrastive * self._contrastive(features, view)
         self.optimizer.zero_grad(set_to_none=True)
         backward(self.optimizer, loss)
         if self.params.lambda_source:
@@ -119,9 +145,9 @@ class RobustMeanTeacher(Method):
         ema_update(self.teacher_parameters, self.averaged_parameters, self.params.teacher_decay)
         return logits.detach() + teacher_logits
 
-    def _self_training(self, logits: Tensor, view: Tensor, teacher_logits: Tensor) -> Tensor:
-        plain = symmetric_cross_entropy(logits, teacher_logits)
-        augmented = symmetric_cross_entropy(self.backbone.head(view), teacher_logits)
+    def _self_training(self, logits: Tensor, view_logits: Tensor, teacher: Tensor) -> Tensor:
+        plain = symmetric_cross_entropy(logits, teacher)
+        augmented = symmetric_cross_entropy(view_logits, teacher)
         return (0.5 * plain + 0.5 * augmented).mean()
 
     def _contrastive(self, features: Tensor, view: Tensor) -> Tensor:
@@ -131,8 +157,14 @@ class RobustMeanTeacher(Method):
 
     def _replay_source(self) -> None:
         images, labels = next(self.source_batches)
-        loss = F.cross_entropy(self.backbone(images), labels)
+        loss = self._supervised(self.backbone(images), labels)
         backward(self.optimizer, self.params.lambda_source * loss)
+
+    def _supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if not self.backbone.dense:
+            return F.cross_entropy(logits, labels)
+        ignore = self.source_batches.source.dataset.ignore_label
+        return pixel_cross_entropy(logits, labels, ignore, self.backbone.align_corners)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from tta.methods.params import OptimizerParams, param
 from tta.methods.tent import Tent
 from tta.ops.ema import ema_update
 from tta.ops.losses import soft_likelihood_ratio, symmetric_cross_entropy
+from tta.ops.maps import class_vector, rows
 from tta.ops.prior_correction import correct_prior
 from tta.ops.selection import diversity_certainty_weights
-from tta.ops.views.augment import ROID_AUGMENT
+from tta.ops.views.augment import ROID_AUGMENT, ROID_PHOTOMETRIC
 
 
 class Roid(Tent):
@@ -31,9 +32,14 @@ class Roid(Tent):
     divides by the usual batch size: a short batch counts less, and with batch size 1 the loss of a
     window is its sum, a window's length as much (with SGD; Adam hardly minds). Between two updates
     it predicts without the correction by the prior.
+
+    Of segmentation samples are pixels: weights are compared over all those of a batch. Views change
+    colours alone, so that pixels meet, and outputs are not corrected by a prior: that of images
+    tells of a batch's classes, and none is defined for pixels.
     """
 
     name = "roid"
+    dense = {"optimizer": "sgd", "lr": 2.5e-4}
     paper = "Marsden et al., Universal test-time adaptation through weight ensembling, WACV 2024"
     state = (*Tent.state, "mean_probabilities")
 
@@ -57,24 +63,27 @@ class Roid(Tent):
         self.source_parameters = [parameter.detach().clone() for parameter in self.parameters]
 
     def step(self, images: Tensor) -> Tensor:
-        return correct_prior(self.adapt(images))
+        logits = self.adapt(images)
+        return logits if self.backbone.dense else correct_prior(logits)
 
     def adapt(self, images: Tensor) -> Tensor:
         """Update the model on ``images`` and return their logits from before, uncorrected."""
         logits = self.backbone(images)
         weights = self._weigh(logits)
         # Waits for the device: in the augmented view, batch statistics are of what is selected.
-        selected = weights.nonzero().squeeze(1)
+        selected = weights.reshape(len(weights), -1).amax(1).nonzero().squeeze(1)
         if len(selected):
             self._adapt(images, logits, weights, selected)
             self.ensemble()
         return logits.detach()
 
     def _adapt(self, images: Tensor, logits: Tensor, weights: Tensor, selected: Tensor) -> None:
-        view = self.backbone(ROID_AUGMENT(images[selected], self.generator))
+        augment = ROID_PHOTOMETRIC if self.backbone.dense else ROID_AUGMENT
+        view = self.backbone(augment(images[selected], self.generator))
         chosen = logits[selected]
         losses = soft_likelihood_ratio(chosen) + symmetric_cross_entropy(view, chosen)
         count = (self.params.compat and self.usual_batch) or len(images)
+        count *= weights[0].numel()  # pixels, or an image
         descend(self.optimizer, (weights[selected] * losses).sum() / count)
 
     @torch.no_grad()
@@ -82,7 +91,8 @@ class Roid(Tent):
         mean, temperature = self.mean_probabilities, self.params.temperature
         weights = diversity_certainty_weights(logits, mean, temperature)
         finite = logits.isfinite().all(1, keepdim=True)
-        p = torch.where(finite, logits.softmax(1), mean)  # the others leave the mean as it is
+        # The others leave the mean as it is.
+        p = rows(torch.where(finite, logits.softmax(1), class_vector(mean, logits)))
         ema_update([mean], [p.mean(0)], self.params.probability_decay)
         return weights
 
@@ -92,4 +102,5 @@ class Roid(Tent):
 
     def predict(self, images: Tensor) -> Tensor:
         logits = super().predict(images)
-        return logits if self.params.compat else correct_prior(logits)
+        plain = self.params.compat or self.backbone.dense
+        return logits if plain else correct_prior(logits)

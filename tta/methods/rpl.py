@@ -20,6 +20,7 @@ class RobustPseudoLabelling(Tent):
 
     name = "rpl"
     capturable = True
+    dense = {"optimizer": "sgd", "lr": 2.5e-4}
     paper = "Rusak et al., If your data distribution shifts, use self-learning, TMLR 2022"
 
     @dataclass(frozen=True)

@@ -25,9 +25,13 @@ class Sar(Tent):
 
     The learning rate is what is set, whatever the batch size. The authors' script scales it: for
     ResNets 2.5e-4, times B / 32 below 32; for ViT-B 1e-3, times B / 64; twice that for B = 1.
+
+    Of segmentation the entropies are those of pixels, which are small on the whole: the threshold
+    of a collapse is for images, and 0, never, is the default there.
     """
 
     name = "sar"
+    dense = {"lr": 2.5e-4, "recovery_threshold": 0.0}
     paper = "Niu et al., Towards stable test-time adaptation in dynamic wild world, ICLR 2023"
     state = (*Tent.state, "mean_loss")
 

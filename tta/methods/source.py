@@ -14,6 +14,7 @@ class Source(Method):
 
     name = "source"
     capturable = True
+    dense = {}
 
     @classmethod
     def keeps_network(cls, params: Any) -> bool:

@@ -39,6 +39,7 @@ class Tent(Method):
 
     name = "tent"
     capturable = True
+    dense = {"optimizer": "sgd", "lr": 2.5e-4}
     paper = "Wang et al., Tent: fully test-time adaptation by entropy minimization, ICLR 2021"
     state = ("parameters", "optimizer")
 

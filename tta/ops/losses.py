@@ -1,5 +1,9 @@
 """Losses of test-time adaptation, one value per sample: logits ``[B, C]`` -> ``[B]``.
 
+Of segmentation a sample is a pixel: logits ``[B, C, h, w]`` -> ``[B, h, w]``. As images of a batch
+are of one size, the mean over pixels is that over images of their pixels' means. What compares
+samples with each other, or takes their mean prediction, does so with all pixels of the batch.
+
 All logarithms are natural. Where no published constant is named, nothing is clipped and no
 epsilon is added: log-softmax is exact.
 """
@@ -11,6 +15,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tta.ops.maps import enlarged, rows
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -95,7 +101,7 @@ def marginal_entropy(logits: Tensor) -> Tensor:
 
     MEMO (Zhang et al., NeurIPS 2022), eq. 3, over the views of one image.
     """
-    log_mean = mean_log_probabilities(logits)
+    log_mean = mean_log_probabilities(rows(logits))
     return -(log_mean.exp() * log_mean).sum()
 
 
@@ -117,7 +123,7 @@ def class_correlation(logits: Tensor, norm: str = "cosine") -> Tensor:
 
     A reconstruction of Core's loss (You et al., 2021) from the description of its parts.
     """
-    p = logits.softmax(1)
+    p = rows(logits.softmax(1))
     if norm == "none":
         return (1 - p.square().sum(1)).mean()
     if norm == "cosine":
@@ -127,3 +133,21 @@ def class_correlation(logits: Tensor, norm: str = "cosine") -> Tensor:
         joint = p.T @ p
         correlation = joint / joint.sum(1, keepdim=True).clamp_min(1e-12)
     return (correlation.sum() - correlation.diagonal().sum()) / logits.shape[1]
+
+
+def pixel_cross_entropy(
+    logits: Tensor, labels: Tensor, ignore: int, align_corners: bool = False
+) -> Tensor:
+    """Return the mean cross-entropy of pixels against label maps, a scalar; 0 where none counts.
+
+    Args:
+        logits: ``[B, C, h, w]``, enlarged to the size of the maps.
+        labels: ``[B, H, W]``, integers.
+        ignore: label of pixels that do not count; nor do those of C and more.
+        align_corners: see :func:`tta.ops.maps.enlarged`.
+    """
+    labels = labels.long()
+    counted = (labels != ignore) & (labels < logits.shape[1])
+    logits = enlarged(logits, tuple(labels.shape[-2:]), align_corners)
+    losses = F.cross_entropy(logits, labels.where(counted, 0), reduction="none")
+    return torch.where(counted, losses, 0).sum() / counted.sum().clamp_min(1)

@@ -1,5 +1,7 @@
 """Which samples are worth adapting to: masks and weights ``[B]`` from entropies, probabilities.
 
+Of segmentation a sample is a pixel, and masks and weights are ``[B, h, w]``.
+
 EATA (Niu et al., ICML 2022) adapts to reliable and non-redundant samples; CEMA (Chen et al.,
 ICLR 2024) uploads by the same measures. Nothing here waits for the device.
 """
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tta.ops.losses import entropy
+from tta.ops.maps import class_vector
 
 
 def entropy_margin(fraction: float, num_classes: int) -> float:
@@ -63,7 +66,7 @@ def update_mean_probabilities(
 
 
 def selected_mean(values: Tensor, selected: Tensor) -> Tensor:
-    """Return the mean of ``values`` ``[B]`` where ``selected`` ``[B]``; 0 where nothing is."""
+    """Return the mean of ``values`` ``[B, ...]`` where ``selected`` is; 0 where nothing is."""
     return torch.where(selected, values, 0).sum() / selected.sum().clamp_min(1)
 
 
@@ -76,17 +79,18 @@ def diversity_certainty_weights(logits: Tensor, mean: Tensor, temperature: float
     WACV 2024). No gradient.
 
     Args:
-        logits: ``[B, C]``.
+        logits: ``[B, C, ...]``.
         mean: moving average of all predictions ``[C]``.
         temperature: above 0.
     """
     logits = logits.detach()
     finite = logits.isfinite().all(1)
-    diversity = 1 - F.cosine_similarity(logits.softmax(1), mean[None], dim=1)
+    p = logits.softmax(1)
+    diversity = 1 - F.cosine_similarity(p, class_vector(mean, p), dim=1)
     diversity, certainty = _min_max(diversity, finite), _min_max(-entropy(logits), finite)
     weights = (diversity * certainty / temperature).exp()
     # A factor of exactly 1 where all count.
-    mean_diversity = diversity.mean() * (len(logits) / finite.sum())
+    mean_diversity = diversity.mean() * (finite.numel() / finite.sum())
     return torch.where(finite & (diversity >= mean_diversity), weights, 0)
 
 

@@ -8,10 +8,15 @@ from typing import Any
 from tta.foundation.terminal import wrapped
 from tta.foundation.text import printable_lines
 from tta.reporting.folding import folded
-from tta.reporting.tables import as_metric, markdown, percent
+from tta.reporting.tables import MISSING, as_metric, markdown, percent
 from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
+from tta.tasks.task import SEGMENTATION, recorded_task
 
-RATES = ("accuracy %", "error %")
+MOST_VISITS = 6
+"""To domains, up to which the IoU of classes is shown for each."""
+
+RATES = {"accuracy": "accuracy %", "error": "error %"}
+"""What is shown of classification, and its headers."""
 OPEN_SET = {figure.name: figure.header for figure in OPEN_SET_FIGURES if figure.metric.shown}
 """What is shown of open-set recognition, and its headers."""
 
@@ -26,10 +31,18 @@ def domain_table(summary: dict[str, Any], width: int | None = None) -> str:
     """
     counters = list(summary["counters"])
     visits = summary["domains"]
-    domains = visits if width is None else by_domain(visits, counters)
+    domains = visits if width is None else by_domain(visits, counters, tuple(_rates_of(summary)))
     further = _open_set_headers(summary)
-    header = ["domain", "severity", "n", *RATES, *further, *_counted_header(counters)]
-    rows = [_row(domain, counters) for domain in domains] + _totals(summary, counters)
+    header = [
+        "domain",
+        "severity",
+        "n",
+        *_rates_of(summary).values(),
+        *further,
+        *_counted_header(counters),
+    ]
+    rows = [_row(domain, counters, _rates_of(summary)) for domain in domains]
+    rows += _totals(summary, counters)
     if width is None:
         return markdown(header, rows)
     table = folded(header, rows, width)
@@ -39,21 +52,35 @@ def domain_table(summary: dict[str, Any], width: int | None = None) -> str:
     return f"{table}\n\n{wrapped(note, width)}"
 
 
-def by_domain(visits: list[dict[str, Any]], counters: list[str]) -> list[dict[str, Any]]:
-    """Return one row per domain: means of accuracy and error over its visits, sums of counts."""
+def _rates_of(summary: dict[str, Any]) -> dict[str, str]:
+    """Return what is shown of every visit, beside open-set recognition, and its headers."""
+    task = recorded_task(summary)
+    if task is not SEGMENTATION:
+        return RATES
+    return {m.name: m.header for m in task.metrics if m.percent and m.better == "higher"}
+
+
+def by_domain(
+    visits: list[dict[str, Any]], counters: list[str], rates: tuple[str, ...] = tuple(RATES)
+) -> list[dict[str, Any]]:
+    """Return one row per domain: means of ``rates`` over its visits, sums of counts."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for visit in visits:
         groups.setdefault(visit["domain"], []).append(visit)
-    return [_mean(group, counters) if len(group) > 1 else group[0] for group in groups.values()]
+    return [
+        _mean(group, counters, rates) if len(group) > 1 else group[0] for group in groups.values()
+    ]
 
 
-def _mean(visits: list[dict[str, Any]], counters: list[str]) -> dict[str, Any]:
+def _mean(
+    visits: list[dict[str, Any]], counters: list[str], rates: tuple[str, ...]
+) -> dict[str, Any]:
     severities = sorted({visit["severity"] for visit in visits})
     sums = {name: sum(visit[name] for visit in visits) for name in ("samples", *counters)}
     return {
         "domain": visits[0]["domain"],
         "severity": "–".join(map(str, dict.fromkeys((severities[0], severities[-1])))),
-        **{name: _mean_of(visits, name) for name in ("accuracy", "error")},
+        **{name: _mean_of(visits, name) for name in rates},
         **{name: _mean_of(visits, name) for name in OPEN_SET if name in visits[0]},
         **sums,
         "upload_fraction": sums.get("uploads", 0) / sums["samples"],
@@ -75,20 +102,20 @@ def _open_set(figures: dict[str, Any]) -> list[str]:
     return [percent(figures[name]) for name in OPEN_SET if name in figures]
 
 
-def _row(domain: dict[str, Any], counters: list[str]) -> list[str]:
+def _row(domain: dict[str, Any], counters: list[str], rates: dict[str, str]) -> list[str]:
     return [
         domain["domain"],
         str(domain["severity"]),
         str(domain["samples"]),
-        percent(domain["accuracy"]),
-        percent(domain["error"]),
+        *(percent(domain[name]) for name in rates),
         *_open_set(domain),
         *_counted(domain, counters),
     ]
 
 
 def _totals(summary: dict[str, Any], counters: list[str]) -> list[list[str]]:
-    pooled = summary["pooled_error"]
+    rates = _rates_of(summary)
+    means = [percent(summary[f"mean_{name}"]) for name in rates]
     totals = {**summary["counters"], "upload_fraction": summary.get("upload_fraction")}
     samples = str(summary["samples"])
     return [
@@ -96,8 +123,7 @@ def _totals(summary: dict[str, Any], counters: list[str]) -> list[list[str]]:
             "**mean over domains**",
             "",
             samples,
-            percent(summary["mean_accuracy"]),
-            percent(summary["mean_error"]),
+            *means,
             *_open_set(summary),
             *[""] * len(_counted_header(counters)),
         ],
@@ -105,12 +131,31 @@ def _totals(summary: dict[str, Any], counters: list[str]) -> list[list[str]]:
             "pooled",
             "",
             samples,
-            percent(1 - pooled),
-            percent(pooled),
+            *_pooled(summary, rates),
             *[""] * len(_open_set_headers(summary)),
             *_counted(totals, counters),
         ],
     ]
+
+
+def _pooled(summary: dict[str, Any], rates: dict[str, str]) -> list[str]:
+    """Return the rates of all samples together; of means over images there are none."""
+    if rates is RATES:
+        return [percent(1 - summary["pooled_error"]), percent(summary["pooled_error"])]
+    known = [f"pooled_{name}" in summary for name in rates]
+    values = (summary.get(f"pooled_{name}") for name in rates)
+    return [percent(value) if here else "" for value, here in zip(values, known, strict=True)]
+
+
+def class_table(summary: dict[str, Any]) -> str:
+    """Return the IoU of each class, over the stream and, where visits are few, at each of them."""
+    found = summary.get("class_iou")
+    if not found:
+        return ""
+    visits = [row["domain"] for row in summary["domains"]]
+    shown = visits if len(visits) <= MOST_VISITS else []
+    rows = [[name, *map(percent, values[: 1 + len(shown)])] for name, values in found.items()]
+    return "\n\n" + markdown(["IoU %", "stream", *shown], rows)
 
 
 def _counted_header(counters: list[str]) -> list[str]:
@@ -128,18 +173,21 @@ def _counted(row: dict[str, Any], counters: list[str]) -> list[str]:
 
 def visit_table(summary: dict[str, Any]) -> str:
     """Return the table of visits where domains come back; empty where they do not."""
-    errors = summary.get("visits")
-    if not errors:
+    found, task = summary.get("visits"), recorded_task(summary)
+    if not found:
         return ""
-    mean = fmean(error for error in errors if error is not None)
-    named = [*enumerate(errors, 1), ("**mean over visits**", mean)]
+    mean = fmean(value for value in found if value is not None)
+    named = [*enumerate(found, 1), ("**mean over visits**", mean)]
+    if task is SEGMENTATION:
+        rows = [[str(name), percent(value)] for name, value in named]
+        return "\n\n" + markdown(["visit", task.headline.header], rows)
     rows = [[str(name), *_rates(error)] for name, error in named]
-    return "\n\n" + markdown(["visit", "accuracy %", "error %"], rows)
+    return "\n\n" + markdown(["visit", *RATES.values()], rows)
 
 
 def _rates(error: float | None) -> list[str]:
     """Return accuracy and error, or that there is none."""
-    return ["–", "–"] if error is None else [percent(1 - error), percent(error)]
+    return [MISSING, MISSING] if error is None else [percent(1 - error), percent(error)]
 
 
 def _in_short(summary: dict[str, Any], metric: str) -> str:
@@ -147,7 +195,9 @@ def _in_short(summary: dict[str, Any], metric: str) -> str:
     errors = summary.get("visits")
     if not errors or None in (errors[0], errors[-1]):
         return ""
-    first, last = (percent(as_metric(errors[row], metric)) for row in (0, -1))
+    task = recorded_task(summary)
+    ends = (task.shortfall(errors[row]) for row in (0, -1))
+    first, last = (percent(as_metric(lost, task.called(metric))) for lost in ends)
     return f" (visit 1 {first} %, visit {len(errors)} {last} %)"
 
 
@@ -222,15 +272,16 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
         metric: ``error`` or ``accuracy``.
         width: see :func:`domain_table`.
     """
-    cost = summary["cost"]
+    cost, task = summary["cost"], recorded_task(summary)
+    mean = percent(as_metric(task.mean_shortfall(summary), task.called(metric)))
     lines = [
-        domain_table(summary, width) + visit_table(summary),
+        domain_table(summary, width) + visit_table(summary) + class_table(summary),
         "",
         f"{summary['method']} on {summary['dataset']}, {summary['scenario']}, "
         f"{summary['backbone']}{_cloud(summary)}; predicts {summary['predicts']} the update; "
         f"batch {summary['batch_size']}, seed {summary['seed']}",
         f"hyper-parameters: {summary['preset']}",
-        f"mean {metric} {percent(summary[f'mean_{metric}'])} %{_in_short(summary, metric)}; "
+        f"mean {task.called(metric)} {mean} %{_in_short(summary, metric)}; "
         f"{cost['images_per_second']:.0f} images/s; "
         f"peak memory {cost['peak_memory_bytes'] / 2**20:.0f} MiB; "
         f"prepared in {cost['prepare_seconds']:.1f} s, streamed in {cost['stream_seconds']:.1f} s",

@@ -49,14 +49,16 @@ def is_number(cell: str) -> bool:
 
 def percent(fraction: float | None) -> str:
     """Return a fraction as percent with two digits; a dash where it is not known."""
-    return MISSING if fraction is None else f"{100 * fraction:.2f}"
+    return MISSING if fraction is None or fraction != fraction else f"{100 * fraction:.2f}"
 
 
 def as_metric(error: Any, metric: str) -> Any:
     """Return error rates as ``error`` or ``accuracy``; accuracies, the other way round.
 
     Args:
-        error: fractions: a number, a series or a table.
-        metric: ``error`` or ``accuracy``.
+        error: fractions: a number, a series or a table. Also what another figure, 1 at best, falls
+            short of that.
+        metric: ``error``, ``accuracy`` or that other figure, see
+            :meth:`tta.tasks.task.Task.called`.
     """
     return error if metric == "error" else 1 - error

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class SourceData:
     """Source images and labels in shuffled batches; the test stream is not reachable from here.
 
+    Labels of a batch are ``[B]``, or maps ``[B, H, W]`` (uint8) where the data set has such.
+
     Args:
         dataset: where the images are; all its domains at their first severity are used.
         batch_size: images per batch, as on the test stream.
@@ -89,8 +91,14 @@ class SourceData:
         parts, asked = itertools.tee(parts)
         loaded = self._loader(map(self._places, asked))
         for rows, levels in zip(parts, loaded, strict=True):
-            labels = to_device(torch.from_numpy(self._labels[rows]), self.device)
+            labels = to_device(self._labels_of(rows), self.device)
             yield to_unit_range(levels, self.device, self.memory_format), labels
+
+    def _labels_of(self, rows: np.ndarray) -> Tensor:
+        """Return labels ``[B]``, or label maps ``[B, H, W]``."""
+        if self.dataset.task == "segmentation":
+            return self.dataset.gather_maps(self.dataset.domains, *self._places(rows))
+        return torch.from_numpy(self._labels[rows])
 
     def _places(self, rows: np.ndarray) -> Rows:
         severity = np.full(len(rows), self.dataset.severities[0])

@@ -134,7 +134,16 @@ class Composition:
         """Return it as a scenario of that name."""
         visiting = VISITS[self.visits]
         uses = {*visiting.uses, *(LABELS[self.labels][1] if self.labels else ())}
-        return Scenario(name, description, self.plan, self.itinerary, frozenset(uses), keeps_order)
+        by_class = self.labels not in (None, "slots")  # which leave labels alone at dirichlet 0
+        return Scenario(
+            name,
+            description,
+            self.plan,
+            self.itinerary,
+            frozenset(uses),
+            keeps_order,
+            by_class=by_class,
+        )
 
 
 def composition_of(text: str) -> Composition:

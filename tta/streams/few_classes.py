@@ -51,7 +51,9 @@ def in_tasks(catalog: Catalog, options: ScenarioOptions) -> list[tuple[str, int]
     return places
 
 
-@scenario(in_tasks, uses=("severity", "classes_per_batch", "tasks"), task_batches=True)
+@scenario(
+    in_tasks, uses=("severity", "classes_per_batch", "tasks"), task_batches=True, by_class=True
+)
 def few_classes_per_batch(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
     """Batches of few classes, reset before each (StatA)."""
     visits = draw(catalog, options, in_tasks)

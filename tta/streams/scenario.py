@@ -27,6 +27,7 @@ class Scenario:
         uses: options, beside the seed, domains and number of samples, that change the stream.
         keeps_order: whether it may stream a data set that has an order of its own.
         task_batches: whether each segment is a task of its own, one batch long at most.
+        by_class: whether images are ordered or drawn by their classes.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Scenario:
     uses: frozenset[str]
     keeps_order: bool
     task_batches: bool = False
+    by_class: bool = False
 
 
 def scenario(
@@ -43,6 +45,7 @@ def scenario(
     uses: tuple[str, ...] = ("severity",),
     keeps_order: bool = False,
     task_batches: bool = False,
+    by_class: bool = False,
 ) -> Callable[[Planner], Scenario]:
     """Make a function a scenario; its docstring's first line describes it.
 
@@ -51,13 +54,13 @@ def scenario(
         uses: see :class:`Scenario`.
         keeps_order: likewise.
         task_batches: likewise.
+        by_class: likewise.
     """
 
     def declare(plan: Planner) -> Scenario:
         text = (plan.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
-        return Scenario(
-            plan.__name__, text, plan, itinerary, frozenset(uses), keeps_order, task_batches
-        )
+        flags = keeps_order, task_batches, by_class
+        return Scenario(plan.__name__, text, plan, itinerary, frozenset(uses), *flags)
 
     return declare
 

@@ -123,6 +123,10 @@ class Stream:
         """Return the labels ``[N]`` in stream order, for the recorder alone."""
         return labels_of(self.dataset, self.plan)
 
+    def label_maps(self, positions: slice | np.ndarray) -> Tensor:
+        """Return the label maps ``[B, H, W]`` (uint8, in host memory), for the recorder alone."""
+        return self.dataset.gather_maps(self.plan.domains, *self._rows(positions))
+
     def encoded_bytes(self, positions: np.ndarray) -> np.ndarray:
         """Return the size in bytes ``[n]``, as files, of the images at these stream positions."""
         plan = self.plan

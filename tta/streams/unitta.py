@@ -43,7 +43,7 @@ def attributes(options: ScenarioOptions, domains: int, classes: int) -> list[Att
     ]
 
 
-@scenario(uses=USES)
+@scenario(uses=USES, by_class=True)
 def markov(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
     """Domains and classes follow each other as in a Markov chain, never reset (UniTTA)."""
     visits = draw(catalog, options, each_domain)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
 from tta.foundation.errors import UserError, message_of
+from tta.tasks.task import headline_in_words
 
 if TYPE_CHECKING:
     from tta.sweeps.grid import Cell
@@ -27,7 +28,7 @@ class Finished:
     Attributes:
         path: the run directory, below the output folder.
         reused: whether it was finished before.
-        mean_error: a fraction.
+        headline: the figure that it is judged by, in words.
         collapsed: whether the run is marked as collapsed.
         nonfinite: whether its outputs were not finite, from some batch on.
         warned: whether its record says why its figures may not be what they seem.
@@ -35,7 +36,7 @@ class Finished:
 
     path: str
     reused: bool
-    mean_error: float
+    headline: str
     collapsed: bool
     nonfinite: bool
     warned: bool = False
@@ -124,7 +125,7 @@ def _finished(summary: dict[str, Any], output: str) -> Finished:
     return Finished(
         path=Path(summary["path"]).relative_to(output).as_posix(),
         reused=summary["reused"],
-        mean_error=summary["mean_error"],
+        headline=headline_in_words(summary),
         collapsed=summary.get("collapsed_at_batch") is not None,
         nonfinite=summary.get("nonfinite_at_batch") is not None,
         warned=bool(summary.get("warnings")),

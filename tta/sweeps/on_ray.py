@@ -26,6 +26,7 @@ from tta.sweeps.cells import (
 )
 from tta.sweeps.gpus import workspace_of
 from tta.sweeps.grid import Cell, distinct, groups, refuse_impossible
+from tta.tasks.task import headline_in_words
 
 RETRIES = 3
 """How often a cell is started again after its worker was lost."""
@@ -212,7 +213,7 @@ def _gathered(cell: Cell, answer: tuple[Finished | str, dict[str, bytes]]) -> Fi
             summary.get(mark) is not None for mark in ("collapsed_at_batch", "nonfinite_at_batch")
         )
         warned = bool(summary.get("warnings"))
-        return Finished(finished, True, summary["mean_error"], collapsed, nonfinite, warned)
+        return Finished(finished, True, headline_in_words(summary), collapsed, nonfinite, warned)
     if files:
         with RunDirectory(output / finished.path) as directory:
             directory.start_over()

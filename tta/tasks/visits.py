@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 
-def errors_by_visit(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
+def errors_by_visit(rows: Sequence[Mapping[str, Any]], name: str = "error") -> list[float | None]:
     """Return the error of the first visit to the domains, of the second, ...: means over domains.
 
     A domain comes back after another one, or at the same severity as just before; where only
@@ -19,6 +19,7 @@ def errors_by_visit(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
     Args:
         rows: of the visits in stream order, with ``domain``, ``severity`` and ``error``, a
             fraction, or None where a visit shows no image that has one.
+        name: of the figure that is taken in place of the error.
 
     Returns:
         ``[K]``, fractions, None for a visit in which no image has an error; empty where no domain
@@ -31,8 +32,8 @@ def errors_by_visit(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
         domain, severity = row["domain"], row["severity"]
         if domain != before[0] or severity == before[1]:
             counts[domain] += 1
-        if row["error"] is not None:
-            visits[counts[domain]][domain].append(row["error"])
+        if row[name] is not None:
+            visits[counts[domain]][domain].append(row[name])
         before = domain, severity
     last = max(counts.values(), default=0)
     if last < 2:

@@ -10,10 +10,18 @@ from typing import Any
 
 from tta.foundation.errors import UserError
 from tta.methods import Method, Need, find_method
+from tta.methods.dense import dense_defaults
 from tta.methods.params import build_params
 from tta.methods.requirements import check_needs
 from tta.testing.checks import CHECKS, BrokenPromiseError, Check
-from tta.testing.stand_ins import BACKBONES, attach_domain_heads, make_backbone, make_source
+from tta.testing.dense_checks import DENSE_CHECKS
+from tta.testing.stand_ins import (
+    BACKBONES,
+    DENSE_BACKBONES,
+    attach_domain_heads,
+    make_backbone,
+    make_source,
+)
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -68,6 +76,18 @@ def findings(method: type[Method] | str, /, **params: Any) -> Iterator[Finding]:
     for check in CHECKS:
         for backbone in suited:
             yield Finding(check, backbone, _fault(check, _maker(kind, values, backbone)))
+    yield from _dense_findings(kind, params)
+
+
+def _dense_findings(kind: type[Method], params: dict[str, Any]) -> Iterator[Finding]:
+    """Yield what came of the checks on networks that segment, where a method says it does."""
+    defaults = dense_defaults(kind)
+    if defaults is None:
+        return
+    values = build_params(kind.Params, {**defaults, **params}, kind.name)
+    for backbone in DENSE_BACKBONES:
+        for check in (*CHECKS, *DENSE_CHECKS):
+            yield Finding(check, backbone, _fault(check, _maker(kind, values, backbone)))
 
 
 def suited_backbones(kind: type[Method], params: Any) -> list[str]:
@@ -104,7 +124,7 @@ def _maker(kind: type[Method], params: Any, name: str) -> Callable[[], Method]:
         made = kind(_backbone(kind, params, name), params, seed=7)
         if Need.CLOUD_MODEL in kind.needs(params):
             made.attach_model(make_backbone(name))
-        made.start(make_source())
+        made.start(make_source(dense=name in DENSE_BACKBONES))
         return made
 
     return make

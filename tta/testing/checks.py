@@ -84,6 +84,13 @@ def difference(first: Any, second: Any, where: str = "state") -> str | None:
     return next(filter(None, (difference(*pair) for pair in pairs)), None)
 
 
+def expect_shape(what: str, outputs: Tensor, images: Tensor) -> None:
+    """Raise unless outputs are ``[B, C]``, or of segmentation ``[B, C, h, w]``."""
+    shape = (len(images), NUM_CLASSES)
+    fits = outputs.shape[:2] == shape and outputs.dim() in (2, 4)
+    expect(fits, f"{what} have shape {tuple(outputs.shape)}, not {shape}")
+
+
 def expect_equal_outputs(first: list[Tensor], second: list[Tensor], when: str) -> None:
     """Raise where outputs of the same batches differ."""
     for number, (a, b) in enumerate(zip(first, second, strict=True)):
@@ -115,8 +122,7 @@ def facts(make: Callable[[], Method]) -> None:
 def outputs(make: Callable[[], Method]) -> None:
     """See the words above."""
     for images, found in zip(BATCHES, stepped(make(), BATCHES), strict=True):
-        shape = (len(images), NUM_CLASSES)
-        expect(found.shape == shape, f"outputs have shape {tuple(found.shape)}, not {shape}")
+        expect_shape("outputs", found, images)
         expect(found.dtype == torch.float32, f"outputs are {found.dtype}, not float32")
         expect(not found.requires_grad, "outputs carry a graph")
         expect(bool(torch.isfinite(found).all()), f"outputs of {len(images)} images are not finite")
@@ -180,9 +186,7 @@ def predict(make: Callable[[], Method]) -> None:
     method = make()
     stepped(method, BATCHES[:1])
     before = method.state_dict()
-    found = method.predict(BATCHES[2].clone())
-    shape = (len(BATCHES[2]), NUM_CLASSES)
-    expect(found.shape == shape, f"predict() gave the shape {tuple(found.shape)}, not {shape}")
+    expect_shape("outputs of predict()", method.predict(BATCHES[2].clone()), BATCHES[2])
     apart = difference(before, method.state_dict())
     expect(apart is None, f"predict() changed {apart}")
 

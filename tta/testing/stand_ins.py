@@ -44,6 +44,21 @@ class RandomImages(Dataset):
         return torch.from_numpy(pool[indices])
 
 
+class RandomMaps(RandomImages):
+    """The same with label maps without meaning, one pixel in six of which does not count."""
+
+    name = "random maps"
+    task = "segmentation"
+
+    def labels(self, domain: str, severity: int) -> np.ndarray:
+        return np.zeros(self.size, np.int64)
+
+    def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        maps = np.random.default_rng(severity).integers(0, NUM_CLASSES + 1, (self.size, SIZE, SIZE))
+        maps[maps == NUM_CLASSES] = self.ignore_label
+        return torch.from_numpy(maps.astype(np.uint8)[indices])
+
+
 BACKBONES = {
     "batch_norm": ("test_resnet", {"drop_rate": 0.3, "drop_path_rate": 0.2}),
     "fused_batch_norm": ("test_efficientnet", {"drop_rate": 0.3, "drop_path_rate": 0.2}),
@@ -53,13 +68,24 @@ BACKBONES = {
 """Names of timm and options, by kind; drawn weights, and dropout that must stay off."""
 
 
+DENSE_BACKBONES = {
+    "segmenting": "lraspp:test_efficientnet",
+    "segmenting_pyramid": "deeplabv3:test_resnet",
+}
+"""Networks that segment, by kind; the second has batch norm over a map of one pixel."""
+
+
 def make_backbone(kind: str) -> Backbone:
-    """Return a backbone of a kind of :data:`BACKBONES`, a copy of the same at every call."""
+    """Return a backbone of one of these kinds, a copy of the same at every call."""
     return _made(kind).clone()
 
 
 @cache
 def _made(kind: str) -> Backbone:
+    if kind in DENSE_BACKBONES:
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(0)
+            return create_backbone(DENSE_BACKBONES[kind], num_classes=NUM_CLASSES, pretrained=False)
     name, options = BACKBONES[kind]
     return create_backbone(
         name, num_classes=NUM_CLASSES, pretrained=False, model_kwargs=dict(options)
@@ -76,12 +102,13 @@ def attach_domain_heads(backbone: Backbone, domains: int = 3, seed: int = 0) -> 
     return backbone
 
 
-def make_source(batch_size: int = 6) -> SourceData:
-    """Return a dozen labelled source images."""
-    return SourceData(RandomImages(12, ("source",)), batch_size, seed=3)
+def make_source(batch_size: int = 6, dense: bool = False) -> SourceData:
+    """Return a dozen labelled source images; ``dense``, a class for each pixel."""
+    kind = RandomMaps if dense else RandomImages
+    return SourceData(kind(12, ("source",)), batch_size, seed=3)
 
 
-def make_images(count: int, seed: int = 0) -> Tensor:
-    """Return random images ``[count, 3, 32, 32]`` in [0, 1]."""
+def make_images(count: int, seed: int = 0, size: tuple[int, int] = (SIZE, SIZE)) -> Tensor:
+    """Return random images ``[count, 3, H, W]`` in [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 3, SIZE, SIZE, generator=generator)
+    return torch.rand(count, 3, *size, generator=generator)

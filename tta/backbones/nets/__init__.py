@@ -11,6 +11,7 @@ from tta.backbones.nets.cifar_resnet import (
 )
 from tta.backbones.nets.cifar_resnext import resnext29_4x32d
 from tta.backbones.nets.cifar_wide_resnet import wrn28_10
+from tta.backbones.nets.digits_segnet import digits_segnet
 from tta.backbones.nets.digits_vit import digits_vit
 from tta.backbones.nets.distiller_resnet import (
     cifar_resnet8_distiller,
@@ -27,6 +28,7 @@ __all__ = [
     "cifar_resnet32_distiller",
     "cifar_resnet44",
     "cifar_resnet56",
+    "digits_segnet",
     "digits_vit",
     "mobilenetv1_075",
     "resnet50_bottleneck256",

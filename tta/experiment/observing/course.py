@@ -13,6 +13,9 @@ from tta.experiment.observing.company import Company
 from tta.experiment.observing.estimate_table import EstimateTable
 from tta.experiment.observing.estimates import Estimator
 from tta.experiment.observing.evidence import Evidence
+from tta.experiment.observing.judging import MapJudge
+from tta.experiment.observing.map_collapse import MapCollapseWatch
+from tta.experiment.observing.map_table import MapTable
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.probe import Probe, ProbedRecorder
 from tta.experiment.observing.recorder import Recorder
@@ -22,7 +25,13 @@ from tta.experiment.saving.saved_run import SavedRun, taking_over
 from tta.foundation.arithmetic import arithmetic
 from tta.foundation.stops import Stops
 from tta.reporting.records.run_directory import RunDirectory
+from tta.streams import StreamPlan
 from tta.tasks.aetta import ResetRule
+from tta.tasks.dense_metrics import pixel_metrics
+from tta.tasks.task import SEGMENTATION
+
+MOST_PICTURED = 16
+"""Visits to domains of which an image is kept with what was predicted."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,10 @@ def make_recorder(course: Course) -> Recorder:
     """Return the recorder of a run whose method is prepared."""
     experiment, directory = course.experiment, course.directory
     track, options = experiment.config.track, experiment.resolved()
-    labels = experiment.stream.labels()
-    return Recorder(
+    labels, watch = experiment.stream.labels(), None
+    if experiment.task is SEGMENTATION:
+        watch = _map_watch(experiment, course.memory)
+    recorder = Recorder(
         experiment.plan,
         labels,
         experiment.method.outputs,
@@ -70,13 +81,41 @@ def make_recorder(course: Course) -> Recorder:
         course.progress,
         encoded_bytes=experiment.stream.encoded_bytes,
         passes=experiment.backbone.passes,
-        watch=_watch(experiment, labels, course.memory),
+        watch=watch or _watch(experiment, labels, course.memory),
         tracker=open_tracker(track, directory.path, options, course.position),
         score=experiment.score,
         evidence=_evidence(experiment),
         estimator=_estimator(experiment),
         label=experiment.method.name if course.company.is_several else "",
+        maps=_maps(experiment),
     )
+    if isinstance(watch, MapCollapseWatch) and isinstance(recorder.samples, MapTable):
+        watch.matrices = recorder.samples.matrices
+    return recorder
+
+
+def _maps(experiment: Experiment) -> tuple[MapJudge, tuple[str, ...]] | None:
+    """Return what judges outputs by label maps, and the names of their classes."""
+    if experiment.task is not SEGMENTATION:
+        return None
+    dataset, backbone = experiment.dataset, experiment.backbone
+    known = dataset.class_names or ()
+    names = [*known, *map(str, range(len(known), backbone.num_classes))][: backbone.num_classes]
+    judge = MapJudge(
+        experiment.stream.label_maps,
+        experiment.method.outputs,
+        dataset.ignore_label,
+        backbone.align_corners,
+        _last_of_visits(experiment.plan)[:MOST_PICTURED],
+    )
+    return judge, tuple(names)
+
+
+def _last_of_visits(plan: StreamPlan) -> list[int]:
+    """Return the position of the last image of each visit that counts, in stream order."""
+    visits = plan.visit[plan.counted]
+    last = len(visits) - 1 - np.unique(visits[::-1], return_index=True)[1]
+    return np.flatnonzero(plan.counted)[np.sort(last)].tolist()
 
 
 def make_observer(course: Course, recorder: Recorder) -> Recorder | ProbedRecorder:
@@ -141,6 +180,39 @@ def _watch(experiment: Experiment, labels: np.ndarray, memory: PeakMemory) -> Co
         experiment.backbone,
         initial,
     )
+
+
+def _map_watch(experiment: Experiment, memory: PeakMemory) -> MapCollapseWatch:
+    def initial(positions: np.ndarray) -> np.ndarray:
+        with memory.paused():
+            return initial_matrices(experiment, positions)
+
+    return MapCollapseWatch(
+        experiment.plan,
+        experiment.stream.edges[:-1],
+        experiment.method.outputs,
+        experiment.adapting_method.backbone,
+        experiment.backbone,
+        initial,
+    )
+
+
+def initial_matrices(experiment: Experiment, positions: np.ndarray) -> np.ndarray:
+    """Return the matrices ``[n, C, C + 1]`` of what the method predicted before the stream.
+
+    The method is put back to where it was; it must be between two batches.
+    """
+    method, stream = experiment.method, experiment.stream
+    state = method.state_dict()
+    method.reset()
+    found = []
+    for rows in np.array_split(positions, -(-len(positions) // stream.longest)):
+        maps = stream.label_maps(rows).to(experiment.device)
+        outputs, ignore = method.predict(stream.images(rows)), experiment.dataset.ignore_label
+        aligned = experiment.backbone.align_corners
+        found.append(pixel_metrics(outputs, maps, method.outputs, ignore, aligned)[1])
+    method.load_state_dict(state)
+    return torch.cat(found).cpu().numpy()
 
 
 def initial_predictions(experiment: Experiment, positions: np.ndarray) -> np.ndarray:

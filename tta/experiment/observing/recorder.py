@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,8 @@ from tta.backbones.passes import Passes
 from tta.experiment.observing.collapse import CollapseWatch
 from tta.experiment.observing.estimates import Estimator
 from tta.experiment.observing.evidence import Evidence
+from tta.experiment.observing.judging import ClassJudge, Judge, Kept
+from tta.experiment.observing.map_table import MapTable
 from tta.experiment.observing.progress import make_progress
 from tta.experiment.observing.sample_table import SampleTable
 from tta.experiment.observing.trackers import Tracker
@@ -29,9 +31,7 @@ from tta.reporting.records.stored_tables import to_csv
 from tta.streams import StreamPlan
 from tta.streams.stream import Batch
 from tta.tasks.known_scores import energy
-from tta.tasks.metric import SAMPLE_COLUMNS
-from tta.tasks.metrics import open_set_metrics, sample_metrics
-from tta.tasks.task import CLASSIFICATION, task_of
+from tta.tasks.task import task_of
 
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""
@@ -43,7 +43,7 @@ PASS_COUNTERS = ("forwards", "backwards")
 class _Pending:
     start: int
     stop: int
-    outputs: Tensor
+    kept: Kept
     counted: Tensor | None
     spans: list[tuple[Any, Any]]
     passes: tuple[int, ...]
@@ -75,6 +75,8 @@ class Recorder:
         evidence: figures without labels, which no time or pass is counted for; None for none.
         estimator: whose latest estimates are recorded; None for none.
         label: what the display of progress calls the run, where there are several.
+        maps: judges outputs by label maps, and the names of their classes; None: images have
+            classes, ``labels``.
 
     Attributes:
         samples: the figures that have been fetched.
@@ -101,20 +103,27 @@ class Recorder:
         evidence: Evidence | None = None,
         estimator: Estimator | None = None,
         label: str = "",
+        maps: tuple[Judge, Sequence[str]] | None = None,
     ) -> None:
-        self.plan, self.outputs, self.directory = plan, outputs, directory
+        self.plan, self.directory = plan, directory
         self.passes, self.watch, self.tracker = passes, watch, tracker
         self.evidence, self.estimator = evidence, estimator
         self._take_passes()
         counters = (*counters, *PASS_COUNTERS) if passes else counters
-        self.task = task_of(labels)
-        self.samples = SampleTable(plan, counters, encoded_bytes, self.task)
-        self._score = score or partial(energy, kind=outputs)
+        self.samples: SampleTable
+        self._judge: Judge
+        if maps is None:
+            task = task_of(labels)
+            self.samples = SampleTable(plan, counters, encoded_bytes, task)
+            score = score or partial(energy, kind=outputs)
+            self._judge = ClassJudge(labels, outputs, task, score, device)
+        else:
+            self._judge, classes = maps
+            self.samples = MapTable(plan, counters, encoded_bytes, classes)
         self.seconds = 0.0
         on_gpu = torch.device(device).type == "cuda"
         name = partial(gpu_uuid, torch.device(device)) if on_gpu else None
         self._energy, self._joules_before = EnergyMeter(name), 0.0
-        self._labels = torch.from_numpy(labels).to(device)
         self._pending: list[_Pending] = []
         self._wrote_header = False
         self._progress = make_progress(progress, len(plan), label)
@@ -123,16 +132,17 @@ class Recorder:
         self.restart_clock()
 
     def update(self, batch: Batch, outputs: Tensor, counted: Tensor | None = None) -> None:
-        """Note one batch's outputs ``[B, C]`` and counters ``[K, B]``, which are kept as given."""
+        """Note one batch's outputs ``[B, C, ...]`` and counters ``[K, B]``, kept as given."""
         now = self.clock.mark()
         spans, self._spans = [*self._spans, (self._since, now)], []
         passes = self._take_passes()
         estimate = self.estimator.latest if self.estimator else None
-        item = _Pending(batch.start, batch.stop, outputs, counted, spans, passes, estimate)
+        kept = self._judge.keep(batch, outputs)
+        item = _Pending(batch.start, batch.stop, kept, counted, spans, passes, estimate)
         self._pending.append(item)
         if self.watch is not None:
             self.watch.update(batch, outputs)
-        self._since = now
+        self._since = now if kept.matrices is None else self.clock.mark()
         if self.evidence is not None:
             with self.apart():
                 self.evidence.update(batch, outputs)
@@ -178,8 +188,9 @@ class Recorder:
         pending, self._pending = self._pending, []
         if pending:
             first, last = pending[0].start, pending[-1].stop
-            fetched = self._metrics(pending, self._labels[first:last]).cpu().numpy()
+            fetched = self._metrics(pending).cpu().numpy()
             self.samples.note(first, np.concatenate([fetched, self._passes_by_image(pending)]))
+            self._note_matrices(pending)
             self._note_estimates(pending, last)
             self._energy.read()
             seconds = [sum(self.clock.seconds(*span) for span in item.spans) for item in pending]
@@ -198,22 +209,18 @@ class Recorder:
             correct, known = self.samples.correct[rows], self.samples.known[rows]
             self.estimator.table.note(rows.start, estimates, correct, known, sizes)
 
-    def _metrics(self, pending: list[_Pending], labels: Tensor) -> Tensor:
+    def _metrics(self, pending: list[_Pending]) -> Tensor:
         """Return metrics and counters ``[M + K, N]``."""
-        outputs = [item.outputs for item in pending]
-        if labels.device.type == "cpu":  # a GPU's sums may depend on the number of rows
-            outputs, parts = [torch.cat(outputs)], [labels]
-        else:
-            parts = labels.split([len(rows) for rows in outputs])
-        judged = zip(outputs, parts, strict=True)
-        metrics = torch.cat([self._judge(*pair) for pair in judged], 1)
+        metrics = self._judge.rows([item.kept for item in pending], pending[0].start)
         counted = [item.counted for item in pending if item.counted is not None]
         return torch.cat([metrics, torch.cat(counted, 1).to(metrics.dtype)]) if counted else metrics
 
-    def _judge(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        if self.task is CLASSIFICATION:
-            return sample_metrics(outputs, labels, self.outputs)
-        return open_set_metrics(outputs, labels, self.outputs, self._score)
+    def _note_matrices(self, pending: list[_Pending]) -> None:
+        matrices = [item.kept.matrices for item in pending if item.kept.matrices is not None]
+        if isinstance(self.samples, MapTable):
+            self.samples.note_matrices(pending[0].start, torch.cat(matrices).cpu().numpy())
+            for item in pending:
+                self.samples.note_strips(item.kept.strips)
 
     def _passes_by_image(self, pending: list[_Pending]) -> np.ndarray:
         """Return the passes ``[2, N]`` of batches, or nothing where none are counted."""
@@ -233,9 +240,9 @@ class Recorder:
     def state_dict(self) -> dict[str, Any]:
         """Return what has been recorded so far; every row of it is in the directory."""
         self.flush()
-        samples = torch.from_numpy(self.samples.values[:, : self.samples.seen].copy())
         watch = None if self.watch is None else self.watch.state_dict()
-        state = {"samples": samples, "seconds": self.seconds, "watch": watch, "joules": self.joules}
+        state = self.samples.state_dict()
+        state |= {"seconds": self.seconds, "watch": watch, "joules": self.joules}
         if self.evidence is not None:
             state["evidence"] = self.evidence.state_dict()
         if self.estimator is not None:
@@ -244,7 +251,7 @@ class Recorder:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`; the directory must hold its rows."""
-        self.samples.load(state["samples"].numpy())
+        self.samples.load_state_dict(state)
         self.seconds, self._joules_before = state["seconds"], state["joules"]
         if self.watch is not None:
             self.watch.load_state_dict(state["watch"])
@@ -275,7 +282,7 @@ class Recorder:
     def _show(self, count: int) -> None:
         samples = self.samples
         domain = self.plan.domains[self.plan.domain[samples.seen - 1]]
-        figures = {"error": f"{100 * (1 - samples.accuracy):.2f}%"}
+        figures = samples.in_short()
         if self.watch is not None and self.watch.batch is not None:
             figures["collapsed"] = f"at batch {self.watch.batch}"
         if samples.diverged:
@@ -293,12 +300,7 @@ class Recorder:
             self._track(self.tracker, pending, rows)
 
     def _track(self, tracker: Tracker, pending: list[_Pending], rows: pd.DataFrame) -> None:
-        first, judged = pending[0].start, rows.get("known", rows["size"])
-        right, before = self.samples.correct[:first].sum(), self.samples.known[:first].sum()
-        running = 1.0 - (right + rows["correct"].cumsum()) / (before + judged.cumsum())
-        tracked = rows[list(SAMPLE_COLUMNS[1:])].assign(
-            error=1.0 - rows["correct"] / judged, running_error=running
-        )
+        tracked = self.samples.tracked(rows, pending[0].start)
         for item, row in zip(pending, tracked.to_dict("records"), strict=True):
             tracker.log(item.stop, row)
 

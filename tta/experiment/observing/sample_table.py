@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
 from tta.streams import StreamPlan
-from tta.tasks.metric import CALIBRATION, SAMPLE_COLUMNS, Samples
+from tta.tasks.metric import SAMPLE_COLUMNS, Samples
 from tta.tasks.task import CLASSIFICATION, Task, measured
 
 
@@ -47,12 +49,17 @@ class SampleTable:
         self.values[:, start:stop] = values
         self.seen = stop
 
-    def load(self, values: np.ndarray) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been noted."""
+        return {"samples": torch.from_numpy(self.values[:, : self.seen].copy())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what was noted at another time.
 
         Raises:
             ValueError: it has other rows.
         """
+        values = state["samples"].numpy()
         if len(values) != len(self.values):
             raise ValueError(f"figures are {len(values)} per image, not {len(self.values)}")
         self.note(0, values)
@@ -82,8 +89,11 @@ class SampleTable:
 
     @property
     def confidence(self) -> np.ndarray:
-        """Top-1 confidence ``[n]`` of the samples seen, NaN for outputs that are not finite."""
-        return self.values[1, : self.seen]
+        """Top-1 confidence ``[n]`` of the samples seen, NaN for outputs that are not finite.
+
+        Of label maps it is a sum over pixels.
+        """
+        return self.values[self.task.columns.index("confidence"), : self.seen]
 
     @property
     def diverged(self) -> bool:
@@ -98,7 +108,11 @@ class SampleTable:
     def pooled(self) -> dict[str, float]:
         """Return the metrics that pool, by name, over all samples seen; NaN where any is."""
         samples = self._columns(np.flatnonzero(self._counted))
-        return measured([metric for metric in CALIBRATION if metric.pools], samples)
+        return measured([metric for metric in self.task.metrics if metric.pools], samples)
+
+    def in_short(self) -> dict[str, str]:
+        """Return the headline of the samples seen, in words, by what it is called."""
+        return {"error": f"{100 * (1 - self.accuracy):.2f}%"}
 
     def _columns(self, chosen: slice | np.ndarray) -> dict[str, np.ndarray]:
         values = self.values[: len(self.task.columns), chosen].astype(np.float64)
@@ -137,18 +151,38 @@ class SampleTable:
         means = np.stack([by_name[name] for name in SAMPLE_COLUMNS[1:]]) / np.where(
             judged, judged, np.nan
         )
-        domain, severity = self.plan.domain[rows], self.plan.severity[rows]
         return pd.DataFrame(
             {
                 "position": starts,
-                "domain": _common(np.array(self.plan.domains, object)[domain], domain, firsts),
-                "severity": _common(severity, severity, firsts),
+                **self._places(rows, firsts),
                 "size": sizes,
                 **({"known": judged.astype(int)} if "known" in by_name else {}),
                 "correct": by_name["correct"].astype(int),
                 **dict(zip(SAMPLE_COLUMNS[1:], means, strict=True)),
                 **dict(zip(self.counters, counts.astype(int), strict=True)),
             }
+        )
+
+    def _places(self, rows: slice, firsts: np.ndarray) -> dict[str, np.ndarray]:
+        """Return domain and severity of batches, "mixed" where there are several."""
+        domain, severity = self.plan.domain[rows], self.plan.severity[rows]
+        return {
+            "domain": _common(np.array(self.plan.domains, object)[domain], domain, firsts),
+            "severity": _common(severity, severity, firsts),
+        }
+
+    def tracked(self, rows: pd.DataFrame, first: int) -> pd.DataFrame:
+        """Return what a tracker is sent of batches.
+
+        Args:
+            rows: of :meth:`batches`.
+            first: position of their first sample.
+        """
+        judged = rows.get("known", rows["size"])
+        right, before = self.correct[:first].sum(), self.known[:first].sum()
+        running = 1.0 - (right + rows["correct"].cumsum()) / (before + judged.cumsum())
+        return rows[list(SAMPLE_COLUMNS[1:])].assign(
+            error=1.0 - rows["correct"] / judged, running_error=running
         )
 
     def _judged(self, rows: slice) -> np.ndarray:
@@ -175,12 +209,14 @@ class SampleTable:
             "domain": self.plan.domains[self.plan.domain[chosen[0]]],
             "severity": int(self.plan.severity[chosen[0]]),
             "samples": len(counted),
-            **_kinds(samples),
-            "correct": int(samples["correct"].sum()),
+            **self._counts(samples),
             **self.task.measure(samples),
             **self._totals(chosen),
             **self._uplink(chosen),
         }
+
+    def _counts(self, samples: dict[str, np.ndarray]) -> dict[str, object]:
+        return {**_kinds(samples), "correct": int(samples["correct"].sum())}
 
     def _totals(self, chosen: np.ndarray) -> dict[str, int]:
         counted = self.values[len(self.task.columns) :, chosen].astype(np.float64).sum(1)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from tta.foundation.errors import UserError
 from tta.foundation.text import printable
-from tta.tasks.task import ALL_FIGURES
+from tta.tasks.task import recorded_task
 
 PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 """Names of the trackers, and what each imports."""
@@ -107,10 +107,13 @@ class WeightsAndBiases:
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of a whole run that are numbers, by name."""
-    names = ("mean_error", *(figure.name for figure in ALL_FIGURES))
+    task = recorded_task(summary)
+    headline, known_figures = task.headline.name, (figure.name for figure in task.figures)
+    names = dict.fromkeys([f"mean_{headline}", *known_figures])
     known = {name: summary.get(name) for name in names}
     figures = {name: value for name, value in known.items() if value is not None}
     for number, domain in enumerate(summary["domains"], 1):
-        if domain["error"] is not None:
-            figures[f"domain_error/{number:02}_{printable(domain['domain'])}"] = domain["error"]
+        if domain[headline] is not None:
+            name = f"domain_{headline}/{number:02}_{printable(domain['domain'])}"
+            figures[name] = domain[headline]
     return figures

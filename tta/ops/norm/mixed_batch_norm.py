@@ -48,9 +48,13 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     count = x.numel() // channels
     folds = _fold_factor(count, channels)
     folded = values.reshape(count // folds, folds * channels)
-    means, variances = _kernel_moments(folded)
-    between, mean = torch.var_mean(means.view(folds, channels), 0, correction=0)
-    return mean, variances.view(folds, channels).mean(0) + between
+    means, variances = (part.view(folds, channels) for part in _kernel_moments(folded))
+    if len(x) > 1:
+        between, mean = torch.var_mean(means, 0, correction=0)
+        return mean, variances.mean(0) + between
+    # Of a single image var_mean takes longer than all sums over its values do.
+    mean = means.mean(0)
+    return mean, (variances + (means - mean).square_()).mean(0)
 
 
 def _kernel_moments(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -60,6 +61,7 @@ class CottaAugment:
         blur_sigma: range of the blur's standard deviation in pixels; None for no blur.
         noise_std: standard deviation of the Gaussian noise; 0 for none.
         padding: "edge" repeats the border pixel, "reflect" mirrors about it.
+        flips: whether half of the views are mirrored left and right.
     """
 
     brightness: Range = (0.6, 1.4)
@@ -73,6 +75,7 @@ class CottaAugment:
     blur_sigma: Range | None = (0.001, 0.5)
     noise_std: float = 0.005
     padding: Literal["edge", "reflect"] = "edge"
+    flips: bool = True
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Augment a batch with one draw.
@@ -112,7 +115,7 @@ class CottaAugment:
             angle=_between(next(drawn), (-self.degrees, self.degrees)),
             translation=translation,
             scale=_between(next(drawn), self.scale),
-            flip=next(drawn) < 0.5,
+            flip=next(drawn) < 0.5 and self.flips,
             blur_sigma=None if self.blur_sigma is None else _between(next(drawn), self.blur_sigma),
         )
 
@@ -132,6 +135,9 @@ class CottaAugment:
 
 ROID_AUGMENT = CottaAugment(blur_sigma=None, noise_std=0.0, padding="reflect")
 """The variant of ROID (Marsden et al., WACV 2024) and CMF (Lee and Chang, ICLR 2024)."""
+PHOTOMETRIC = CottaAugment(degrees=0.0, translate=0.0, scale=(1.0, 1.0), flips=False)
+"""Colours, blur and noise alone: every pixel stays where it is."""
+ROID_PHOTOMETRIC = dataclasses.replace(PHOTOMETRIC, blur_sigma=None, noise_std=0.0)
 
 
 def _jitter(images: Tensor, name: str, factor: float) -> Tensor:

@@ -19,7 +19,7 @@ from tta.reporting.records.runs import Run
 from tta.tasks.metric import RunFigure
 from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
 from tta.tasks.summary_figures import PROTOCOL_FIGURES
-from tta.tasks.task import ALL_FIGURES
+from tta.tasks.task import ALL_FIGURES, SEGMENTATION, Task
 
 MACHINE_COSTS = ("ms_per_image", "memory_mib", "memory_rise_mib")
 
@@ -46,6 +46,15 @@ class Comparison:
         return describe([run for row in self.rows for run in row.runs]) | dict(self.apart)
 
     @property
+    def task(self) -> Task:
+        """What the runs were judged by."""
+        return self.rows[0].task
+
+    def called(self, metric: str) -> str:
+        """Return what the headline is called, where the user asked for ``error`` or another."""
+        return self.task.called(metric)
+
+    @property
     def domains(self) -> list[str]:
         """Domains in the order of the stream."""
         return list(dict.fromkeys(name for row in self.rows for name in row.domain_errors.columns))
@@ -59,7 +68,10 @@ class Comparison:
 
     @cached_property
     def errors(self) -> pd.DataFrame:
-        """Mean error by method and domain, over seeds; fractions."""
+        """Mean error by method and domain, over seeds; fractions.
+
+        Where the headline is another figure, what that falls short of 1.
+        """
         means = {row.label: row.domain_errors.mean() for row in self.rows}
         return pd.DataFrame.from_dict(means, orient="index")[self.domains]
 
@@ -77,12 +89,14 @@ class Comparison:
     def figures(self) -> pd.DataFrame:
         """One row of numbers per method: headline, calibration and cost; NaN where unknown.
 
+        Headlines are errors, or what the headline falls short of 1, as in :attr:`errors`.
+
         Those of open-set recognition are there where any run has one.
         """
         figures = pd.DataFrame.from_dict(
             {row.label: _figures(row) for row in self.rows}, orient="index"
         )
-        names = [figure.name for figure in OPEN_SET_FIGURES]
+        names = [figure.name for figure in OPEN_SET_FIGURES if figure.name in figures]
         figures = figures.drop(columns=[name for name in names if figures[name].isna().all()])
         finished = [row.label for row in self.rows if row.finished]
         figures["rank"] = self.errors.loc[finished].rank().mean(axis=1)
@@ -147,7 +161,7 @@ def _figures(row: Row) -> dict[str, float]:
 
     So are time and memory where the seeds ran on unlike machines.
     """
-    means = row.figures("mean_error")
+    means = row.means
     cost = pd.DataFrame([_cost(run) for run in row.runs]).mean(skipna=False)
     if row.machine is None:
         cost[list(MACHINE_COSTS)] = np.nan
@@ -155,12 +169,16 @@ def _figures(row: Row) -> dict[str, float]:
         "seeds": len(row.runs),
         "mean": means.mean(),
         "std": means.std(ddof=1),
-        "pooled": row.figures("pooled_error").mean(),
+        "pooled": row.pooled.mean(),
         **_visits(row),
         **_of_protocols(row),
-        **{figure.name: _mean(row, figure) for figure in ALL_FIGURES},
+        **{figure.name: _mean(row, figure) for figure in _all_figures(row)},
         **cost,
     }
+
+
+def _all_figures(row: Row) -> tuple[RunFigure, ...]:
+    return row.task.figures if row.task is SEGMENTATION else ALL_FIGURES
 
 
 def _visits(row: Row) -> dict[str, float]:
@@ -170,7 +188,8 @@ def _visits(row: Row) -> dict[str, float]:
     if not known:
         return {}
     ends = pd.DataFrame([(errors[0], errors[-1]) for errors in known], dtype=float)
-    return dict(zip(("first_visit", "last_visit"), ends.mean(), strict=True))
+    means = row.task.shortfall(ends.mean())
+    return dict(zip(("first_visit", "last_visit"), means, strict=True))
 
 
 def _of_protocols(row: Row) -> dict[str, float]:

@@ -16,6 +16,7 @@ from tta.reporting.tables import MISSING, as_metric
 from tta.tasks.metric import RUN_FIGURES, RunFigure
 from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
 from tta.tasks.summary_figures import PROTOCOL_FIGURES
+from tta.tasks.task import SEGMENTATION
 
 FACTS = ("predicts", "source data", "seeds")
 """Columns that follow the figures where a table is folded."""
@@ -51,6 +52,7 @@ class Table:
 
 def error_table(comparison: Comparison, metric: str) -> Table:
     """Return methods by domains, in percent; the best and what is tied with it in bold."""
+    metric = comparison.called(metric)
     figures, best = comparison.figures, comparison.best
     rates = as_metric(figures[["mean", "pooled"]], metric)
     cells = _methods(comparison.rows)
@@ -70,7 +72,8 @@ def error_table(comparison: Comparison, metric: str) -> Table:
     bold = pd.DataFrame(False, cells.index, cells.columns)
     for header, domain in (domains | {"mean": "mean"}).items():
         bold[header] = best[domain].to_numpy()
-    notes = [_protocol(comparison, metric), BOLD_NOTE, *row_notes(comparison.rows)]
+    bold_note = MAP_BOLD_NOTE if comparison.task is SEGMENTATION else BOLD_NOTE
+    notes = [_protocol(comparison, metric), bold_note, *row_notes(comparison.rows)]
     if any("unknown_images" in row.summary for row in comparison.rows):
         notes.insert(1, f"{metric}s are of the known images alone")
     _, *others = [name for name in cells if name not in domains]
@@ -91,7 +94,7 @@ def cost_table(comparison: Comparison) -> Table:
     cells["over source MiB"] = _text(figures["extra_memory_mib"], "{:+.0f}")
     if figures["upload_fraction"].notna().any():
         cells["uploads %"] = _percent(figures["upload_fraction"])
-    for figure in RUN_FIGURES:
+    for figure in (figure for figure in RUN_FIGURES if figure.name in figures):
         cells[figure.header] = _shown(figure, figures)
     note = (
         "forwards, backwards (images through the model and its copies) and ms are per image of "
@@ -134,6 +137,39 @@ def open_set_table(comparison: Comparison) -> Table:
     return Table("open_set", cells, None, [note], _caption("Open-set recognition", comparison))
 
 
+def segmentation_table(comparison: Comparison) -> Table:
+    """Return the further figures of label maps, and the IoU of every class over the stream."""
+    figures, task = comparison.figures, comparison.task
+    cells = pd.DataFrame({"method": figures.index}, figures.index)
+    for figure in task.figures:
+        if figure.metric.better == "higher" and figure.metric is not task.headline:
+            cells[figure.header] = _shown(figure, figures)
+    for name, values in class_ious(comparison.rows).items():
+        cells[f"class {name}" if name in cells else name] = _percent(values)
+    note = (
+        "in %; image mIoU is the mean over images of their own mIoU, the others are of summed "
+        "confusion matrices: means over visits to domains, pooled of the whole stream; by class, "
+        f"the intersection over union over the whole stream; {MISSING} where a class is neither "
+        "among labels nor among predictions"
+    )
+    return Table("segmentation", cells, None, [note], _caption("Segmentation", comparison))
+
+
+def class_ious(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return the IoU of each class over the stream, means over seeds: methods by classes."""
+    found = {
+        row.label: pd.DataFrame(
+            [
+                {name: values[0] for name, values in run.summary["class_iou"].items()}
+                for run in row.runs
+            ],
+            dtype=float,
+        ).mean()
+        for row in rows
+    }
+    return pd.DataFrame.from_dict(found, orient="index")
+
+
 def protocol_table(comparison: Comparison) -> Table:
     """Return what the protocol of the runs says of them, beside their errors."""
     figures = comparison.figures
@@ -163,7 +199,7 @@ def _shown(figure: RunFigure, figures: pd.DataFrame) -> list[str]:
 
 def paired_table(comparison: Comparison) -> Table:
     """Return the paired tests against the baseline, or else against the best."""
-    tests, reference = comparison.tests, comparison.reference
+    tests, reference = in_headline(comparison), comparison.reference
     cells = pd.DataFrame({"method": tests.index}, tests.index)
     cells["difference"] = _text(100 * tests["difference"], "{:+.2f}")
     cells["95 % interval"] = [
@@ -171,6 +207,16 @@ def paired_table(comparison: Comparison) -> Table:
         for low, high in zip(tests["low"], tests["high"], strict=True)
     ]
     cells["p bootstrap"] = tests["p_bootstrap"].map(p_value)
+    if "p_images" in tests:
+        cells["p images"] = tests["p_images"].map(p_value)
+        note = (
+            f"difference of mean {comparison.called('error')} in points to "
+            f"{reference.label if reference else MISSING}, below 0 is worse; its interval and p "
+            "images: bootstrap over the images of every visit, the same for both; p bootstrap: "
+            f"over seeds and domains (from {MINIMUM_DOMAINS} domains on); several runs: twice the "
+            "median p; p-values Holm-corrected"
+        )
+        return Table("tests", cells, None, [note], _caption("Paired tests", comparison))
     cells["p McNemar"] = tests["p_mcnemar"].map(p_value)
     cells["only one right, by run"] = [
         ", ".join(f"{count.only_first}:{count.only_second}" for count in counts) or MISSING
@@ -186,12 +232,23 @@ def paired_table(comparison: Comparison) -> Table:
     return Table("tests", cells, None, [note], _caption("Paired tests", comparison))
 
 
+def in_headline(comparison: Comparison) -> pd.DataFrame:
+    """Return the paired tests with differences of the headline, as it is shown."""
+    tests, task = comparison.tests, comparison.task
+    ends = ("low", "high") if task.headline.better == "lower" else ("high", "low")
+    changed = {
+        name: task.change(tests[end]) for name, end in zip(("low", "high"), ends, strict=True)
+    }
+    return tests.assign(difference=task.change(tests["difference"]), **changed)
+
+
 def published_table(comparison: Comparison, published: pd.DataFrame, metric: str) -> Table:
     """Return published figures beside ours, with what differs in their protocol."""
     entries = pd.DataFrame(
         beside_ours(comparison, published),
         columns=["label", "ours", "theirs", "differs", "citation", "remarks"],
     )
+    metric = comparison.called(metric)
     rates = as_metric(entries[["ours", "theirs"]].astype(float), metric)
     cells = pd.DataFrame({"method": entries["label"]})
     cells["ours"], cells["published"] = _percent(rates["ours"]), _percent(rates["theirs"])
@@ -209,6 +266,7 @@ BOLD_NOTE = (
     "bold: the best, and what paired tests do not tell from it at "
     f"{LEVEL:.0%} (by domain McNemar's test; in the mean also the bootstrap over seeds and domains)"
 )
+MAP_BOLD_NOTE = BOLD_NOTE.replace("McNemar's test", "the bootstrap over images")
 
 
 def _methods(rows: Sequence[Row]) -> pd.DataFrame:

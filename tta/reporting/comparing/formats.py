@@ -15,14 +15,17 @@ from tta.foundation.terminal import wrapped
 from tta.foundation.text import markdown_text
 from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.comparison_tables import (
+    VISITS,
     Table,
     cost_table,
     error_table,
     has_protocol,
+    in_headline,
     open_set_table,
     paired_table,
     protocol_table,
     published_table,
+    segmentation_table,
     source_data,
 )
 from tta.reporting.comparing.latex import render_latex
@@ -32,6 +35,7 @@ from tta.reporting.folding import folded
 from tta.reporting.records.runs import Run
 from tta.reporting.records.stored_tables import to_csv
 from tta.reporting.tables import markdown
+from tta.tasks.task import SEGMENTATION
 
 
 def _markdown(table: Table, width: int | None = None) -> str:
@@ -67,6 +71,7 @@ def _styled(table: Table) -> Styler:
 TABLES: dict[str, Callable[[Comparison, str], Table]] = {
     "errors": error_table,
     "open_set": lambda comparison, _: open_set_table(comparison),
+    "segmentation": lambda comparison, _: segmentation_table(comparison),
     "protocol": lambda comparison, _: protocol_table(comparison),
     "cost": lambda comparison, _: cost_table(comparison),
     "tests": lambda comparison, _: paired_table(comparison),
@@ -86,16 +91,19 @@ def tables(
     of protocols also where it alone is asked for, as any stream tells of recovery.
 
     Raises:
-        UserError: the one of open-set recognition alone is asked for, and no run has any.
+        UserError: only such are asked for as no run has any figure of.
     """
     empty = {
         "open_set": not any("unknown_images" in row.summary for row in comparison.rows),
+        "segmentation": comparison.task is not SEGMENTATION,
         "protocol": not has_protocol(comparison) and list(names) != ["protocol"],
     }
     made = [TABLES[name](comparison, metric) for name in names if not empty.get(name)]
     if not made:
+        lacks = {"open_set": "was shown unknown images", "segmentation": "segments"}
+        words = " or ".join(words for name, words in lacks.items() if name in names)
         raise UserError(
-            f"no run of {comparison.title!r} was shown unknown images: leave --tables open_set out"
+            f"no run of {comparison.title!r} {words}: leave --tables {','.join(names)} out"
         )
     if published is not None:
         made.append(published_table(comparison, published, metric))
@@ -143,15 +151,26 @@ def _frame(comparison: Comparison) -> pd.DataFrame:
         },
         [row.label for row in rows],
     )
-    tests = comparison.tests.drop(columns=["difference", "discordant"], errors="ignore")
+    tests = in_headline(comparison).drop(columns=["difference", "discordant"], errors="ignore")
+    task = comparison.task
     parts = [
         facts,
-        comparison.errors.add_prefix("error_"),
-        comparison.figures,
+        task.shortfall(comparison.errors).add_prefix(f"{task.headline.name}_"),
+        _headline_figures(comparison),
         comparison.best[["mean"]].rename(columns={"mean": "best_or_tied"}),
         tests.add_prefix("test_"),
     ]
     return pd.concat(parts, axis=1)
+
+
+def _headline_figures(comparison: Comparison) -> pd.DataFrame:
+    """Return the figures with headlines as they are, not what they fall short of."""
+    figures, task = comparison.figures, comparison.task
+    rates = [name for name in ("mean", "pooled", *VISITS) if name in figures]
+    changed = figures.assign(**{name: task.shortfall(figures[name]) for name in rates})
+    if "difference" in figures:
+        changed["difference"] = task.change(figures["difference"])
+    return changed
 
 
 def _batches(row: Row, fact: str) -> str:
@@ -185,7 +204,7 @@ def render_json(
 def _method(comparison: Comparison, position: int) -> dict[str, object]:
     row = comparison.rows[position]
     label = row.label
-    tests = comparison.tests
+    tests, task = in_headline(comparison), comparison.task
     return {
         "label": label,
         "method": row.summary["method"],
@@ -194,9 +213,9 @@ def _method(comparison: Comparison, position: int) -> dict[str, object]:
         "source_data": source_data(row),
         "finished": row.finished,
         "seeds_differ_in": row.unlike,
-        "domains": _plain(comparison.errors.loc[label]),
+        "domains": _plain(task.shortfall(comparison.errors.loc[label])),
         "best_or_tied": _plain(comparison.best.loc[label]),
-        "figures": _plain(comparison.figures.loc[label]),
+        "figures": _plain(_headline_figures(comparison).loc[label]),
         "test": _test(tests.loc[label]) if label in tests.index else None,
         "runs": [_run(run) for run in row.runs],
     }

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from tta.reporting.comparing.map_tests import image_bootstrap
 from tta.reporting.comparing.rows import Row
 from tta.reporting.comparing.statistics import (
     LEVEL,
     MINIMUM_DOMAINS,
+    Bootstrap,
     Discordance,
     combine_runs,
     discordance,
     holm,
     paired_bootstrap,
 )
+from tta.tasks.task import SEGMENTATION
 
 
 def paired_tests(rows: Sequence[Row], reference: Row | None) -> pd.DataFrame:
@@ -28,15 +31,26 @@ def paired_tests(rows: Sequence[Row], reference: Row | None) -> pd.DataFrame:
     ``low`` and ``high`` of its 95 % interval, ``p_bootstrap``, ``p_mcnemar``, and ``discordant``,
     McNemar's counts of each run. NaN where a test is not possible: the bootstrap below
     :data:`MINIMUM_DOMAINS` domains, McNemar without records of single samples.
+
+    Of segmentation the difference is of what the mIoU falls short of 1. In McNemar's place there is
+    ``p_images``, of :func:`tta.reporting.comparing.map_tests.image_bootstrap`, and the interval is
+    its (of several runs, that of the first).
     """
     tests = {
         row.label: _test(row, reference) for row in rows if row.finished and row is not reference
     }
-    columns = ["difference", "low", "high", "p_bootstrap", "p_mcnemar", "discordant"]
+    p_values = p_columns(rows)
+    columns = ["difference", "low", "high", *p_values, "discordant"]
     frame = pd.DataFrame.from_dict(tests, orient="index", columns=columns)
-    for name in ("p_bootstrap", "p_mcnemar"):
+    for name in p_values:
         frame[name] = holm(frame[name].to_numpy(float))
     return frame
+
+
+def p_columns(rows: Sequence[Row]) -> list[str]:
+    """Return the names of the tests of rows of one table."""
+    segments = any(row.task is SEGMENTATION for row in rows)
+    return ["p_bootstrap", "p_images" if segments else "p_mcnemar"]
 
 
 def _test(row: Row, reference: Row) -> list[object]:
@@ -48,9 +62,34 @@ def _test(row: Row, reference: Row) -> list[object]:
     if differences.shape[1] >= MINIMUM_DOMAINS:
         bootstrap = paired_bootstrap(differences)
         low, high, p_bootstrap = bootstrap.low, bootstrap.high, bootstrap.p
+    if row.task is SEGMENTATION:
+        found = _image_tests(row, reference)
+        p_images = combine_runs(np.array([one.p for one in found])) if found else np.nan
+        low, high = (found[0].low, found[0].high) if found else (low, high)
+        return [differences.mean(), low, high, p_bootstrap, p_images, []]
     counts = _discordances(row, reference)
     p_mcnemar = combine_runs(np.array([count.p for count in counts])) if counts else np.nan
     return [differences.mean(), low, high, p_bootstrap, p_mcnemar, counts]
+
+
+def _image_tests(row: Row, reference: Row, domain: str | None = None) -> list[Bootstrap]:
+    """Return the bootstraps over images, one for each seed that both have run."""
+    found = []
+    for seed in sorted(row.matrices.keys() & reference.matrices.keys()):
+        first, second = row.matrices[seed], reference.matrices[seed]
+        if not np.array_equal(first.visit, second.visit):  # of another stream
+            continue
+        visits = _named_visits(row, seed, first.visit)
+        chosen = [visit for visit, name in visits if domain in (None, name)]
+        found.append(image_bootstrap(first, second, chosen))
+    return found
+
+
+def _named_visits(row: Row, seed: int, visit: np.ndarray) -> list[tuple[int, str]]:
+    """Return the numbers of the visits that have a figure, and the names of their domains."""
+    (summary,) = [run.summary for run in row.runs if run.summary["seed"] == seed]
+    named = zip(pd.unique(visit), summary["domains"], strict=True)
+    return [(number, entry["domain"]) for number, entry in named if entry["pixels"]]
 
 
 def _discordances(row: Row, reference: Row, domain: str | None = None) -> list[Discordance]:
@@ -83,10 +122,11 @@ def tied_with_best(rows: Sequence[Row]) -> pd.Series:
     ranked = [row for row in rows if row.finished]
     if not ranked:
         return pd.Series(False, [row.label for row in rows])
-    best = min(ranked, key=lambda row: row.figures("mean_error").mean())
+    best = min(ranked, key=lambda row: row.means.mean())
     tests = paired_tests(ranked, best)
-    possible = tests[["p_bootstrap", "p_mcnemar"]].notna()
-    rejected = tests[["p_bootstrap", "p_mcnemar"]] < LEVEL
+    p_values = p_columns(ranked)
+    possible = tests[p_values].notna()
+    rejected = tests[p_values] < LEVEL
     tied = possible.any(axis=1) & ~(rejected | ~possible).all(axis=1)
     equal = tests["difference"] == 0
     return (tied | equal).reindex([row.label for row in rows], fill_value=False) | pd.Series(
@@ -95,7 +135,10 @@ def tied_with_best(rows: Sequence[Row]) -> pd.Series:
 
 
 def tied_by_domain(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return, for each domain, which rows are best or not told from the best by McNemar's test."""
+    """Return, for each domain, which rows are best or not told from the best by the test of images.
+
+    That is McNemar's, and of segmentation the bootstrap over images.
+    """
     ranked = [row for row in rows if row.finished]
     domains = list(dict.fromkeys(name for row in rows for name in row.domain_errors.columns))
     tied = pd.DataFrame(False, [row.label for row in rows], domains)
@@ -111,5 +154,6 @@ def tied_by_domain(rows: Sequence[Row]) -> pd.DataFrame:
 def _domain_p(row: Row, best: Row, domain: str) -> float:
     if row is best:
         return np.nan
-    counts = _discordances(row, best, domain)
+    segments = row.task is SEGMENTATION
+    counts = (_image_tests if segments else _discordances)(row, best, domain)
     return combine_runs(np.array([count.p for count in counts])) if counts else np.nan

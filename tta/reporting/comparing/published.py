@@ -13,6 +13,7 @@ from tta.foundation.text import printable
 from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.rows import Row
 from tta.reporting.tables import as_metric
+from tta.tasks.task import SEGMENTATION
 
 COLUMNS = (
     "citation",
@@ -31,7 +32,7 @@ PROTOCOL = ("backbone", "batch_size", "severity")
 
 
 def read_published(file: Path) -> pd.DataFrame:
-    """Return published errors and accuracies, one per row; ``value`` is in percent.
+    """Return published errors, accuracies and mIoUs, one per row; ``value`` is in percent.
 
     Other metrics in the file are passed over. A column ``variant`` says what of the method a
     figure is for, beside its plain form; the file may lack it.
@@ -50,7 +51,7 @@ def read_published(file: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
         raise UserError(f"{str(file)!r} lacks the columns {', '.join(missing)}")
-    frame = frame[frame["metric"].isin(["error", "accuracy"])]
+    frame = frame[frame["metric"].isin(["error", "accuracy", SEGMENTATION.called("")])]
     values = pd.to_numeric(frame["value"], errors="coerce")
     wrong = frame.index[~values.between(0, 100)]
     if len(wrong):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,8 @@ import pandas as pd
 
 from tta.config import RunConfig
 from tta.foundation.unlike import as_text, unlike
-from tta.reporting.records.runs import Run, Samples
+from tta.reporting.records.runs import Matrices, Run, Samples
+from tta.tasks.task import Task
 
 FACTS = ("precision", "window", "cloud_backbone", "on_nonfinite")
 DIGESTS = ("source_digest", "cloud_weights_sha256")
@@ -32,6 +33,7 @@ OPTIONS = (
     "cost",
     "reset_rule",
     "estimate_dropout",
+    "loss_size",
 )
 """What namesakes may differ in beside their hyper-parameters: in the summary, in the options.
 
@@ -46,6 +48,7 @@ LATER = {
         "cost",
         "reset_rule",
         "estimate_dropout",
+        "loss_size",
     )
 }
 """Defaults of options that older records have not."""
@@ -119,9 +122,30 @@ class Row:
         found = {run.summary["seed"]: run.samples() for run in self.runs}
         return {seed: samples for seed, samples in found.items() if samples is not None}
 
-    def figures(self, name: str) -> pd.Series:
-        """Return one figure of the summaries, by seed."""
-        return pd.Series({run.summary["seed"]: run.summary[name] for run in self.runs}, dtype=float)
+    @property
+    def task(self) -> Task:
+        """What the runs were judged by."""
+        return self.runs[0].task
+
+    @cached_property
+    def means(self) -> pd.Series:
+        """Mean errors, or what other headline figures fall short of 1, by seed."""
+        return self._by_seed(self.task.mean_shortfall)
+
+    @cached_property
+    def pooled(self) -> pd.Series:
+        """Likewise of all samples together."""
+        return self._by_seed(self.task.pooled_shortfall)
+
+    def _by_seed(self, figure: Callable[[dict[str, Any]], float]) -> pd.Series:
+        found = {run.summary["seed"]: figure(run.summary) for run in self.runs}
+        return pd.Series(found, dtype=float)
+
+    @cached_property
+    def matrices(self) -> dict[int, Matrices]:
+        """Matrices of single images by seed, of the runs that segment and have them."""
+        found = {run.summary["seed"]: run.matrices() for run in self.runs}
+        return {seed: matrices for seed, matrices in found.items() if matrices is not None}
 
 
 def _made_with(run: Run) -> dict[str, Any]:
@@ -135,7 +159,7 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
     """Return the rows of one table, the least mean error first."""
     groups = _groups(runs)
     rows = [Row(_label(group, groups), tuple(group)) for group in groups]
-    return sorted(rows, key=lambda row: (not row.finished, row.figures("mean_error").mean()))
+    return sorted(rows, key=lambda row: (not row.finished, row.means.mean()))
 
 
 def _groups(runs: Sequence[Run]) -> list[list[Run]]:

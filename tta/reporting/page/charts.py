@@ -10,7 +10,7 @@ import pandas as pd
 from tta.foundation.errors import UserError
 from tta.reporting.comparing.comparison import Comparison
 from tta.reporting.comparing.rows import Row
-from tta.reporting.pictures.along_stream import curve, domain_bands
+from tta.reporting.pictures.along_stream import curve_of_run, domain_bands
 from tta.reporting.pictures.marks import COLOURS, LINES, MARKERS, dashes_of, places
 
 MAXIMUM_POINTS = 800
@@ -62,7 +62,7 @@ def curve_of(row: Row, window: int) -> dict[str, Any]:
     except UserError as error:
         return {"curve": None, "bands": [], "fault": str(error)}
     visits = len(first.summary["domains"])
-    points = curve(batches, window, visits)
+    points = curve_of_run(first, window)
     kept = np.unique(np.linspace(0, len(points) - 1, MAXIMUM_POINTS).astype(int))
     thinned = {
         "position": points["position"].iloc[kept].round().astype(int).tolist(),

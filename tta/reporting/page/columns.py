@@ -13,8 +13,9 @@ from tta.reporting.comparing.comparison_tables import MISSING, VISITS, p_value, 
 from tta.reporting.comparing.rows import Row
 from tta.reporting.tables import as_metric
 from tta.tasks.metric import RunFigure
+from tta.tasks.segmentation import MIOU
 from tta.tasks.summary_figures import PROTOCOL_FIGURES, SummaryFigure
-from tta.tasks.task import ALL_FIGURES
+from tta.tasks.task import ALL_FIGURES, SEGMENTATION, Task
 
 Cell = dict[str, Any]
 """``text``; ``value`` to sort by, empty where unknown; ``best``; of rates and their differences,
@@ -47,11 +48,15 @@ def number_cell(value: float, digits: int, factor: float = 1) -> Cell:
     return {"value": float(factor * value), "text": f"{factor * value:.{digits}f}"}
 
 
-def rate_cell(error: float, best: bool = False) -> Cell:
-    """Return the cell of an error rate, a fraction, that is shown in percent."""
+def rate_cell(task: Task, error: float, best: bool = False) -> Cell:
+    """Return the cell of an error rate, a fraction, that is shown in percent.
+
+    Where the headline is another figure, it is shown whichever is asked for.
+    """
     if pd.isna(error):
         return EMPTY
-    texts = {metric: f"{100 * as_metric(error, metric):.2f}" for metric in ("error", "accuracy")}
+    called = {metric: task.called(metric) for metric in ("error", "accuracy")}
+    texts = {metric: f"{100 * as_metric(error, name):.2f}" for metric, name in called.items()}
     return {"value": float(error), "best": bool(best), **texts}
 
 
@@ -66,22 +71,24 @@ def _figure(name: str, digits: int, factor: float = 1) -> Maker:
 
 
 def _pooled(comparison: Comparison, row: Row) -> Cell:
-    return rate_cell(comparison.figures.loc[row.label, "pooled"])
+    return rate_cell(comparison.task, comparison.figures.loc[row.label, "pooled"])
 
 
 def _visit(name: str) -> Maker:
     """Return the maker of an error of one visit; empty in streams in which no domain comes back."""
 
     def cell(comparison: Comparison, row: Row) -> Cell:
-        known = name in comparison.figures
-        return rate_cell(comparison.figures.loc[row.label, name]) if known else EMPTY
+        if name not in comparison.figures:
+            return EMPTY
+        return rate_cell(comparison.task, comparison.figures.loc[row.label, name])
 
     return cell
 
 
 def _test(comparison: Comparison, row: Row, name: str) -> float:
     tests = comparison.tests
-    return tests.loc[row.label, name] if row.label in tests.index else float("nan")
+    known = row.label in tests.index and name in tests
+    return tests.loc[row.label, name] if known else float("nan")
 
 
 def _difference(comparison: Comparison, row: Row) -> Cell:
@@ -90,7 +97,7 @@ def _difference(comparison: Comparison, row: Row) -> Cell:
         return EMPTY
     return {
         "value": float(value),
-        "error": f"{100 * value:+.2f}",
+        "error": f"{100 * comparison.task.change(value):+.2f}",
         "accuracy": f"{-100 * value:+.2f}",
     }
 
@@ -99,11 +106,10 @@ def _interval(comparison: Comparison, row: Row) -> Cell:
     low, high = (100 * _test(comparison, row, name) for name in ("low", "high"))
     if pd.isna(low):
         return EMPTY
-    return {
-        "value": low,
-        "error": f"{low:+.2f} to {high:+.2f}",
-        "accuracy": f"{-high:+.2f} to {-low:+.2f}",
-    }
+    accuracy = f"{-high:+.2f} to {-low:+.2f}"
+    lower = comparison.task.headline.better == "lower"
+    error = f"{low:+.2f} to {high:+.2f}" if lower else accuracy
+    return {"value": low, "error": error, "accuracy": accuracy}
 
 
 def _p(name: str) -> Maker:
@@ -125,6 +131,7 @@ def _protocol_figure(figure: SummaryFigure) -> Column:
     return Column(figure.header, maker, shown=False)
 
 
+_MAP_FIGURES = [figure for figure in SEGMENTATION.figures if figure.metric is not MIOU]
 COLUMNS = {
     "std": Column("± points", _figure("std", 2, 100)),
     "marks": Column("marks", lambda _, row: _word(", ".join(row.marks)), number=False),
@@ -135,6 +142,7 @@ COLUMNS = {
     "interval": Column("95 % interval", _interval, shown=False),
     "p_bootstrap": Column("p bootstrap", _p("p_bootstrap")),
     "p_mcnemar": Column("p McNemar", _p("p_mcnemar")),
+    "p_images": Column("p images", _p("p_images")),
     "predicts": Column(
         "predicts", lambda _, row: _word(row.summary["predicts"]), shown=False, number=False
     ),
@@ -145,6 +153,7 @@ COLUMNS = {
     "written": Column(
         "written (UTC)", lambda _, row: _word(max(run.written for run in row.runs)), number=False
     ),
+    **{figure.name: _run_figure(figure) for figure in _MAP_FIGURES},
     **{figure.name: _run_figure(figure) for figure in ALL_FIGURES},
     **{figure.name: _protocol_figure(figure) for figure in PROTOCOL_FIGURES},
     "forwards": Column("forwards", _figure("forwards", 2), shown=False),

@@ -10,11 +10,14 @@ import yaml
 
 from tta.foundation.text import printable
 from tta.reporting.comparing.comparison import Comparison
-from tta.reporting.comparing.comparison_tables import row_notes
+from tta.reporting.comparing.comparison_tables import class_ious, row_notes
 from tta.reporting.comparing.rows import Row
 from tta.reporting.comparing.statistics import MINIMUM_DOMAINS
 from tta.reporting.page.charts import curve_of, figures_of, marks_of
 from tta.reporting.page.columns import COLUMNS, known_columns, rate_cell
+from tta.reporting.tables import percent
+from tta.tasks.metric import ERROR
+from tta.tasks.task import SEGMENTATION
 
 PROVENANCE = ("paper", "preset", "fingerprint", "stream_digest", "data_digest", "weights_sha256")
 
@@ -38,6 +41,8 @@ def section(comparison: Comparison, window: int) -> dict[str, Any]:
         "title": comparison.title,
         "file": re.sub(r"[^\w.-]+", "-", comparison.title).strip("-")[:100] + ".csv",
         "protocol": comparison.protocol,
+        "metric": "" if comparison.task.headline is ERROR else comparison.called(""),
+        "classes": _classes(comparison),
         "window": window,
         "domains": comparison.domains,
         "columns": known,
@@ -55,18 +60,30 @@ def _key(*texts: str) -> str:
 def _test_notes(comparison: Comparison) -> list[str]:
     if len(comparison.tests) == 0:
         return []
+    of_images = (
+        "bootstrap over images" if "p_images" in comparison.tests else "McNemar's exact test"
+    )
     return [
         f"Difference and p-values: against {comparison.reference.label}; bootstrap over seeds and "
-        f"domains (from {MINIMUM_DOMAINS} domains on), McNemar's exact test; Holm-corrected."
+        f"domains (from {MINIMUM_DOMAINS} domains on), {of_images}; Holm-corrected."
     ]
+
+
+def _classes(comparison: Comparison) -> dict[str, list[str]]:
+    """Return the IoU of each class by name, in percent, one per row; empty without any."""
+    if comparison.task is not SEGMENTATION:
+        return {}
+    found = class_ious(comparison.rows)
+    return {str(name): list(map(percent, values)) for name, values in found.items()}
 
 
 def _method(comparison: Comparison, row: Row, known: list[str], window: int) -> dict[str, Any]:
     errors, best = comparison.errors.loc[row.label], comparison.best.loc[row.label]
+    task = comparison.task
     return {
         "label": row.label,
-        "mean_cell": rate_cell(comparison.figures.loc[row.label, "mean"], best["mean"]),
-        "domain_cells": [rate_cell(errors[name], best[name]) for name in comparison.domains],
+        "mean_cell": rate_cell(task, comparison.figures.loc[row.label, "mean"], best["mean"]),
+        "domain_cells": [rate_cell(task, errors[name], best[name]) for name in comparison.domains],
         "cells": [COLUMNS[name].cell(comparison, row) for name in known],
         "warnings": row.warnings,
         "nonfinite_at": row.summary.get("nonfinite_at_image"),

@@ -23,7 +23,7 @@ function render() {
 
 function tellStatus(visible) {
   const count = visible.flatMap(shownRows).length;
-  const { down } = sortOrder(state);
+  const { down } = sortOrder(visible.length ? shownState(visible[0]) : state);
   const header = visible.flatMap((section) => [...section.querySelectorAll("th[aria-sort]")])[0];
   const sorted = header ? `, sorted by ${header.textContent.trim()}, ${down ? "descending" : "ascending"}` : "";
   byId("status").textContent = `${count} ${count === 1 ? "row" : "rows"} shown${sorted}`;
@@ -33,12 +33,19 @@ function renderSection(section) {
   showRows(section, state.filter);
   const chosen = state.protocol === "" || state.protocol === section.dataset.section;
   section.hidden = !chosen || shownRows(section).length === 0;
+  for (const part of document.querySelectorAll(`[data-classes-of="${section.dataset.section}"]`)) part.hidden = section.hidden;
   if (section.hidden) return;
   showColumns(section, state.columns);
-  showMetric(section, state.metric);
-  sortRows(section, state);
+  showMetric(section, shownState(section).metric);
+  sortRows(section, shownState(section));
   showTicks(section, state.ticked);
   drawPicture(section);
+}
+
+/* Runs that segment are judged by mIoU, whatever is chosen for the others. */
+function shownState(section) {
+  const { metric } = data.sections[section.dataset.section];
+  return metric ? { ...state, metric } : state;
 }
 
 function chosenMethods(section) {
@@ -55,10 +62,10 @@ function drawPicture(section) {
   const chosen = chosenMethods(section);
   plot.onkeydown = null;
   hideTip(plot);
-  const { made, legend } = draw(plot, data.sections[section.dataset.section], chosen, state);
+  const { made, legend } = draw(plot, data.sections[section.dataset.section], chosen, shownState(section));
   plot.querySelector(":scope > svg")?.remove();
   if (made) plot.prepend(made);
-  plot.setAttribute("aria-label", `${byId("picture").selectedOptions[0].text}: ${state.metric}; values are in the table`);
+  plot.setAttribute("aria-label", `${byId("picture").selectedOptions[0].text}: ${shownState(section).metric}; values are in the table`);
   section.querySelector(".legend").replaceChildren(...legend);
 }
 
@@ -68,7 +75,7 @@ function setTheme(dark) {
 }
 
 function sortBy(header) {
-  const { key, down } = sortOrder(state);
+  const { key, down } = sortOrder(shownState(header.closest("section")));
   change({ sort: key === header.dataset.sort && !down ? `-${key}` : header.dataset.sort });
 }
 

@@ -70,7 +70,7 @@ def _drawn(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return what pictures need: the tables stand in the page already."""
     return {
         section["key"]: {
-            **{name: section[name] for name in ("window", "domains", "bands")},
+            **{name: section[name] for name in ("metric", "window", "domains", "bands")},
             "methods": [{name: method[name] for name in DRAWN} for method in section["methods"]],
         }
         for section in sections

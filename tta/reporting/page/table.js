@@ -19,7 +19,7 @@ function showRows(section, filter) {
 }
 
 function showMetric(section, metric) {
-  for (const cell of section.querySelectorAll("[data-accuracy]")) cell.textContent = cell.dataset[metric];
+  for (const cell of section.querySelectorAll("[data-accuracy]")) cell.textContent = cell.dataset[metric] ?? cell.dataset.accuracy;
   for (const word of section.querySelectorAll(".metric")) word.textContent = metric;
 }
 
@@ -40,7 +40,7 @@ function sortOrder(state) {
 function sortValue(cell, metric) {
   const { value, accuracy } = cell.dataset;
   if (value === "" || isNaN(value)) return value;
-  return accuracy !== undefined && metric === "accuracy" ? -value : Number(value);
+  return accuracy !== undefined && metric !== "error" ? -value : Number(value);
 }
 
 function compareValues(first, second, down) {

@@ -12,7 +12,9 @@ from tta.reporting.comparing.rows import Row
 from tta.reporting.pictures.end_labels import heights, label_ends
 from tta.reporting.pictures.marks import line_styles
 from tta.reporting.pictures.style import new_figure
+from tta.reporting.records.runs import Run
 from tta.reporting.tables import as_metric
+from tta.tasks.confusion import mean_iou
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +23,16 @@ if TYPE_CHECKING:
 MAXIMUM_NAMED_BANDS = 40
 
 
-def curve(batches: pd.DataFrame, window: int, visits: int) -> pd.DataFrame:
+def curve_of_run(run: Run, window: int) -> pd.DataFrame:
+    """Return the :func:`curve` of a run."""
+    batches, maps = run.batches(), run.matrices()
+    matrices = None if maps is None else maps.matrix
+    return curve(batches, window, len(run.summary["domains"]), matrices)
+
+
+def curve(
+    batches: pd.DataFrame, window: int, visits: int, matrices: np.ndarray | None = None
+) -> pd.DataFrame:
     """Return ``position``, ``error`` per batch and its ``running`` mean within a domain.
 
     One row per batch, at its middle, and one at each end of a stretch of one domain, where
@@ -34,21 +45,16 @@ def curve(batches: pd.DataFrame, window: int, visits: int) -> pd.DataFrame:
         window: batches of the running mean, the latest ones, each weighted by its images.
         visits: of the stream to domains; where stretches are more, domains are interleaved, and
             the mean runs through.
+        matrices: of the images ``[N, C, C + 1]`` where labels are maps: then the "error" is what
+            the mIoU of the matrices' sum falls short of 1.
     """
-    sizes, judged = batches["size"], batches.get("known", batches["size"])
-    wrong = judged - batches["correct"]
-    stretch = _stretches(batches, visits)
-    sums = pd.DataFrame({"wrong": wrong, "judged": judged}).groupby(stretch)
+    sizes, stretch = batches["size"], _stretches(batches, visits)
     window = min(window, len(batches))  # no more, and pandas takes no integer beyond 64 bits
-    sums = sums.rolling(window, min_periods=1).sum().droplevel(0)
-    points = pd.DataFrame(
-        {
-            "position": batches["position"] + sizes / 2,
-            "error": (wrong / judged).where(judged >= max(1, judged.median() / 2)),
-            "running": sums["wrong"] / sums["judged"],
-            "stretch": stretch,
-        }
-    )
+    if matrices is None:
+        rates = _error_rates(batches, stretch, window)
+    else:
+        rates = _map_rates(batches, stretch.to_numpy(), window, matrices)
+    points = rates.assign(position=batches["position"] + sizes / 2, stretch=stretch)
     starts = points[~stretch.duplicated()].assign(position=batches["position"], error=np.nan)
     stops = points[~stretch.duplicated(keep="last")].assign(
         position=batches["position"] + sizes, error=np.nan
@@ -56,6 +62,27 @@ def curve(batches: pd.DataFrame, window: int, visits: int) -> pd.DataFrame:
     joined = pd.concat([starts, points, stops]).dropna(subset="running")
     joined = joined.sort_values(["stretch", "position"], kind="stable")
     return joined.drop(columns="stretch").reset_index(drop=True)
+
+
+def _error_rates(batches: pd.DataFrame, stretch: pd.Series, window: int) -> pd.DataFrame:
+    judged = batches.get("known", batches["size"])
+    wrong = judged - batches["correct"]
+    sums = pd.DataFrame({"wrong": wrong, "judged": judged}).groupby(stretch)
+    sums = sums.rolling(window, min_periods=1).sum().droplevel(0)
+    rate = (wrong / judged).where(judged >= max(1, judged.median() / 2))
+    return pd.DataFrame({"error": rate, "running": sums["wrong"] / sums["judged"]})
+
+
+def _map_rates(
+    batches: pd.DataFrame, stretch: np.ndarray, window: int, matrices: np.ndarray
+) -> pd.DataFrame:
+    sizes = batches["size"].to_numpy()
+    sums = np.add.reduceat(matrices, np.cumsum(sizes) - sizes, axis=0, dtype=np.int64)
+    total = np.concatenate([np.zeros_like(sums[:1]), sums.cumsum(0)])
+    numbers = np.arange(len(sizes))
+    first = np.maximum(np.searchsorted(stretch, stretch), numbers - window + 1)
+    running = mean_iou(total[numbers + 1] - total[first])
+    return pd.DataFrame({"error": 1 - mean_iou(sums), "running": 1 - running}, batches.index)
 
 
 def _stretches(batches: pd.DataFrame, visits: int) -> pd.Series:
@@ -111,7 +138,7 @@ def _draw_row(
 ) -> tuple[float, float]:
     """Draw the curves of a row's first run, and return where they end."""
     run = row.runs[0]
-    points = curve(run.batches(), window, len(run.summary["domains"]))
+    points = curve_of_run(run, window)
     rates = 100 * as_metric(points[["error", "running"]], metric)
     positions, thin = points["position"], {"linewidth": 0.4, "alpha": 0.25}
     axes.plot(positions, rates["error"], color=style["color"], **thin)

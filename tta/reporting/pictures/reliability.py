@@ -13,8 +13,9 @@ from tta.foundation.errors import UserError
 from tta.reporting.comparing.rows import Row
 from tta.reporting.pictures.end_labels import wrapped
 from tta.reporting.pictures.style import new_figure
-from tta.reporting.records.runs import Samples
+from tta.reporting.records.runs import Matrices, Run, Samples
 from tta.tasks.calibration import ECE_BINS, confidence_bins
+from tta.tasks.confusion import ratio
 from tta.tasks.metric import ECE, RUN_FIGURES
 
 if TYPE_CHECKING:
@@ -42,6 +43,29 @@ def reliability(samples: Samples) -> pd.DataFrame:
     return means.assign(share=counts / max(len(confidence), 1))
 
 
+def pixel_reliability(matrices: Matrices) -> pd.DataFrame:
+    """Return the same of the pixels that calibration is told by; images with NaN are in none."""
+    sums = np.nan_to_num(matrices.bins.astype(float)).sum(0).reshape(3, ECE_BINS)
+    counts, confidence, right = sums
+    return pd.DataFrame(
+        {
+            "confidence": ratio(confidence, counts),
+            "accuracy": ratio(right, counts),
+            "share": counts / max(1, counts.sum()),
+        }
+    )
+
+
+def _reliability_of(run: Run) -> pd.DataFrame:
+    matrices = run.matrices()
+    if matrices is not None:
+        return pixel_reliability(matrices)
+    samples = run.samples()
+    if samples is None:
+        raise UserError(f"{str(run.path)!r} has no samples.npz; run again with --force")
+    return reliability(samples)
+
+
 def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
     """Return one diagram per row: accuracy by bin, the gap to confidence, the samples below.
 
@@ -55,13 +79,10 @@ def draw_reliability(rows: Sequence[Row], width: float) -> Figure:
     figure = new_figure(width, 1.4 * width / columns * math.ceil(len(rows) / columns))
     panels = figure.subfigures(math.ceil(len(rows) / columns), columns, squeeze=False).flat
     for panel, row in zip(panels, rows, strict=False):
-        samples = row.runs[0].samples()
-        if samples is None:
-            raise UserError(f"{str(row.runs[0].path)!r} has no samples.npz; run again with --force")
         upper, lower = panel.subplots(2, sharex=True, height_ratios=[4, 1])
-        table = reliability(samples)
+        table = _reliability_of(row.runs[0])
         _draw_bins(upper, table)
-        _draw_shares(lower, table)
+        _draw_shares(lower, table, "images" if row.runs[0].matrices() is None else "pixels")
         upper.set_title(f"{wrapped(row.label)}\n{_errors(row)}")
     figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
@@ -99,8 +120,8 @@ def _draw_bins(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylabel("accuracy")
 
 
-def _draw_shares(axes: Axes, table: pd.DataFrame) -> None:
+def _draw_shares(axes: Axes, table: pd.DataFrame, of: str) -> None:
     edges = np.arange(ECE_BINS) / ECE_BINS
     axes.bar(edges, 100 * table["share"], 1 / ECE_BINS, align="edge", color="0.55")
-    axes.set_ylabel("images\n(%)")
+    axes.set_ylabel(f"{of}\n(%)")
     axes.set_xlabel("confidence")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def errors_of(row: Row) -> pd.Series:
     """Return the error of each visit, counted from 1: the mean over the row's runs, a fraction."""
     visits = [pd.Series(run.summary.get("visits", []), dtype=float) for run in row.runs]
-    errors = pd.DataFrame(visits).mean()
+    errors = row.task.shortfall(pd.DataFrame(visits).mean())
     return errors.set_axis(range(1, len(errors) + 1))
 
 

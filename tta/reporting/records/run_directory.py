@@ -21,6 +21,12 @@ from tta.reporting.records.growing import GrowingTable, writing
 SCHEMA_VERSION = 1
 SAMPLES_FILE = "samples.npz"
 """Of every sample in stream order: correct, top-1 confidence, number of the domain visit."""
+MATRICES_FILE = "matrices.npz"
+"""Of every image whose label is a map, in place of these: see :mod:`tta.tasks.segmentation`."""
+STRIPS_FILE = "strips.npz"
+"""Of some of these images, for pictures: the image, its label map and what was predicted."""
+CLASSES_FILE = "classes.csv"
+"""Of each class at every visit to a domain, where labels are maps: intersection over union."""
 
 
 def run_path(root: str, parts: list[str], fingerprint: str) -> Path:
@@ -43,7 +49,14 @@ class RunDirectory:
     """
 
     GROWING = ("batches.csv", "timing.csv")
-    WHOLE = ("summary.json", "domains.csv", SAMPLES_FILE)
+    WHOLE = (
+        "summary.json",
+        "domains.csv",
+        SAMPLES_FILE,
+        MATRICES_FILE,
+        STRIPS_FILE,
+        CLASSES_FILE,
+    )
     CONFIG = "config.yaml"
     STATE = ("state.pt", "prepared.pt")
     """Of an unfinished run: its state between two batches, and at the start of the stream."""

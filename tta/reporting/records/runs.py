@@ -5,24 +5,33 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from tta.foundation.errors import WRONG_VALUES, UserError
-from tta.foundation.text import printable_values
+from tta.foundation.text import printable, printable_values
 from tta.foundation.yaml_files import parse_yaml
 from tta.reporting.records.done import DONE_FILE
-from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
+from tta.reporting.records.run_directory import (
+    MATRICES_FILE,
+    SAMPLES_FILE,
+    STRIPS_FILE,
+    RunDirectory,
+)
 from tta.reporting.records.soundness import damage, wildness
 from tta.reporting.records.stored_tables import check_domains, read_batches
+from tta.tasks.confusion import right
 from tta.tasks.metric import RunFigure
+from tta.tasks.task import SEGMENTATION, Task, recorded_task
 from tta.tasks.visits import judged_images
 
+M = TypeVar("M")
 UNREADABLE = (
     *WRONG_VALUES,  # ValueError: among others, text that is no UTF-8
     OSError,
@@ -52,6 +61,38 @@ class Samples:
     visit: np.ndarray
     known: np.ndarray | None = None
     score: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """What is known of every image whose label is a map, in stream order.
+
+    Attributes:
+        matrix: of :mod:`tta.tasks.confusion`, ``[N, C, C + 1]``.
+        visit: number of the visit to a domain ``[N]``.
+        bins: sums over pixels by bins of their confidence, see :data:`tta.tasks.segmentation.BINS`.
+    """
+
+    matrix: np.ndarray
+    visit: np.ndarray
+    bins: np.ndarray
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Some images of a stream whose labels are maps.
+
+    Attributes:
+        strip: three layers of the image, its label map and what was predicted, ``[K, 5, h, w]``.
+        position: in the stream ``[K]``.
+        domain: its name ``[K]``.
+        severity: of the corruption ``[K]``.
+    """
+
+    strip: np.ndarray
+    position: np.ndarray
+    domain: np.ndarray
+    severity: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,6 +126,11 @@ class Run:
         if fault:
             raise UserError(f"{str(path / 'summary.json')!r} is damaged: {fault}; run again")
         return cls(path, printable_values(summary), printable_values(_read_config(path)))
+
+    @property
+    def task(self) -> Task:
+        """What the run was judged by."""
+        return recorded_task(self.summary)
 
     @property
     def finished(self) -> bool:
@@ -123,6 +169,7 @@ class Run:
             UserError: one is damaged, does not fit the summary, or is not as the run left it.
         """
         self.samples()
+        self.matrices()
         if self.has("batches.csv"):
             self.batches()
         check_domains(self.path / "domains.csv", self.summary, self.cure)
@@ -143,11 +190,13 @@ class Run:
     def domain_errors(self) -> pd.Series:
         """Return the error of each domain, the mean over its visits, in stream order.
 
-        Domains without an image of a known class have none.
+        Where the headline is another figure, what it falls short of 1. Domains without an image of
+        a known class, or a pixel that counts, have none.
         """
-        rows = [row for row in self.summary["domains"] if row["error"] is not None]
+        name = self.task.headline.name
+        rows = [row for row in self.summary["domains"] if row[name] is not None]
         domains = pd.DataFrame(rows)
-        return domains.groupby("domain", sort=False)["error"].mean()
+        return self.task.shortfall(domains.groupby("domain", sort=False)[name].mean())
 
     def figure(self, figure: RunFigure) -> float:
         """Return a figure of the run; NaN where it is not known, or was not finite.
@@ -170,7 +219,7 @@ class Run:
             UserError: the file is damaged or does not fit the summary.
         """
         file = self.path / SAMPLES_FILE
-        if not self.has(SAMPLES_FILE):
+        if self.task is SEGMENTATION or not self.has(SAMPLES_FILE):
             return None
         try:
             with np.load(file, allow_pickle=False) as arrays:
@@ -200,6 +249,36 @@ class Run:
         expected = [(row["accuracy"] or 0) * judged_images(row) for row in rows]
         return np.allclose(np.bincount(visit, samples.correct), expected, rtol=0, atol=0.01)
 
+    def matrices(self) -> Matrices | None:
+        """Return the confusion matrices of single images; None for a record without them.
+
+        Raises:
+            UserError: the file is damaged or does not fit the summary.
+        """
+        return self._maps(MATRICES_FILE, Matrices, _maps_fit)
+
+    def strips(self) -> Strips | None:
+        """Return some images with labels and predictions; None for a record without them.
+
+        Raises:
+            UserError: the file is damaged or does not fit the summary.
+        """
+        return self._maps(STRIPS_FILE, Strips, _strips_fit)
+
+    def _maps(self, name: str, kind: type[M], fit: Callable[[M, dict[str, Any]], bool]) -> M | None:
+        file = self.path / name
+        if self.task is not SEGMENTATION or not self.has(name):
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                found = kind(*(arrays[field.name] for field in fields(kind)))  # type: ignore[arg-type]
+            fits = fit(found, self.summary)
+        except UNREADABLE as error:
+            raise UserError(f"{str(file)!r} is damaged ({error}); {self.cure}") from error
+        if not fits:
+            raise UserError(f"{str(file)!r} does not fit its summary; {self.cure}")
+        return found
+
     def batches(self) -> pd.DataFrame:
         """Return the rows of ``batches.csv``.
 
@@ -211,6 +290,39 @@ class Run:
         except UNREADABLE as error:
             file = self.path / "batches.csv"
             raise UserError(f"{str(file)!r} cannot be read ({error}); {self.cure}") from error
+
+
+def _maps_fit(found: Matrices, summary: dict[str, Any]) -> bool:
+    """Return whether matrices are those of the summary's domains."""
+    rows, classes = summary["domains"], len(summary["class_iou"])
+    if found.matrix.shape != (summary["samples"], classes, classes + 1):
+        return False
+    if found.matrix.dtype.kind not in "iu" or found.visit.shape != (summary["samples"],):
+        return False
+    visit = pd.factorize(found.visit)[0]  # in order of appearance, as the rows are
+    if np.bincount(visit).tolist() != [row["samples"] for row in rows]:
+        return False
+    counts = [(int(matrix.sum()), int(right(matrix).sum())) for matrix in _by_visit(found, visit)]
+    return counts == [(row["pixels"], row["correct"]) for row in rows]
+
+
+def _strips_fit(found: Strips, summary: dict[str, Any]) -> bool:
+    """Return whether pictures are of the stream that the summary tells of."""
+    count = len(found.position)
+    names = {row["domain"] for row in summary["domains"]}
+    return (
+        found.strip.ndim == 4
+        and found.strip.shape[:2] == (count, 5)
+        and found.strip.dtype == np.uint8
+        and count > 0
+        and {len(found.domain), len(found.severity)} == {count}
+        and {printable(str(name)) for name in found.domain} <= names
+    )
+
+
+def _by_visit(found: Matrices, visit: np.ndarray) -> Iterator[np.ndarray]:
+    for number in range(visit.max() + 1):
+        yield found.matrix[visit == number].sum(0, dtype=np.int64)
 
 
 def _or_nan(value: float | None) -> float:

@@ -8,6 +8,8 @@ from typing import Any
 
 from tta.tasks.metric import RUN_FIGURES, RunFigure
 from tta.tasks.open_set_metrics import OPEN_SET_FIGURES
+from tta.tasks.segmentation import MIOU, SEGMENTATION_FIGURES, SEGMENTATION_METRICS
+from tta.tasks.task import SEGMENTATION, TASKS
 from tta.tasks.visits import judged_images
 
 Check = Callable[[Any], bool]
@@ -98,21 +100,40 @@ def _figure(figure: RunFigure) -> Check:
     return _or_none(is_fraction if figure.metric.percent else is_positive)
 
 
+def _are_class_figures(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(
+            isinstance(row, list) and row and all(map(_or_none(is_fraction), row))
+            for row in value.values()
+        )
+    )
+
+
 NEEDED: dict[str, Check] = {
     **dict.fromkeys(
         ("method", "title", "dataset", "scenario", "backbone", "predicts", "fingerprint"), is_text
     ),
     **dict.fromkeys(("stream_digest", "data_digest", "weights_sha256"), is_text),
-    **dict.fromkeys(("mean_error", "mean_accuracy", "pooled_error"), is_fraction),
-    # None where outputs were not all numbers:
-    **{figure.name: _figure(figure) for figure in RUN_FIGURES if not figure.pooled},
     **dict.fromkeys(("samples", "batch_size", "seed"), is_count),
     "params": lambda value: isinstance(value, dict),
     "counters": _all_values(is_number),
     "cost": _all_values(is_number),
 }
+OF_CLASSIFICATION: dict[str, Check] = {
+    **dict.fromkeys(("mean_error", "mean_accuracy", "pooled_error"), is_fraction),
+    # None where outputs were not all numbers:
+    **{figure.name: _figure(figure) for figure in RUN_FIGURES if not figure.pooled},
+}
+OF_SEGMENTATION: dict[str, Check] = {
+    **{figure.name: _figure(figure) for figure in SEGMENTATION_FIGURES},
+    **dict.fromkeys((f"mean_{MIOU.name}", f"pooled_{MIOU.name}"), is_fraction),
+    "class_iou": _are_class_figures,
+}
 OPTIONAL: dict[str, Check] = {
     "finished": is_flag,
+    "task": lambda value: value is None or is_text(value) and value in TASKS,
     **{figure.name: _figure(figure) for figure in RUN_FIGURES if figure.pooled},
     **{figure.name: _figure(figure) for figure in OPEN_SET_FIGURES},
     **dict.fromkeys(("known_images", "unknown_images", "visits_left_out"), is_count),
@@ -152,7 +173,6 @@ OPTIONAL: dict[str, Check] = {
             "code_digest",
             "on_nonfinite",
             "nonfinite_weights_after",
-            "task",
             "score",
         ),
         _or_none(is_text),
@@ -161,8 +181,12 @@ OPTIONAL: dict[str, Check] = {
 DOMAIN: dict[str, Check] = {
     "domain": is_text,
     "samples": lambda value: is_count(value) and value > 0,
-    "error": _or_none(is_fraction),
-    "accuracy": _or_none(is_fraction),
+}
+RATES: dict[str, Check] = dict.fromkeys(("error", "accuracy"), _or_none(is_fraction))
+PIXELS: dict[str, Check] = {
+    **{metric.name: _or_none(is_positive) for metric in SEGMENTATION_METRICS},
+    MIOU.name: _or_none(is_fraction),
+    **dict.fromkeys(("pixels", "correct"), is_count),
 }
 DOMAIN_OPTIONAL: dict[str, Check] = {
     "severity": _is_plain,
@@ -176,12 +200,14 @@ def damage(summary: Mapping[str, Any]) -> str:
     fault = wildness(summary)
     if fault:
         return fault
-    wrong = [*_wrong(summary, NEEDED, OPTIONAL)]
-    if not _are_domains(summary.get("domains")):
+    segments = summary.get("task") == SEGMENTATION.name
+    needed = NEEDED | (OF_SEGMENTATION if segments else OF_CLASSIFICATION)
+    wrong = [*_wrong(summary, needed, OPTIONAL)]
+    if not _are_domains(summary.get("domains"), DOMAIN | (PIXELS if segments else RATES)):
         wrong.append("domains")
     if wrong:
         return ", ".join(f"{name!r} is missing or wrong" for name in wrong)
-    return _contradiction(summary)
+    return _contradiction(summary, segments)
 
 
 def _wrong(
@@ -194,25 +220,33 @@ def _wrong(
     return wrong + [name for name, check in doubtful.items() if not check(values[name])]
 
 
-def _are_domains(value: Any) -> bool:
+def _are_domains(value: Any, needed: Mapping[str, Check]) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
         and all(isinstance(row, dict) for row in value)
-        and not any(_wrong(row, DOMAIN, DOMAIN_OPTIONAL) for row in value)
-        and all(_is_judged(row) == (row["error"] is not None) for row in value)
-        and all((row["accuracy"] is None) == (row["error"] is None) for row in value)
+        and not any(_wrong(row, needed, DOMAIN_OPTIONAL) for row in value)
+        and all(
+            _is_judged(row) == (row[name] is not None)
+            for row in value
+            for name in ("error", "accuracy", MIOU.name)
+            if name in needed
+        )
         and any(map(_is_judged, value))
     )
 
 
 def _is_judged(row: Mapping[str, Any]) -> bool:
-    return judged_images(row) > 0
+    return row.get("pixels", judged_images(row)) > 0
 
 
-def _contradiction(summary: Mapping[str, Any]) -> str:
+def _contradiction(summary: Mapping[str, Any], segments: bool) -> str:
     """Return which figure does not follow from those of the domains."""
     rows = [row for row in summary["domains"] if _is_judged(row)]
+    if segments:
+        name = f"mean_{MIOU.name}"
+        follows = _close(summary[name], sum(row[MIOU.name] for row in rows) / len(rows))
+        return "" if follows else f"{name!r} does not follow from 'domains'"
     wrong_images = sum(row["error"] * judged_images(row) for row in rows)
     expected = {
         "samples": sum(row["samples"] for row in summary["domains"]),

@@ -11,6 +11,8 @@ import pandas as pd
 
 from tta.foundation.errors import UserError
 from tta.foundation.text import csv_cell, from_csv_cell, printable
+from tta.tasks.metric import ERROR
+from tta.tasks.task import recorded_task
 from tta.tasks.visits import judged_images
 
 COUNTS = ("position", "size", "correct")
@@ -44,27 +46,42 @@ def read_batches(file: Path, summary: dict[str, Any], cure: str) -> pd.DataFrame
         OSError, ValueError, LookupError, TypeError: the file is no such table.
     """
     frame, text = _read(file)
-    for name in (*COUNTS, *({"known"} & {*frame})):
+    for name in (*COUNTS, *({"known", "pixels"} & {*frame})):
         frame[name] = pd.to_numeric(frame[name]).astype(np.int64)
     seen, adapted = int(frame["size"].sum()), (summary.get("held_out") or {}).get("adapted_images")
     expected = summary["samples"] + (adapted or 0)
     if not text.endswith("\n") or seen < expected:
         raise UserError(f"{str(file)!r} is cut short: {seen} of {expected} samples; {cure}")
     starts = np.cumsum([0, *frame["size"][:-1]])
-    right = sum((row["accuracy"] or 0) * judged_images(row) for row in summary["domains"])
+    right = sum(map(_right, summary["domains"]))
     in_order = (frame["position"] == starts).all()
     if adapted is not None:  # a batch is adapted to or judged, never both
         frame = frame[frame["adapted"] == 0].reset_index(drop=True)
     sound = (
         seen == expected
         and in_order
-        and frame["correct"].between(0, frame.get("known", frame["size"])).all()
+        and frame["correct"].between(0, _judged(frame)).all()
         and abs(frame["correct"].sum() - right) < 0.5
         and frame["severity"].notna().all()
     )
     if not sound:
         raise UserError(f"{str(file)!r} does not fit its summary; {cure}")
     return frame
+
+
+def _judged(frame: pd.DataFrame) -> pd.Series:
+    """Return of how many images, or pixels, each batch tells whether they are right."""
+    return frame.get("pixels", frame.get("known", frame["size"]))
+
+
+def _right(row: dict[str, Any]) -> float:
+    """Return how many images, or pixels, of a visit are right."""
+    return row["correct"] if "pixels" in row else (row["accuracy"] or 0) * judged_images(row)
+
+
+def _rates(summary: dict[str, Any]) -> tuple[str, ...]:
+    task = recorded_task(summary)
+    return ("error", "accuracy") if task.headline is ERROR else (task.headline.name, "correct")
 
 
 def check_domains(file: Path, summary: dict[str, Any], cure: str) -> None:
@@ -82,7 +99,7 @@ def check_domains(file: Path, summary: dict[str, Any], cure: str) -> None:
             np.allclose(
                 pd.to_numeric(frame[name]), rows[name].astype(float), rtol=1e-9, equal_nan=True
             )
-            for name in ("samples", "error", "accuracy")
+            for name in ("samples", *_rates(summary))
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{str(file)!r} cannot be read ({error}); {cure}") from error

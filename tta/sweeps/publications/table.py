@@ -14,7 +14,7 @@ from tta.foundation.errors import UserError, did_you_mean
 from tta.methods import METHODS
 from tta.sweeps.publications import FIGURES
 
-METRICS = {"error": "mean_error", "accuracy": "mean_accuracy"}
+METRICS = {"error": "mean_error", "accuracy": "mean_accuracy", "mIoU": "mean_miou"}
 """Metrics of tables, and what run summaries call them."""
 KEYS = ("dataset", "backbone", "scenario")
 """Columns of published.csv that are options of the runs, too."""
@@ -45,7 +45,7 @@ class Table:
         title: heading.
         citation: whose figures, as published.csv has it.
         options: of every run, by field of RunConfig; ``weights`` lies below the data folder.
-        metric: of the figures, "error" or "accuracy".
+        metric: of the figures, one of :data:`METRICS`.
         rows: further options of single rows, by label. A variant without an entry is not run.
         seeds: one run each; the figure is their mean.
         weights_from: where the file of ``weights`` is published.

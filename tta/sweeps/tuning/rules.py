@@ -46,7 +46,12 @@ class Rule:
 
 
 def accuracy(run: Run) -> float:
-    """Return the mean accuracy over visits to domains, the figure that tables show, or NaN."""
+    """Return the mean accuracy over visits to domains, the figure that tables show, or NaN.
+
+    Of segmentation it is the mean mIoU.
+    """
+    if run.task.headline.better == "higher":
+        return _number(run.summary[f"mean_{run.task.headline.name}"])
     return _number(run.summary["mean_accuracy"])
 
 
@@ -74,10 +79,17 @@ def labelled_accuracy(count: int, run: Run) -> float:
     """Return the accuracy on ``count`` images of the stream, which the run's seed draws.
 
     They are the same images for every run on the same stream; all of a stream that has no more.
-    Unknown images have no label to give: they are not among those that are drawn.
+    Unknown images have no label to give: they are not among those that are drawn. Of segmentation
+    it is the mIoU of the images' summed matrix.
     """
     import numpy as np
 
+    from tta.tasks.confusion import mean_iou
+
+    maps = run.matrices()
+    if maps is not None:
+        order = np.random.default_rng(run.summary["seed"]).permutation(len(maps.matrix))
+        return float(mean_iou(maps.matrix[order[:count]].sum(0)))
     samples = run.samples()
     if samples is None:
         return math.nan

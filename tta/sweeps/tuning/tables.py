@@ -35,7 +35,7 @@ FACTS = (
     "gap",
     "spearman",
 )
-"""Of a choice, as programs read it."""
+"""Of a choice, as programs read it; of runs that segment, accuracy is mIoU, error what it lacks."""
 COLUMNS_NOTE = (
     "gap: points of accuracy below the oracle's; rho: Spearman's correlation of score and accuracy "
     "over the settings"
@@ -75,6 +75,7 @@ def _fitting(text: str, width: int | None) -> str:
 
 
 def _section(group: Group, choices: Sequence[Choice], metric: str, width: int | None) -> str:
+    metric = _called(group, metric)
     header = ["rule", "chosen", f"{metric} %", f"oracle {metric} %", "gap", "rho"]
     rows = [_row(group, choice, metric) for choice in choices]
     table = markdown(header, rows) if width is None else folded(header, rows, width)
@@ -136,6 +137,12 @@ def _row(group: Group, choice: Choice, metric: str) -> list[str]:
         percent(choice.gap),
         NONE if math.isnan(choice.correlation) else f"{choice.correlation:.2f}",
     ]
+
+
+def _called(group: Group, metric: str) -> str:
+    """Return what the figure of a group is called: of runs that segment it is mIoU."""
+    runs = [run for setting in group.settings for run in setting.runs.values()]
+    return runs[0].task.called(metric) if runs else metric
 
 
 def _best(group: Group) -> float:

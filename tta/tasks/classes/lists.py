@@ -71,7 +71,22 @@ def chosen_names(choice: str, outputs: int, backbone: str) -> OutputNames:
 
 
 def read_class_names(path: str) -> tuple[str, ...]:
-    """Return the lines of a UTF-8 text file, names of a model's outputs.
+    """Return the lines of the file of ``--classes``, names of a model's outputs.
+
+    Raises:
+        UserError: the file is missing, no text or empty, or a line is blank or there twice.
+    """
+    lists = f", or one of {', '.join([*IMAGENET_LISTS, NUMBERS])}"
+    return read_names(path, f"--classes {path}", lists)
+
+
+def read_names(path: str, said: str, otherwise: str = "") -> tuple[str, ...]:
+    """Return the lines of a UTF-8 text file, a name each.
+
+    Args:
+        path: the file.
+        said: what messages call it.
+        otherwise: what could be given in its place.
 
     Raises:
         UserError: the file is missing, no text or empty, or a line is blank or there twice.
@@ -79,32 +94,32 @@ def read_class_names(path: str) -> tuple[str, ...]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"--classes {path} is no UTF-8 text; save it as UTF-8") from error
+        raise UserError(f"{said} is no UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise UserError(
-            f"--classes {path} cannot be read ({error.strerror}); name a text file with one class "
-            f"name per line, or one of {', '.join([*IMAGENET_LISTS, NUMBERS])}"
+            f"{said} cannot be read ({error.strerror}); name a text file with one class "
+            f"name per line{otherwise}"
         ) from error
     if "\0" in text:
-        raise UserError(f"--classes {path} is no UTF-8 text; save it as UTF-8")
+        raise UserError(f"{said} is no UTF-8 text; save it as UTF-8")
     lines = [line.strip() for line in text.rstrip().split("\n")]
     if lines == [""]:
-        raise UserError(f"--classes {path} is empty; write one class name per line")
-    _check_lines(lines, path)
+        raise UserError(f"{said} is empty; write one class name per line")
+    _check_lines(lines, said)
     return tuple(lines)
 
 
-def _check_lines(lines: Sequence[str], path: str) -> None:
+def _check_lines(lines: Sequence[str], said: str) -> None:
     first: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line:
             raise UserError(
-                f"line {number} of --classes {path} is blank; remove it, or name the output (one "
+                f"line {number} of {said} is blank; remove it, or name the output (one "
                 "that is no class too, such as 'background')"
             )
         if line in first:
             raise UserError(
-                f"lines {first[line]} and {number} of --classes {path} are both {line!r}; give "
+                f"lines {first[line]} and {number} of {said} are both {line!r}; give "
                 "every output a name of its own"
             )
         first[line] = number

@@ -1,0 +1,1 @@
+"""Networks that segment: an encoder with a decoder of its own, torchvision's, and packages'."""
