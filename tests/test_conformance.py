@@ -6,6 +6,7 @@ import pytest
 
 from tests.fakes import (
     BACKBONES,
+    IMAGE_TEXT,
     attach_domain_heads,
     make_backbone,
     make_source,
@@ -38,6 +39,7 @@ PARAMS = {
     "foa": {"population": 4, "prompts": 1, "source_samples": 4},
     "gtta": {"initial_confidence": 0.0},
     "memo": {"views": 3},
+    "mta": {"views": 5},
     "note": {"memory_size": 8, "update_interval": 4, "convert_batch_norm": True},
     "owttt": {"alignment_weight": 1e-6},
     "petta": {"memory_size": 8},
@@ -49,20 +51,28 @@ PARAMS = {
     "sotta": {"memory_size": 8, "update_interval": 4, "confidence_threshold": 0.0},
     "stamp": {"memory_size": 8, "margin": 2.0, "agreement": False, "views": 2},
     "t3a": {"support_size": 2},
+    "tda": {"gate": (0.0, 3.0)},
+    "tpt": {"views": 5},
     "ttaug": {"views": 3},
     "unient": {"criterion": "unient_plus"},
+    "vte": {"views": 5, "share": 0.4},
+    "zero": {"views": 5, "augmix": True},
 }
 OPTIONAL = {"foa": "cmaes"}
 
 
 NORM_FREE = ("group_norm", "layer_norm")
+ON_IMAGE_TEXT = ("lame", "roid", "sar", "source", "t3a", "tent")
+"""Of the methods for any network, those that are checked on an image-text model too."""
 
 
 def supported() -> list[tuple[str, str]]:
     """Return every pair of method and backbone that belongs together."""
-    return [
+    ordinary = [name for name in METHODS if not needs(name, Need.IMAGE_TEXT)]
+    special = [name for name in METHODS if name in ON_IMAGE_TEXT or name not in ordinary]
+    return [(name, IMAGE_TEXT) for name in special] + [
         (name, kind)
-        for name in METHODS
+        for name in ordinary
         for kind in sorted(BACKBONES)
         if not (needs(name, Need.BATCH_NORM) and kind in NORM_FREE)
         and not (needs(name, Need.VISION_TRANSFORMER) and kind != "layer_norm")
@@ -119,6 +129,14 @@ def test_facts_are_declared(name):
 def test_a_backbone_without_batch_norm_is_refused_by_name(name, kind):
     method = METHODS[name]
     with pytest.raises(UserError, match="batch-norm layers.*choose a backbone"):
+        check_needs(method, method.Params(), make_backbone(kind), has_source=True)
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+@pytest.mark.parametrize("name", [name for name in METHODS if needs(name, Need.IMAGE_TEXT)])
+def test_a_backbone_that_reads_no_text_is_refused_by_name(name, kind):
+    method = METHODS[name]
+    with pytest.raises(UserError, match="image-text models.*digits_clip, clip:"):
         check_needs(method, method.Params(), make_backbone(kind), has_source=True)
 
 

@@ -88,7 +88,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
     dataset = open_test_data(config, given)
     params, preset = resolve_params(method_class, config, dataset)
     plan = _plan(config, dataset)
-    backbone = make_backbone(config, dataset, given)
+    backbone = make_backbone(config, dataset, given, device)
     classes = number_classes(config, known_part(dataset), backbone)
     if isinstance(known_part(dataset), NamedClasses):  # labels may have got other numbers
         plan = _plan(config, dataset)
@@ -104,8 +104,7 @@ def _build(config: RunConfig, device: torch.device, calibrated: bool, given: Giv
         calibrate(dataset, backbone, stream.device, cache=kept)
     dropout = _dropout(config, backbone)  # before the method copies the model
     held = held_bytes(device)
-    batch_size = batch_size_of(config, dataset)
-    made = make_method(method_class, backbone, cloud, params, config, batch_size)
+    made = make_method(method_class, backbone, cloud, params, config, stream)
     method_bytes = max(0, held_bytes(device) - held)
     return Experiment(
         config=config,

@@ -13,7 +13,13 @@ from tta.methods import Method, Need, find_method
 from tta.methods.params import build_params
 from tta.methods.requirements import check_needs
 from tta.testing.checks import CHECKS, BrokenPromiseError, Check
-from tta.testing.stand_ins import BACKBONES, attach_domain_heads, make_backbone, make_source
+from tta.testing.stand_ins import (
+    BACKBONES,
+    IMAGE_TEXT,
+    attach_domain_heads,
+    make_backbone,
+    make_source,
+)
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -24,7 +30,7 @@ class Finding:
 
     Attributes:
         check: what was checked.
-        backbone: kind of :data:`tta.testing.stand_ins.BACKBONES`.
+        backbone: kind of :data:`tta.testing.stand_ins.KINDS`.
         fault: what was found in place of what is promised; None where all is well.
     """
 
@@ -76,7 +82,9 @@ def suited_backbones(kind: type[Method], params: Any) -> list[str]:
     Raises:
         UserError: there is none; why the first does not suit.
     """
-    reasons = {name: _unsuited(kind, params, name) for name in BACKBONES}
+    image_text = Need.IMAGE_TEXT in kind.needs(params)
+    names = [IMAGE_TEXT] if image_text else list(BACKBONES)
+    reasons = {name: _unsuited(kind, params, name) for name in names}
     suited = [name for name, reason in reasons.items() if reason is None]
     if not suited:
         raise UserError(str(next(iter(reasons.values()))))
