@@ -84,6 +84,13 @@ def needs(name: str, need: Need) -> bool:
     return need in method.needs(method.Params())
 
 
+def kind_for(name: str) -> str:
+    """Return a kind of backbone on which a method runs."""
+    if needs(name, Need.IMAGE_TEXT):
+        return IMAGE_TEXT
+    return "layer_norm" if needs(name, Need.VISION_TRANSFORMER) else "batch_norm"
+
+
 def make_method(name: str, kind: str):
     if name in OPTIONAL:
         reason = f"the optional package {OPTIONAL[name]} is not installed"

@@ -102,6 +102,8 @@ def image_text(
         config: mean, std and interpolation; those of OpenAI's CLIP where None.
         understood: see :class:`ImageText`.
     """
+    if hasattr(model, "text_decoder"):
+        raise UserError(f"backbone {name!r} writes captions (CoCa), and is no zero-shot classifier")
     model.eval()
     sides = _sides(model.visual.image_size)
     image = {"mean": MEAN, "std": STD, "interpolation": "bicubic", **(config or {})}
@@ -141,11 +143,12 @@ def _tag_config(open_clip: Any, name: str, architecture: str, tag: str | None) -
     """
     if tag is None:
         return {}
-    known = open_clip.list_pretrained_tags_by_model(architecture)
-    if tag.lower() not in known:
+    found = open_clip.get_pretrained_cfg(architecture, tag)
+    if not found:
+        known = open_clip.list_pretrained_tags_by_model(architecture)
         hint = did_you_mean(tag, known) if known else "it has none: pass --weights FILE"
         raise UserError(f"backbone {name!r}: {architecture} has no tag {tag!r}; {hint}")
-    return dict(open_clip.get_pretrained_cfg(architecture, tag))
+    return dict(found)
 
 
 def _downloaded(make: Callable[[], nn.Module], name: str) -> nn.Module:
