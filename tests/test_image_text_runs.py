@@ -173,6 +173,26 @@ def test_classes_of_one_name_tie_and_blanks_are_one():
         tta.zero_shot("digits_clip", ["one", " _ "])
 
 
+def test_the_method_of_the_documentation_keeps_what_is_promised(tmp_path):
+    text = (Path(tta.__file__).parent / "methods" / "README.md").read_text(encoding="utf-8")
+    (code,) = [part for part in text.split("```") if "(ViewedMethod):" in part]
+    file = tmp_path / "my_file.py"
+    file.write_text(code.removeprefix("python\n"))
+    tta.check_method(f"{file}:MajorityView", views=4)
+
+
+def test_a_model_of_a_program_is_an_equal_run(tmp_path):
+    options = {"method": "tda", "domains": ["fog"], "num_samples": 8, "output": str(tmp_path)}
+    runs = [
+        tta.evaluate(model=tta.zero_shot("digits_clip", NAMES, DEFAULT), **options)
+        for _ in range(2)
+    ]
+    assert runs[1].summary["reused"] and runs[0].path == runs[1].path
+    assert runs[0].summary["prompts"]["templates"] == [DEFAULT]
+    other = tta.evaluate(model=tta.zero_shot("digits_clip", NAMES, "the digit {}"), **options)
+    assert other.path != runs[0].path
+
+
 @pytest.mark.parametrize("method", IMAGE_TEXT)
 def test_a_batch_of_two_hundred_is_two_hundred_of_one(method):
     images, params = make_images(200), PARAMS.get(method, {})

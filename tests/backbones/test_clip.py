@@ -124,15 +124,18 @@ def test_the_text_tower_is_no_part_of_what_is_adapted_or_copied(model, tokenizer
     assert len(own.norm_parameters()) == 2 * (2 * 2 + 1)  # of two blocks, and the last
 
 
-def test_sar_leaves_out_the_last_quarter_of_the_blocks():
-    with seeded_layers(0):
-        model = open_clip.CLIP(**configuration("vit"))
-    backbone = backbone_of(model, open_clip.get_tokenizer("ViT-B-32"))
-    early = {id(value) for value in early_norm_parameters(backbone, 0.25)}
-    names = {name for name, value in backbone.named_parameters() if id(value) in early}
-    blocks = {name.split("resblocks.")[1][0] for name in names if "resblocks" in name}
-    assert blocks == {"0", "1", "2"}
-    assert any("ln_pre" in name for name in names) and not any("ln_post" in n for n in names)
+def test_sar_leaves_out_the_last_quarter_of_the_blocks(tokenizer):
+    kept = {"vit": ("resblocks.", "012", "ln_pre"), "resnet": ("layer", "123", "bn1")}
+    for kind, (stage, numbers, stem) in kept.items():
+        with seeded_layers(0):
+            model = open_clip.CLIP(**configuration(kind))
+        backbone = backbone_of(model, tokenizer)
+        early = {id(value) for value in early_norm_parameters(backbone, 0.25)}
+        names = [name for name, value in backbone.named_parameters() if id(value) in early]
+        found = {name.split(stage)[1][0] for name in names if stage in name}
+        assert found == set(numbers)
+        assert any(f".{stem}." in name for name in names)
+        assert not any("ln_post" in name for name in names)
 
 
 def test_templates_of_open_clip():

@@ -55,6 +55,19 @@ def check_clip(name: str, has_file: bool) -> None:
         )
 
 
+def known_names() -> list[str]:
+    """Return the names of all image-text models, of open_clip's without a tag."""
+    found = architectures() if find_spec("open_clip") is not None else ()
+    return [EMBEDDED, *(PREFIX + name for name in sorted(found))]
+
+
+def described(name: str) -> str:
+    """Return what a name stands for, in one line."""
+    if name == EMBEDDED:
+        return "tta, image-text: handwritten digits"
+    return "open_clip, image-text: with /TAG or --weights"
+
+
 @cache
 def architectures() -> frozenset[str]:
     """Return the names that open_clip knows, read from its files; none where it is absent."""

@@ -27,14 +27,11 @@ _OTHERS = {
     "swin_transformer.SwinTransformer": {"stem": r"^features\.0\.", "blocks": _PAIRS},
     "open_clip.transformer.VisionTransformer": {
         "stem": r"^(?:conv1|class_embedding|positional_embedding|ln_pre)",
-        "blocks": [
-            (r"^transformer\.resblocks\.(\d+)\.", None),
-            (r"^(?:attn_pool|ln_post|proj)", (99999,)),
-        ],
+        "blocks": [(r"^transformer\.resblocks\.(\d+)\.", None), (r"^ln_post", (99999,))],
     },
     "open_clip.modified_resnet.ModifiedResNet": {
         "stem": r"^(?:conv|bn)[123]\.",
-        "blocks": [(r"^layer(\d+)\.", None), (r"^attnpool", (99999,))],
+        "blocks": r"^layer(\d+)\.",
     },
     "vision_transformer.VisionTransformer": {
         "stem": r"^(?:class_token|conv_proj|encoder\.pos_embedding)",

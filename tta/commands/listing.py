@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
 from typing import Any
 
+from tta.backbones import clip_names
+from tta.backbones.clip_names import is_clip
 from tta.backbones.names import described, homes, is_own
 from tta.config import RunConfig
 from tta.datasets import DATASETS
@@ -130,6 +132,12 @@ def _preset_facts(name: str) -> Facts:
     return found
 
 
+def _backbone_line(name: str) -> str:
+    if is_clip(name):
+        return clip_names.described(name)
+    return f"{'tta' if is_own(name) else 'timm'}, {homes()[name].stem}"
+
+
 def _protocols() -> dict[str, dataclasses.Field]:
     return {
         "--" + field.name.replace("_", "-"): field
@@ -154,9 +162,9 @@ KINDS = {
     ),
     "presets": Kind(preset_names, heading, _preset_facts),
     "backbones": Kind(
-        lambda: sorted(homes()),
-        lambda name: f"{'tta' if is_own(name) else 'timm'}, {homes()[name].stem}",
-        lambda name: {"says": described(name)},
+        lambda: sorted([*homes(), *clip_names.known_names()]),
+        _backbone_line,
+        lambda name: {"says": "" if is_clip(name) else described(name)},
     ),
     "protocols": Kind(
         lambda: list(_protocols()),

@@ -1,8 +1,8 @@
 """``digits_clip``: a small image-text model of handwritten digits, to try methods of CLIP offline.
 
 Two towers of width 64 as in CLIP (Radford et al., ICML 2021): a vision transformer over 16 patches
-of 8 x 8 pixels, and a causal transformer over words. Trained on the clean source scans by
-``data_scripts/train_digits_clip.py``, with a logit scale of 100, as CLIP's ends at.
+of 8 x 8 pixels, and a causal transformer over words. Trained on the clean source scans,
+with a logit scale of 100, as CLIP's ends at.
 """
 
 from __future__ import annotations
