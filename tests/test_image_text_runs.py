@@ -165,6 +165,18 @@ def test_a_class_list_of_one_and_of_a_thousand(method, count):
     assert found.shape == (2, count) and bool(found.isfinite().all())
 
 
+def test_a_state_of_other_classes_is_refused():
+    state = adapted(["one", "two"]).state_dict()
+    with pytest.raises(UserError, match="this state is of prompts"):
+        adapted(["one", "three"]).load_state_dict(state)
+
+
+def test_t3a_keeps_the_scale_of_the_logits():
+    images = torch.rand(8, 3, 32, 32)
+    plain, found = adapted(NAMES, "source")(images), adapted(NAMES, "t3a")(images)
+    assert found.abs().mean() == pytest.approx(float(plain.abs().mean()), rel=0.2)
+
+
 def test_classes_of_one_name_tie_and_blanks_are_one():
     made = adapted(["one_or_two", "one  or two", "three"])
     found = made.predict(make_images(5))

@@ -48,6 +48,7 @@ def test_the_counter_lets_masks_and_gathers_pass():
 IMAGE_TEXT = [name for name in METHODS if needs(name, Need.IMAGE_TEXT)]
 NETS = {"foa": "digits_vit", "rem": "digits_vit"} | dict.fromkeys(IMAGE_TEXT, "digits_clip")
 PARAMS = {
+    "ctpt": {"views": 4},
     "cotta": {"views": 2},
     "foa": {"population": 4, "prompts": 1},
     "memo": {"views": 2},
@@ -56,6 +57,7 @@ PARAMS = {
     "rotta": {"update_interval": 4},
     "sotta": {"update_interval": 4, "confidence_threshold": 0.0},
     "stamp": {"views": 2, "margin": 2.0},
+    "tps": {"views": 4},
     "tpt": {"views": 4},
     "ttaug": {"views": 2},
     "vte": {"views": 4},

@@ -12,8 +12,10 @@ from tests.methods.image_text import CLASSES, FEATURES, LOGITS, SCALE, TEXT, WID
 from tta.backbones.backbone import Backbone
 from tta.backbones.clip.classifier import UnitImageTower
 from tta.backbones.clip.text_side import TextSide
+from tta.methods.ctpt import CTpt, dispersion
 from tta.methods.mta import Mta, mode
 from tta.methods.tda import Tda, summed_up
+from tta.methods.tps import Tps
 from tta.methods.tpt import Tpt
 from tta.methods.vte import Vte
 from tta.methods.zero import Zero, votes
@@ -164,8 +166,26 @@ def test_the_loss_of_tpt():
     close(logits.grad[2], ".000517 .025558 -.026075")
 
 
-def test_tpt_on_a_toy_text_tower():
-    method = make(Tpt, share=0.3)
+TOY = {
+    Tpt: (
+        "1.081931",
+        "-.108390 -.022535 .250841 -.082100",
+        ".054997 .054997 .044998 .054997",
+        "99.601081 98.500609 99.847092",
+    ),
+    CTpt: (
+        "-3.486290",
+        "1.012720 .961143 1.273963 .921097",
+        ".044998 .044998 .044998 .044998",
+        "99.614524 98.523764 99.818743",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TOY)
+def test_a_prompt_of_a_toy_text_tower(kind):
+    loss_value, gradient, context_after, outputs = TOY[kind]
+    method = make(kind, share=0.3)
     seen = SimpleNamespace(losses=[], contexts=[])
     original, prompt = method.loss, method.prompt
 
@@ -178,11 +198,29 @@ def test_tpt_on_a_toy_text_tower():
         return made(context)
 
     method.loss, prompt.embeddings = loss, embeddings
-    close(method.episode(FEATURES[:10]), "99.601081 98.500609 99.847092")
-    close(seen.losses[0], "1.081931")
-    close(seen.contexts[0].grad[0], "-.108390 -.022535 .250841 -.082100")
-    close(seen.contexts[-1][1], ".054997 .054997 .044998 .054997")
+    close(method.episode(FEATURES[:10]), outputs)
+    close(seen.losses[0], loss_value)
+    close(seen.contexts[0].grad[0], gradient)
+    close(seen.contexts[-1][1], context_after)
     assert prompt.initial.unique().tolist() == [0.05]
+
+
+def test_dispersion_of_ctpt():
+    close(dispersion(TEXT), ".100442")
+    method = make(CTpt)
+    close(method.loss(LOGITS[[2, 5, 3]], TEXT), "-3.944786")
+
+
+def test_tps(monkeypatch):
+    shifts = []
+    original = Tps._logits
+    monkeypatch.setattr(
+        Tps, "_logits", lambda self, f, shift: shifts.append(shift) or original(self, f, shift)
+    )
+    found = make(Tps, share=0.3, lr=1e-3).episode(FEATURES[:10])
+    close(found, "99.504024 98.280567 99.800136")
+    close(shifts[0].grad[0], "-.340941 -.069451 .364471 .124485")
+    close(shifts[1][0], ".001 .001 -.001 -.001")
 
 
 def test_views_of_an_image_are_rows_of_its_own():

@@ -21,7 +21,7 @@ METHODS = (
     *("bn_ema", "eta", "bn_alpha", "t3a", "spa", "asr", "rem"),
     *("drm", "pl", "foa", "rpl", "gtta", "ttaug"),
     *("unient", "ostta", "stamp", "sotta", "owttt"),
-    *("tda", "zero", "vte", "mta", "tpt"),
+    *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
