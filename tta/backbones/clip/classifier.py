@@ -86,7 +86,8 @@ def zero_shot_backbone(
     """Return a backbone whose head has the scaled text embeddings of the classes as its rows.
 
     ``head(f) = s f T' (+ b)`` with unit features f and T of :meth:`TextSide.ensemble`. Underscores
-    in names become blanks; classes of equal names tie.
+    in names become blanks. Classes of equal names have equal rows: their logits are apart by what
+    the product of matrices rounds, at most.
 
     Args:
         parts: the model; its image tower is copied.

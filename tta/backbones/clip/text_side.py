@@ -102,8 +102,11 @@ class TextSide:
         return torch.stack([self._encoded(self.prompts(one)) for one in templates])
 
     def _encoded(self, prompts: Sequence[str]) -> Tensor:
-        parts = [prompts[i : i + CHUNK] for i in range(0, len(prompts), CHUNK)]
-        return torch.cat([self.encode(self.tokens(part)) for part in parts])
+        once = list(dict.fromkeys(prompts))  # classes of one name get the very same numbers
+        parts = [once[i : i + CHUNK] for i in range(0, len(once), CHUNK)]
+        encoded = torch.cat([self.encode(self.tokens(part)) for part in parts])
+        place = {prompt: row for row, prompt in enumerate(once)}
+        return encoded[[place[prompt] for prompt in prompts]]
 
     def norm_parameters(self) -> list[nn.Parameter]:
         """Return the affine parameters of the tower's norm layers, frozen as they are."""
