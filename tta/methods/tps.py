@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tta.methods.base import descend
 from tta.methods.params import param
 from tta.methods.viewed import ViewedMethod, ViewParams
 from tta.ops.losses import marginal_entropy
@@ -46,8 +47,7 @@ class Tps(ViewedMethod):
         optimizer = torch.optim.AdamW([shift], params.lr, weight_decay=params.weight_decay)
         logits = self._logits(features, shift)
         kept = most_certain(logits.detach(), params.share)
-        marginal_entropy(logits[kept]).backward()
-        optimizer.step()
+        descend(optimizer, marginal_entropy(logits[kept]))
         with torch.no_grad():
             return self._logits(features[:1], shift)[0]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tta.methods.base import Need
+from tta.methods.base import Need, descend
 from tta.methods.params import param
 from tta.methods.soft_prompt import SoftPrompt
 from tta.methods.viewed import ViewedMethod, ViewParams
@@ -61,9 +61,7 @@ class Tpt(ViewedMethod):
             embeddings = self.prompt.embeddings(context)
             logits = self.prompt.logits(features, embeddings)
             kept = most_certain(logits.detach(), params.share) if kept is None else kept
-            optimizer.zero_grad()
-            self.loss(logits[kept], embeddings).backward()
-            optimizer.step()
+            descend(optimizer, self.loss(logits[kept], embeddings))
         with torch.no_grad():
             return self.prompt.logits(features[:1], self.prompt.embeddings(context))[0]
 

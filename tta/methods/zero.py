@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from tta.methods.params import param
 from tta.methods.viewed import ViewedMethod, ViewParams
@@ -35,8 +34,9 @@ def votes(logits: Tensor, share: float) -> Tensor:
     among = tied[named]
     first = named[among.int().argmax()]
     nearest = others[0].masked_fill(~tied, -torch.inf).argmax()
-    decides = one_hot(torch.where(among.any(), first, nearest), logits.shape[1])
-    return found + decides * (tied.sum() > 1)
+    decider = torch.where(among.any(), first, nearest)
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    return found + (classes == decider) * (tied.sum() > 1)
 
 
 class Zero(ViewedMethod):
