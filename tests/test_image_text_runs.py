@@ -108,7 +108,7 @@ def test_text_is_encoded_once(monkeypatch):
 
 
 REFUSED = {
-    "--templates nothing": "--templates nothing cannot be read (No such file or directory)",
+    "--templates nothing": "--templates nothing is no file; write a template with {} in it",
     "--templates datasets": "or a word: did you mean 'dataset'?",
     "--templates {}{}": "template '{}{}' must have {} once",
     "--templates {name}": "template '{name}' must have {} once",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from tta.foundation.errors import UserError, did_you_mean
+from tta.foundation.inputs import is_file, read_text, shown_path
 from tta.foundation.text import shown
 
 DATASET = "dataset"
@@ -100,21 +100,16 @@ def _of_open_clip(word: str) -> list[str]:
 
 
 def _lines(path: str) -> list[str]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"--templates {path} is no UTF-8 text; save it as UTF-8") from error
-    except (OSError, ValueError) as error:
-        reason, hint = getattr(error, "strerror", None) or error, did_you_mean(path, WORDS)
+    if not is_file(path, "--templates"):
         raise UserError(
-            f"--templates {path} cannot be read ({reason}); name a text file with one template per "
-            f"line, write a template with {{}} in it, or a word: {hint}"
-        ) from error
+            f"--templates {shown_path(path)} is no file; write a template with {{}} in it, name a "
+            f"text file with one per line, or a word: {did_you_mean(path, WORDS)}"
+        )
+    text = read_text(path, "--templates")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or len(lines) > _GREATEST:
-        raise UserError(
-            f"--templates {path} must have 1 to {_GREATEST:,} lines, and has {len(lines)}"
-        )
+        place = f"--templates {shown_path(path)}"
+        raise UserError(f"{place} must have 1 to {_GREATEST:,} lines, and has {len(lines)}")
     return lines
 
 
