@@ -32,7 +32,7 @@ def votes(logits: Tensor, share: float) -> Tensor:
         return found
     named = others.argmax(1)
     among = tied[named]
-    first = named[among.int().argmax()]
+    first = named.gather(0, among.int().argmax(0, keepdim=True))[0]
     nearest = others[0].masked_fill(~tied, -torch.inf).argmax()
     decider = torch.where(among.any(), first, nearest)
     classes = torch.arange(logits.shape[1], device=logits.device)
