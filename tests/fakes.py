@@ -2,6 +2,7 @@
 
 from tta.testing.stand_ins import (
     BACKBONES,
+    IMAGE_TEXT,
     NUM_CLASSES,
     SIZE,
     RandomImages,
@@ -13,6 +14,7 @@ from tta.testing.stand_ins import (
 
 __all__ = [
     "BACKBONES",
+    "IMAGE_TEXT",
     "NUM_CLASSES",
     "SIZE",
     "RandomImages",

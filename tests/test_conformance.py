@@ -6,6 +6,7 @@ import pytest
 
 from tests.fakes import (
     BACKBONES,
+    IMAGE_TEXT,
     attach_domain_heads,
     make_backbone,
     make_source,
@@ -32,12 +33,14 @@ PARAMS = {
         "link_latency": 1.0,
     },
     "cotta": {"views": 2, "confidence_threshold": 1.0},
+    "ctpt": {"views": 3},
     "deyo": {"margin": 2.0, "plpd_margin": -1.0},
     "eata": {**ALL_SELECTED, "fisher_samples": 4},
     "eta": ALL_SELECTED,
     "foa": {"population": 4, "prompts": 1, "source_samples": 4},
     "gtta": {"initial_confidence": 0.0},
     "memo": {"views": 3},
+    "mta": {"views": 3},
     "note": {"memory_size": 8, "update_interval": 4, "convert_batch_norm": True},
     "owttt": {"alignment_weight": 1e-6},
     "petta": {"memory_size": 8},
@@ -49,20 +52,29 @@ PARAMS = {
     "sotta": {"memory_size": 8, "update_interval": 4, "confidence_threshold": 0.0},
     "stamp": {"memory_size": 8, "margin": 2.0, "agreement": False, "views": 2},
     "t3a": {"support_size": 2},
+    "tda": {"gate": (0.0, 3.0)},
+    "tps": {"views": 3},
+    "tpt": {"views": 3},
     "ttaug": {"views": 3},
     "unient": {"criterion": "unient_plus"},
+    "vte": {"views": 3, "share": 0.7},
+    "zero": {"views": 3, "share": 0.7},
 }
 OPTIONAL = {"foa": "cmaes"}
 
 
 NORM_FREE = ("group_norm", "layer_norm")
+ON_IMAGE_TEXT = ("lame", "roid", "sar", "source", "t3a", "tent")
+"""Of the methods for any network, those that are checked on an image-text model too."""
 
 
 def supported() -> list[tuple[str, str]]:
     """Return every pair of method and backbone that belongs together."""
-    return [
+    ordinary = [name for name in METHODS if not needs(name, Need.IMAGE_TEXT)]
+    special = [name for name in METHODS if name in ON_IMAGE_TEXT or name not in ordinary]
+    return [(name, IMAGE_TEXT) for name in special] + [
         (name, kind)
-        for name in METHODS
+        for name in ordinary
         for kind in sorted(BACKBONES)
         if not (needs(name, Need.BATCH_NORM) and kind in NORM_FREE)
         and not (needs(name, Need.VISION_TRANSFORMER) and kind != "layer_norm")
@@ -72,6 +84,13 @@ def supported() -> list[tuple[str, str]]:
 def needs(name: str, need: Need) -> bool:
     method = METHODS[name]
     return need in method.needs(method.Params())
+
+
+def kind_for(name: str) -> str:
+    """Return a kind of backbone on which a method runs."""
+    if needs(name, Need.IMAGE_TEXT):
+        return IMAGE_TEXT
+    return "layer_norm" if needs(name, Need.VISION_TRANSFORMER) else "batch_norm"
 
 
 def make_method(name: str, kind: str):
@@ -119,6 +138,14 @@ def test_facts_are_declared(name):
 def test_a_backbone_without_batch_norm_is_refused_by_name(name, kind):
     method = METHODS[name]
     with pytest.raises(UserError, match="batch-norm layers.*choose a backbone"):
+        check_needs(method, method.Params(), make_backbone(kind), has_source=True)
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+@pytest.mark.parametrize("name", [name for name in METHODS if needs(name, Need.IMAGE_TEXT)])
+def test_a_backbone_that_reads_no_text_is_refused_by_name(name, kind):
+    method = METHODS[name]
+    with pytest.raises(UserError, match="image-text models.*digits_clip, clip:"):
         check_needs(method, method.Params(), make_backbone(kind), has_source=True)
 
 

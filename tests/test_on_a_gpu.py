@@ -18,7 +18,7 @@ from benchmarks.timing.gpu_speed import tensor_float_32
 from benchmarks.timing.host_draws import host_draws
 from tests.fakes import RandomImages, attach_domain_heads, make_backbone, make_images
 from tests.reporting.test_checkpoint import config, records, resumed, run_killed
-from tests.test_conformance import OPTIONAL, PARAMS, assert_equal_states, needs
+from tests.test_conformance import OPTIONAL, PARAMS, assert_equal_states, kind_for
 from tta.commands.run import main
 from tta.datasets.images import to_device
 from tta.experiment import run
@@ -51,7 +51,7 @@ def full_float32():
 def started(name, device):
     if name in OPTIONAL:
         pytest.importorskip(OPTIONAL[name])
-    kind = "layer_norm" if needs(name, Need.VISION_TRANSFORMER) else "batch_norm"
+    kind = kind_for(name)
     method = METHODS[name]
     params = method.Params(**PARAMS.get(name, {}))
     backbone, cloud = make_backbone(kind), make_backbone(kind)

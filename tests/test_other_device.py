@@ -9,7 +9,7 @@ import torch
 
 from tests.fakes import RandomImages, attach_domain_heads, make_backbone, make_images
 from tests.other_device import DEVICE, Elsewhere, OtherDevice, send
-from tests.test_conformance import OPTIONAL, PARAMS, needs
+from tests.test_conformance import OPTIONAL, PARAMS, kind_for
 from tta.methods import METHODS, Need
 from tta.source.source_data import SourceData
 
@@ -57,7 +57,7 @@ def outputs(method, device):
 def test_every_tensor_is_where_the_model_is(name, elsewhere):
     if name in OPTIONAL:
         pytest.importorskip(OPTIONAL[name])
-    kind = "layer_norm" if needs(name, Need.VISION_TRANSFORMER) else "batch_norm"
+    kind = kind_for(name)
     expected = outputs(started(name, kind, torch.device("cpu")), "cpu")
     found = outputs(started(name, kind, DEVICE), DEVICE)
     for here, there in zip(expected, found, strict=True):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tta.library.adapting import adapt
     from tta.library.evaluating import Result, evaluate
     from tta.library.runs import load_runs
+    from tta.library.zero_shot import zero_shot
     from tta.methods import METHODS, Method
     from tta.testing import check_method
 
@@ -32,6 +33,7 @@ _HOMES = {
     "check_method": "tta.testing",
     "evaluate": "tta.library.evaluating",
     "load_runs": "tta.library.runs",
+    "zero_shot": "tta.library.zero_shot",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "check_method",
     "evaluate",
     "load_runs",
+    "zero_shot",
 ]
 
 _lookup = lazy_attributes(__name__, _HOMES)

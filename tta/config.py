@@ -32,6 +32,7 @@ from tta.foundation.stream_options import (
     parse_markov,
     parse_order,
 )
+from tta.foundation.templates import parse_templates
 from tta.foundation.yaml_files import parse_yaml
 
 SCORES = ("own", "energy", "max_softmax", "entropy")
@@ -174,7 +175,11 @@ class RunConfig:
         metavar="A,B",
     )
     backbone: str | None = option(
-        None, "any timm model name; default: the dataset's", "backbone", metavar="NAME"
+        None,
+        "any timm model name, clip:ARCHITECTURE/TAG of open_clip, or digits_clip; default: the "
+        "dataset's",
+        "backbone",
+        metavar="NAME",
     )
     weights: str | None = option(
         None, "checkpoint: safetensors, or a pickle of plain tensors", "backbone", metavar="FILE"
@@ -218,6 +223,14 @@ class RunConfig:
         "as torchvision's ImageFolder, or with digits as numbers",
         "backbone",
         choices=("sorted", "natural"),
+    )
+    templates: tuple[str, ...] | None = option(
+        None,
+        "of image-text models: texts that class names are put into; dataset, openai80, simple7, "
+        "one such as 'a photo of a {}.', or a file with one per line; default: dataset",
+        "backbone",
+        metavar="TEXT|FILE",
+        parse=parse_templates,
     )
     cloud_backbone: str | None = option(
         None,

@@ -12,8 +12,12 @@ from torch import Tensor
 
 from tta.backbones import create_backbone
 from tta.backbones.backbone import Backbone
+from tta.backbones.clip.classifier import zero_shot_backbone
+from tta.backbones.clip.making import drawn_digits_clip
+from tta.backbones.clip_names import is_clip
 from tta.backbones.domain_heads import DomainHeads
 from tta.datasets.base import Dataset
+from tta.datasets.digits import NAMES, TEMPLATE
 from tta.methods import METHODS, Method, Need
 from tta.methods.requirements import check_needs
 from tta.ops.generators import seeded_layers
@@ -116,6 +120,8 @@ class Subject:
 @cache
 def _network(name: str) -> Backbone:
     """Return a network on the host, to be copied: making one takes longer than a step of it."""
+    if is_clip(name):
+        return zero_shot_backbone(drawn_digits_clip(), NAMES, [TEMPLATE], cached=False)
     return create_backbone(name, pretrained=False)
 
 

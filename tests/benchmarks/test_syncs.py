@@ -8,7 +8,8 @@ import torch
 from benchmarks.timing.subjects import subject
 from benchmarks.timing.syncs import DOCUMENTED, SyncCounter, undocumented
 from tests.fakes import make_images
-from tta.methods import METHODS
+from tests.test_conformance import needs
+from tta.methods import METHODS, Need
 
 
 @pytest.mark.parametrize(
@@ -44,16 +45,23 @@ def test_the_counter_lets_masks_and_gathers_pass():
     assert not counter.places
 
 
-NETS = {"foa": "digits_vit", "rem": "digits_vit"}
+IMAGE_TEXT = [name for name in METHODS if needs(name, Need.IMAGE_TEXT)]
+NETS = {"foa": "digits_vit", "rem": "digits_vit"} | dict.fromkeys(IMAGE_TEXT, "digits_clip")
 PARAMS = {
+    "ctpt": {"views": 4},
     "cotta": {"views": 2},
     "foa": {"population": 4, "prompts": 1},
     "memo": {"views": 2},
+    "mta": {"views": 4},
     "note": {"convert_batch_norm": True, "update_interval": 4},
     "rotta": {"update_interval": 4},
     "sotta": {"update_interval": 4, "confidence_threshold": 0.0},
     "stamp": {"views": 2, "margin": 2.0},
+    "tps": {"views": 4},
+    "tpt": {"views": 4},
     "ttaug": {"views": 2},
+    "vte": {"views": 4},
+    "zero": {"views": 4, "augmix": True},
 }
 
 

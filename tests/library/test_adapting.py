@@ -28,7 +28,7 @@ from tests.test_conformance import PARAMS, assert_equal_states
 from tta.config import RunConfig
 from tta.experiment import build
 from tta.foundation.errors import UserError
-from tta.methods import METHODS
+from tta.methods import METHODS, Need
 from tta.methods.tent import Tent
 
 
@@ -36,6 +36,7 @@ def normalised_around(kind):
     return Normalised(kind())
 
 
+OF_OTHER_NETWORKS = {Need.DOMAIN_HEADS, Need.VISION_TRANSFORMER, Need.IMAGE_TEXT}
 OWN = {
     "own": (OwnNet, ()),
     "normalises inside": (normalised_around, (OwnNet,)),
@@ -95,8 +96,9 @@ def test_methods_around_an_own_network(name):
     make = partial(
         tta.adapt, network, name, input_size=SIZE, source=SOURCE, cloud=network, batch_size=6
     )
-    if name in ("drm", "foa", "rem"):
-        with pytest.raises(UserError, match="a head for each|vision transformer of|one of timm's"):
+    if name == "foa" or METHODS[name].needs(METHODS[name].Params()) & OF_OTHER_NETWORKS:
+        words = "a head for each|vision transformer of|one of timm's|image-text models"
+        with pytest.raises(UserError, match=words):
             make(**params)
         return
     adapted = make(**params)

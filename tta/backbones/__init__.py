@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tta.backbones.clip_names import is_clip
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -62,7 +64,7 @@ def create_backbone(
 
 def is_same_backbone(name: str, other: str | None) -> bool:
     """Return whether two names mean one thing: timm's default tag may be left out."""
-    if name == other or other is None:
+    if name == other or other is None or is_clip(name) or is_clip(other):
         return name == other
     from tta.backbones import factory
 

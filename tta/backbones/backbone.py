@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tta.backbones.checkpoint import weights_sha256
+from tta.backbones.clip.text_side import TextSide
 from tta.backbones.compilation import Compilation
 from tta.backbones.domain_heads import DomainHeads
 from tta.backbones.passes import Passes
@@ -35,6 +36,8 @@ class Backbone(nn.Module):
         feature_dim: columns of the features, measured.
         weights_sha256: digest of the source weights, see ``tta.backbones.checkpoint``.
         domain_heads: heads of single source domains, for a model trained on several; else None.
+        text: of an image-text model: classes, templates and text tower, which is no part of the
+            modules, see :class:`tta.backbones.clip.text_side.TextSide`; else None.
         normalisation: mean and std, as given.
         label_names: what the model's configuration calls its outputs, see
             :func:`tta.tasks.classes.lists.own_names`, or None.
@@ -99,6 +102,7 @@ class Backbone(nn.Module):
             self.keep_classes(class_subset)
         self.feature_dim = self._probe()
         self.domain_heads: DomainHeads | None = None
+        self.text: TextSide | None = None
         self.label_names: Sequence[str] | Mapping[Any, str] | None = None
         self.understood: dict[str, str] = {}
         self.update_digest()
@@ -190,7 +194,9 @@ class Backbone(nn.Module):
     def preprocessing(self) -> list[Any]:
         """What decides its outputs beside weights and architecture, as plain values."""
         kept = None if self.class_subset is None else self.class_subset.tolist()
-        return [self.name, list(self.input_size), self.mean.tolist(), self.std.tolist(), kept]
+        prompts = [] if self.text is None else [self.text.digest]
+        facts = [self.name, list(self.input_size), self.mean.tolist(), self.std.tolist(), kept]
+        return facts + prompts
 
     @contextlib.contextmanager
     def in_precision(self, precision: torch.dtype) -> Iterator[None]:

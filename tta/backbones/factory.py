@@ -14,6 +14,7 @@ from tta.backbones import nets  # noqa: F401 - which registers them in timm
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import Loaded, load_checkpoint
 from tta.backbones.checkpoint_file import read_checkpoint
+from tta.backbones.clip_names import is_clip
 from tta.backbones.dense.backbone import DenseBackbone
 from tta.backbones.dense.loading import create_dense
 from tta.backbones.dense.names import is_dense_name
@@ -115,6 +116,11 @@ def full_name(name: str) -> str:
 
 
 def _check_name(name: str) -> None:
+    if is_clip(name):
+        raise UserError(
+            f"backbone {name!r} is an image-text model, which classifies by the names of classes: "
+            "it is made by tta.zero_shot(name, class_names), and by tta run --backbone"
+        )
     known = [*timm.list_models(), *timm.list_models(include_tags=True)]
     if name not in known:
         raise unknown_backbone(name, known)

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tta.backbones.clip.text_side import TextSide
+
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, enum.Enum, np.generic, Path)
 _OF_TORCH = (torch.dtype, torch.device, torch.layout, torch.memory_format)
 _KNOWN = {"torch", "torchvision", "timm", "numpy", "tta", *sys.stdlib_module_names}
@@ -56,6 +58,8 @@ class _Description:
     def _visit_whole(self, value: Any) -> None:
         if isinstance(value, Tensor):
             self._tensor(value)
+        elif isinstance(value, TextSide):  # its tower is in the backbone's digest of weights
+            self._note("text", value.digest, value.scale, value.bias)
         elif isinstance(value, np.ndarray):
             self._note("array", value.dtype, value.shape, value.tolist())
         elif isinstance(value, type):

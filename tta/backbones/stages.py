@@ -1,4 +1,4 @@
-"""The depth at which a model's parameters lie, as timm tells it; likewise for torchvision's."""
+"""How deep a model's parameters lie, as timm tells it; of torchvision's and open_clip's too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tta.ops.parameters import norm_affine_parameters
 
 # As timm's group_matcher of the same architecture: by class, patterns of parameter names.
 _PAIRS = [(r"^features\.1\.", (0,)), *((rf"^features\.[{n}{n + 1}]\.", (n,)) for n in (2, 4, 6))]
-_TORCHVISION = {
+_OTHERS = {
     "resnet.ResNet": {"stem": r"^(?:conv1|bn1)\.", "blocks": r"^layer(\d+)"},
     "regnet.RegNet": {"stem": r"^stem\.", "blocks": r"^trunk_output\.block(\d+)"},
     "densenet.DenseNet": {
@@ -25,6 +25,14 @@ _TORCHVISION = {
     },
     "convnext.ConvNeXt": {"stem": r"^features\.0\.", "blocks": _PAIRS},
     "swin_transformer.SwinTransformer": {"stem": r"^features\.0\.", "blocks": _PAIRS},
+    "open_clip.transformer.VisionTransformer": {
+        "stem": r"^(?:conv1|class_embedding|positional_embedding|ln_pre)",
+        "blocks": [(r"^transformer\.resblocks\.(\d+)\.", None), (r"^ln_post", (99999,))],
+    },
+    "open_clip.modified_resnet.ModifiedResNet": {
+        "stem": r"^(?:conv|bn)[123]\.",
+        "blocks": r"^layer(\d+)\.",
+    },
     "vision_transformer.VisionTransformer": {
         "stem": r"^(?:class_token|conv_proj|encoder\.pos_embedding)",
         "blocks": [(r"^encoder\.layers\.encoder_layer_(\d+)\.", None), (r"^encoder\.ln", (99999,))],
@@ -109,7 +117,7 @@ def _matcher(part: nn.Module) -> dict[str, Any] | None:
     kind = type(part)
     name = f"{kind.__module__}.{kind.__name__}".removeprefix("torchvision.models.")
     if name != "efficientnet.EfficientNet":
-        return _TORCHVISION.get(name)
-    (head, depth), blocks = _TORCHVISION[name]["blocks"]
+        return _OTHERS.get(name)
+    (head, depth), blocks = _OTHERS[name]["blocks"]
     head = head.replace("{last}", str(len(part.features) - 1))  # 8 in the first version
-    return {**_TORCHVISION[name], "blocks": [(head, depth), blocks]}
+    return {**_OTHERS[name], "blocks": [(head, depth), blocks]}

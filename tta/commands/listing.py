@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
 from typing import Any
 
+from tta.backbones import clip_names
+from tta.backbones.clip_names import is_clip
 from tta.backbones.dense.names import listed
 from tta.backbones.names import described, homes, is_own
 from tta.config import RunConfig
@@ -131,8 +133,18 @@ def _preset_facts(name: str) -> Facts:
     return found
 
 
-def _home(name: str) -> str:
+def _backbone_line(name: str) -> str:
+    if is_clip(name):
+        return clip_names.described(name)
+    if name in listed():
+        return listed()[name]
     return f"{'tta' if is_own(name) else 'timm'}, {homes()[name].stem}"
+
+
+def _backbone_facts(name: str) -> Facts:
+    if name in listed():
+        return {}
+    return {"says": "" if is_clip(name) else described(name)}
 
 
 def _protocols() -> dict[str, dataclasses.Field]:
@@ -159,9 +171,9 @@ KINDS = {
     ),
     "presets": Kind(preset_names, heading, _preset_facts),
     "backbones": Kind(
-        lambda: [*sorted(homes()), *listed()],
-        lambda name: listed().get(name) or _home(name),
-        lambda name: {} if name in listed() else {"says": described(name)},
+        lambda: [*sorted([*homes(), *clip_names.known_names()]), *listed()],
+        _backbone_line,
+        _backbone_facts,
     ),
     "protocols": Kind(
         lambda: list(_protocols()),

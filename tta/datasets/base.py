@@ -61,6 +61,8 @@ class Dataset(ABC):
         num_classes: number of classes that labels count.
         class_names: names of the classes in label order where the data set knows them by wnid,
             or None.
+        prompt_names: what its classes are called in text, in label order, where ``class_names`` and
+            names of folders do not say it; else None.
         class_subset: outputs of the source model that its classes are, in label order, or None
             for all of them.
         source_outputs: how many outputs a source model has that ``class_subset`` numbers, or None
@@ -100,6 +102,7 @@ class Dataset(ABC):
     palette: tuple[tuple[int, int, int], ...] | None = None
     num_classes: int
     class_names: tuple[str, ...] | None = None
+    prompt_names: tuple[str, ...] | None = None
     class_subset: tuple[int, ...] | None = None
     source_outputs: int | None = None
     benchmark: Benchmark = Benchmark()

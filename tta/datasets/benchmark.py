@@ -23,6 +23,7 @@ class Benchmark:
         cloud_backbone: larger model of edge-cloud methods, or None.
         cloud_weights: checkpoint of that model, or None.
         source: specification of the data set that holds the source images, or None.
+        templates: texts that names of classes are put into, for models that read text.
         preset: file of published hyper-parameters in ``tta/presets``, or None.
         batch_size: the published one.
     """
@@ -34,6 +35,7 @@ class Benchmark:
     cloud_backbone: str | None = None
     cloud_weights: str | None = None
     source: str | None = None
+    templates: tuple[str, ...] = ("a photo of a {}.",)
     preset: str | None = None
     batch_size: int = 64
 

@@ -21,6 +21,7 @@ from tta.datasets.arrays import array_digest
 from tta.datasets.base import NATURAL
 from tta.datasets.benchmark import Benchmark
 from tta.datasets.cifar_batches import CIFAR10, CIFAR100, Edition, read_split
+from tta.datasets.cifar_names import CIFAR10_NAMES, CIFAR100_NAMES
 from tta.datasets.facts import DatasetFacts
 from tta.datasets.generated import GeneratedDataset, name_of, read_marker
 from tta.datasets.images import take_rows
@@ -208,6 +209,7 @@ class SourceCifar10(_SourceCifar):
     name = "cifar10"
     facts = DatasetFacts("CIFAR-10 (train)", 10, 50_000, **_CLEAN, get="cifar10")
     edition = CIFAR10
+    prompt_names = CIFAR10_NAMES
 
 
 class SourceCifar100(_SourceCifar):
@@ -216,6 +218,7 @@ class SourceCifar100(_SourceCifar):
     name = "cifar100"
     facts = DatasetFacts("CIFAR-100 (train)", 100, 50_000, **_CLEAN, get="cifar100")
     edition = CIFAR100
+    prompt_names = CIFAR100_NAMES
 
 
 class Cifar10C(PublishedCifarC):
@@ -231,6 +234,7 @@ class Cifar10C(PublishedCifarC):
         get="cifar10-c",
     )
     folder = "CIFAR-10-C"
+    prompt_names = CIFAR10_NAMES
     benchmark = ON_CIFAR10
 
 
@@ -247,6 +251,7 @@ class Cifar100C(PublishedCifarC):
         get="cifar100-c",
     )
     folder = "CIFAR-100-C"
+    prompt_names = CIFAR100_NAMES
     benchmark = ON_CIFAR100
 
 
@@ -256,6 +261,7 @@ class Cifar10CGenerated(GeneratedCifarC):
     name = "cifar10-c@gen"
     facts = DatasetFacts("CIFAR-10-C, generated", 10, IMAGES, **_CLEAN, get="cifar10")
     edition = CIFAR10
+    prompt_names = CIFAR10_NAMES
     benchmark = ON_CIFAR10
 
 
@@ -265,4 +271,5 @@ class Cifar100CGenerated(GeneratedCifarC):
     name = "cifar100-c@gen"
     facts = DatasetFacts("CIFAR-100-C, generated", 100, IMAGES, **_CLEAN, get="cifar100")
     edition = CIFAR100
+    prompt_names = CIFAR100_NAMES
     benchmark = ON_CIFAR100

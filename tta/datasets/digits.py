@@ -20,6 +20,9 @@ from tta.datasets.base import NATURAL, Dataset, name_digest
 from tta.datasets.benchmark import Benchmark, shipped
 
 SIZE = 32
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TEMPLATE = "a scan of the digit {}"
+"""For models that read text."""
 WEIGHTS = shipped("digits_test_resnet.safetensors")
 VIT_WEIGHTS = shipped("digits_vit.safetensors")
 CLOUD_WEIGHTS = shipped("digits_cifar_resnet32.safetensors")
@@ -74,6 +77,7 @@ class _Digits(Dataset):
     """One split of the scans."""
 
     num_classes = 10
+    prompt_names = NAMES
     benchmark = Benchmark(
         backbone="test_resnet.r160_in1k",
         weights=str(WEIGHTS),
@@ -81,6 +85,7 @@ class _Digits(Dataset):
         cloud_backbone="cifar_resnet32",
         cloud_weights=str(CLOUD_WEIGHTS),
         source="digits",
+        templates=(TEMPLATE,),
         preset="digits-c",
     )
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tta.datasets.base import NATURAL, Dataset, name_digest
 from tta.datasets.benchmark import Benchmark, shipped
-from tta.datasets.digits import load_digits_rgb, split_rows
+from tta.datasets.digits import NAMES, TEMPLATE, load_digits_rgb, split_rows
 from tta.foundation.errors import UserError, did_you_mean
 
 ANGLES = ("0", "15", "30", "45", "60", "75")
@@ -39,7 +39,10 @@ class _RotatedDigits(Dataset):
 
     argument = "held_out"
     num_classes = 10
-    benchmark = Benchmark("test_resnet.r160_in1k", preset="digits-r", batch_size=32)
+    prompt_names = NAMES
+    benchmark = Benchmark(
+        "test_resnet.r160_in1k", templates=(TEMPLATE,), preset="digits-r", batch_size=32
+    )
 
     def __init__(self, name: str, domains: tuple[str, ...], *, source_split: bool) -> None:
         self.name = name

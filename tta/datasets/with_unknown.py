@@ -201,6 +201,7 @@ OF_KNOWN = (
     "default_severity",
     "num_classes",
     "class_names",
+    "prompt_names",
     "class_subset",
     "source_outputs",
     "benchmark",

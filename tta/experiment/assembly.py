@@ -153,8 +153,7 @@ def _built(
     check_needs(method_class, params, backbone, source is not None, cloud)
     choose_workers(config, stream, source, Need.SOURCE_AT_STEP in needs)
     held = held_bytes(stream.device)
-    batch_size = batch_size_of(config, ground.dataset)
-    made = make_method(method_class, backbone, cloud, params, config, batch_size)
+    made = make_method(method_class, backbone, cloud, params, config, stream)
     method_bytes = max(0, held_bytes(stream.device) - held)
     return Experiment(
         config=config,

@@ -25,6 +25,7 @@ from tta.experiment.given import NOTHING, Given
 from tta.experiment.map_sanity import map_warnings
 from tta.experiment.pacing import Adapting, pacing_choices
 from tta.experiment.parts import batch_size_of
+from tta.experiment.prompting import prompts_of
 from tta.experiment.resolving import (
     OWN_SOURCE,
     cloud_choices,
@@ -145,6 +146,11 @@ class Experiment:
         return unitta.doubts(self.plan, batch_size_of(self.config, self.dataset))
 
     @property
+    def prompts(self) -> dict[str, Any] | None:
+        """Names of classes, templates and their digest, of a model that reads them; else None."""
+        return prompts_of(self.backbone)
+
+    @property
     def device(self) -> torch.device:
         """Where the model runs."""
         return self.stream.device
@@ -233,6 +239,7 @@ class Experiment:
             set=dataclasses.asdict(self.params),
             preset=preset_of(self.config, self.dataset) or "defaults",
             backbone=self.backbone.name,
+            templates=self.backbone.text and list(self.backbone.text.templates),
             source=self.source and self._source_name,
             probe=self._probe_name,
             **pacing_choices(self.config, self.plan),
@@ -273,6 +280,7 @@ class Experiment:
         facts["data"] = self.dataset.digest()
         facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to
         facts["weights_sha256"] = self.backbone.weights_sha256
+        facts["prompts"] = self.prompts and self.prompts["digest"]
         facts["source"] = self.source and self.source.dataset.digest()
         if self.clean is not None:
             facts["clean"] = self.clean.dataset.digest()

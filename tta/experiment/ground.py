@@ -58,7 +58,7 @@ def lay_ground(config: RunConfig, device: torch.device, given: Given) -> Ground:
     """
     dataset = open_test_data(config, given)
     plan = _plan(config, dataset)
-    backbone = make_backbone(config, dataset, given)
+    backbone = make_backbone(config, dataset, given, device)
     check_fits(backbone, dataset)
     backbone.at_input_size = config.loss_size == "input"
     classes = number_classes(config, known_part(dataset), backbone)

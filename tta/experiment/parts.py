@@ -11,6 +11,7 @@ from torch import nn
 
 from tta.backbones import create_backbone, is_same_backbone, wrap_model
 from tta.backbones.backbone import Backbone
+from tta.backbones.clip_names import is_clip
 from tta.backbones.folding import folded
 from tta.backbones.model_card import UNSTATED
 from tta.backbones.sizes import create_for_size
@@ -23,6 +24,7 @@ from tta.datasets.loading import default_workers
 from tta.datasets.with_unknown import WithUnknown, known_part
 from tta.experiment.class_numbers import OutputClasses, number_source_classes
 from tta.experiment.given import NOTHING, Given
+from tta.experiment.prompting import make_zero_shot, refuse_templates
 from tta.experiment.resolving import OWN_SOURCE
 from tta.experiment.showing import Geometry, check_size, show, show_source
 from tta.foundation.devices import NO_TF32, no_such_device
@@ -86,12 +88,25 @@ def _multiplies_in_tf32(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def make_backbone(config: RunConfig, dataset: Dataset, given: Given = NOTHING) -> Backbone:
-    """Return the source model that the user gave or named, or the data set's own.
+def make_backbone(
+    config: RunConfig,
+    dataset: Dataset,
+    given: Given = NOTHING,
+    device: torch.device | str = "cpu",
+) -> Backbone:
+    """Return the source model that the user gave or named, or the data set's own, on the CPU.
+
+    Args:
+        config: of the run.
+        dataset: the test data.
+        given: what is handed over.
+        device: where an image-text model encodes the names of classes.
 
     Raises:
         UserError: there is none, or its weights do not fit, or it cannot take ``--input-size``.
     """
+    if config.templates is not None:
+        refuse_templates(config, given)
     if given.model is not None:
         return wrap_model(
             given.model,
@@ -110,6 +125,8 @@ def make_backbone(config: RunConfig, dataset: Dataset, given: Given = NOTHING) -
         )
     own = config.backbone is None or is_same_backbone(config.backbone, benchmark.backbone)
     name = benchmark.backbone if own else config.backbone
+    if is_clip(name):
+        return make_zero_shot(config, name, dataset, torch.device(device))
     weights = config.weights
     if weights is None:
         weights = own_weights(dataset) if own else benchmark.other_weights.get(name)
@@ -311,12 +328,13 @@ def make_method(
     cloud: Backbone | None,
     params: Any,
     config: RunConfig,
-    batch_size: int,
+    stream: Stream,
 ) -> Method | SlidingWindow:
     """Return the method around copies of the models, with its window if there is one."""
     # The backbones go on as the run's record of what was loaded; the method changes copies.
     made = method(own_copy(method, backbone, params, config.exact), params, seed=config.seed)
-    made.usual_batch = batch_size
+    made.usual_batch = batch_size_of(config, stream.dataset)
+    made.position = stream.begun
     if cloud is not None:
         made.attach_model(cloud.clone())
     return SlidingWindow(made, config.window) if config.window > 1 else made

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tta.backbones.checkpoint_head import checkpoint_head
+from tta.backbones.clip_names import check_clip, is_clip
 from tta.backbones.names import check_architecture
 from tta.config import RunConfig
 from tta.datasets import DATASETS, check_argument, split_specification
@@ -16,10 +17,12 @@ from tta.datasets.paths import array_file, data_folder, image_folder, optional_d
 from tta.experiment.given import NOTHING, Given, check_given
 from tta.experiment.resolving import OWN_SOURCE, resolve_params, scenario_options
 from tta.experiment.segmenting import check_segmentation
+from tta.foundation.errors import UserError
 from tta.foundation.inputs import check_writable
 from tta.foundation.own_file import split_own
 from tta.foundation.registry import Registry
 from tta.foundation.system import require_posix
+from tta.foundation.templates import check_templates
 from tta.methods import METHODS
 from tta.methods.declared import Undeclared, declared
 from tta.presets import load_preset
@@ -55,9 +58,8 @@ def preflight(config: RunConfig, given: Given = NOTHING) -> None:
         check_name(config.scenario)
     check_method(config, dataset)
     check_segmentation(config, dataset, given.method or _declared(METHODS, config.method))
-    if METHODS.location(config.method) is not None:  # another method may register its own nets
-        for name in filter(None, (config.backbone, config.cloud_backbone)):
-            check_architecture(name)
+    _check_backbones(config)
+    check_templates(config.templates)
     unknown = None if config.unknown is None else _checked_data(config.unknown)
     _check_folders(config, dataset, unknown)
     if config.source is not None and given.source is None:
@@ -68,6 +70,21 @@ def preflight(config: RunConfig, given: Given = NOTHING) -> None:
     for weights in (config.weights, config.cloud_weights):
         if weights is not None:
             checkpoint_head(weights)
+
+
+def _check_backbones(config: RunConfig) -> None:
+    if is_clip(config.backbone):
+        check_clip(config.backbone, config.weights is not None)
+    if is_clip(config.cloud_backbone):
+        raise UserError(
+            f"--cloud-backbone {config.cloud_backbone} is an image-text model, which the cloud of "
+            "edge-cloud methods has none of: name one of timm's"
+        )
+    if METHODS.location(config.method) is None:  # it may register nets of its own
+        return
+    for name in filter(None, (config.backbone, config.cloud_backbone)):
+        if not is_clip(name):
+            check_architecture(name)
 
 
 def check_method(config: RunConfig, dataset: Any = None) -> None:

@@ -185,6 +185,7 @@ def _provenance(experiment: Experiment) -> dict[str, Any]:
     return {
         "stream_digest": experiment.plan.digest,
         "data_digest": experiment.dataset.portable_digest(),
+        **({"prompts": experiment.prompts} if experiment.prompts else {}),
         "classes_digest": classes_digest(experiment.backbone.class_ids),
         "source_digest": experiment.source and experiment.source.dataset.portable_digest(),
         "data": dict(experiment.dataset.provenance),

@@ -77,12 +77,7 @@ class Adapted:
         What was computed from source images is not in it: the same call to :func:`adapt` does
         that again.
         """
-        weights = self.method.backbone.weights_sha256
-        return {
-            "method": self.method.name,
-            "weights": weights,
-            "state": self.method.state_dict(),
-        }
+        return {**self._identity(), "state": self.method.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a :meth:`state_dict` of the same method and source weights.
@@ -90,8 +85,7 @@ class Adapted:
         Raises:
             UserError: it is of others; nothing is changed then.
         """
-        own = {"method": self.method.name, "weights": self.method.backbone.weights_sha256}
-        for key, value in own.items():
+        for key, value in self._identity().items():
             if state.get(key) != value:
                 raise UserError(
                     f"this state is of {key} {state.get(key)!r}, and not of {value!r}: load it "
@@ -108,6 +102,12 @@ class Adapted:
                     f"this state does not fit ({message_of(error)}); load it into what the same "
                     "call to tta.adapt returns"
                 ) from error
+
+    def _identity(self) -> dict[str, str]:
+        """Return what a state must be of: method, weights, and classes where they are words."""
+        backbone = self.method.backbone
+        prompts = {} if backbone.text is None else {"prompts": backbone.text.digest}
+        return {"method": self.method.name, "weights": backbone.weights_sha256, **prompts}
 
     def eval(self) -> Adapted:
         """Return itself: dropout is always off, and only calling it adapts."""

@@ -7,6 +7,7 @@ saving and loading follow from those names.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -40,6 +41,10 @@ class Need(str, Enum):
     CLOUD_MODEL = "cloud_model"
     DOMAIN_HEADS = "domain_heads"
     VISION_TRANSFORMER = "vision_transformer"
+    IMAGE_TEXT = "image_text"
+    """An image-text model: unit features, and a head of scaled text embeddings."""
+    TEXT_ENCODER = "text_encoder"
+    """Such a model whose text tower takes embedded tokens, for soft prompts."""
 
 
 SOURCE_NEEDS = frozenset({Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS})
@@ -87,6 +92,9 @@ class Method:
     another tensor, so that a GPU can repeat it alone. Not inherited: a class says it for itself."""
     resets_often: ClassVar[bool] = False
     """Whether steps go back to the initial state so often that it is kept on the device."""
+    position: Callable[[], int] | None = None
+    """Says where in the stream the batch at hand begins, by which views are drawn; None: where the
+    caller does not count, the method does."""
     usual_batch: int | None = None
     """Images in a full batch of the stream, 1 where they come one by one; None: not known."""
 

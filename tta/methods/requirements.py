@@ -35,6 +35,17 @@ _OF_BACKBONE: dict[Need, tuple[Callable[[Backbone], bool], str]] = {
         "needs a vision transformer with a class token, one of timm's, and backbone {backbone!r} "
         "is none; choose one (vit_base_patch16_224) or another method (sar)",
     ),
+    Need.IMAGE_TEXT: (
+        lambda backbone: backbone.text is not None,
+        "is one of image-text models and backbone {backbone!r} reads no text; choose one "
+        "(digits_clip, clip:ViT-B-16/openai) or another method (tent)",
+    ),
+    Need.TEXT_ENCODER: (
+        lambda backbone: backbone.text is not None and backbone.text.takes_embedded,
+        "trains tokens of prompts, for which it needs the text tower of CLIP, and backbone "
+        "{backbone!r} has none that takes them; choose one (digits_clip, clip:ViT-B-16/openai) or "
+        "another method",
+    ),
     Need.DOMAIN_HEADS: (
         lambda backbone: getattr(backbone, "domain_heads", None) is not None,
         "needs a head for each of several source domains and backbone {backbone!r} has a single "

@@ -25,6 +25,7 @@ class T3a(Method):
     joined already. The model is not touched: evaluation mode, source statistics (Iwasawa and
     Matsuo, NeurIPS 2021).
 
+    Unit features, those of image-text models, give cosines, which are scaled as the logits are.
     A class without supports has logit 0, as in the released code. There, asking for all supports
     (-1) drops the least certain of every class at each batch; here all are kept, as their sum.
     """
@@ -90,4 +91,5 @@ class T3a(Method):
         return self._classify(self.backbone.features(images))
 
     def _classify(self, features: Tensor) -> Tensor:
-        return features @ self.prototypes.T
+        logits, text = features @ self.prototypes.T, self.backbone.text
+        return logits if text is None else text.scale * logits

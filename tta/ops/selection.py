@@ -23,6 +23,27 @@ def entropy_margin(fraction: float, num_classes: int) -> float:
     return fraction * math.log(num_classes)
 
 
+def most_certain(logits: Tensor, share: float) -> Tensor:
+    """Return which views of one image are the most certain, least entropy first.
+
+    ``int(share N)`` of N, at least one; ties by their order. The confidence selection of TPT (Shu
+    et al., NeurIPS 2022).
+
+    Args:
+        logits: ``[N, C]``.
+        share: between 0 and 1.
+
+    Returns:
+        Row numbers ``[K]``.
+    """
+    return by_certainty(logits)[: max(1, int(share * len(logits)))]
+
+
+def by_certainty(logits: Tensor) -> Tensor:
+    """Return the row numbers ``[N]`` of logits ``[N, C]`` by ascending entropy, ties in order."""
+    return entropy(logits).sort(stable=True).indices
+
+
 def entropy_weight(entropies: Tensor, margin: float) -> Tensor:
     """Return ``exp(margin - entropy)`` ``[B]``, without a gradient: above 1 below the margin.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
+from tta.foundation.templates import templates_in_words
 from tta.foundation.terminal import wrapped
 from tta.foundation.text import printable_lines
 from tta.reporting.folding import folded
@@ -247,6 +248,15 @@ def protocol_lines(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
+def prompt_lines(summary: dict[str, Any]) -> list[str]:
+    """Return what a model was told of the classes in words; nothing where it reads none."""
+    prompts = summary.get("prompts")
+    if prompts is None:
+        return []
+    words, classes = templates_in_words(prompts["templates"]), len(prompts["names"])
+    return [f"prompts: {classes} classes under {words}, digest {prompts['digest'][:16]}"]
+
+
 def estimate_lines(summary: dict[str, Any]) -> list[str]:
     """Return what was estimated of the accuracy, and how often that led to a reset."""
     lines = [
@@ -291,7 +301,7 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
     if "runs_on_the_stream" in cost:
         shared = f"{cost['runs_on_the_stream']} runs shared the stream"
         lines.insert(-2, f"{shared}; times are of its own turns and of making the images")
-    lines[-2:-2] = [*protocol_lines(summary), *estimate_lines(summary)]
+    lines[-2:-2] = [*prompt_lines(summary), *protocol_lines(summary), *estimate_lines(summary)]
     if "unknown_images" in summary:
         lines.insert(3, _of_open_set(summary))
     if summary.get("precision_reason"):

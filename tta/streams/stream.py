@@ -66,6 +66,7 @@ class Stream:
         self.memory_format = memory_format
         self.workers = workers
         self.edges = batch_edges(plan, batch_size, contiguous)
+        self._begun = 0
 
     def __len__(self) -> int:
         return len(self.edges) - 1
@@ -86,7 +87,12 @@ class Stream:
             loaded = loader(self._rows(slice(*bounds)) for bounds in self.bounds(first))
             for (start, stop), levels in zip(self.bounds(first), loaded, strict=True):
                 images = to_unit_range(levels, self.device, self.memory_format)
+                self._begun = start
                 yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
+
+    def begun(self) -> int:
+        """Return the position at which the batch that was yielded last begins."""
+        return self._begun
 
     def bounds(self, first: int = 0) -> Iterator[tuple[int, int]]:
         """Yield (start, stop) of the batches from number ``first`` on."""

@@ -18,6 +18,7 @@ from tta.testing.dense_checks import DENSE_CHECKS
 from tta.testing.stand_ins import (
     BACKBONES,
     DENSE_BACKBONES,
+    IMAGE_TEXT,
     attach_domain_heads,
     make_backbone,
     make_source,
@@ -32,7 +33,7 @@ class Finding:
 
     Attributes:
         check: what was checked.
-        backbone: kind of :data:`tta.testing.stand_ins.BACKBONES`.
+        backbone: kind of :data:`tta.testing.stand_ins.KINDS`.
         fault: what was found in place of what is promised; None where all is well.
     """
 
@@ -96,7 +97,9 @@ def suited_backbones(kind: type[Method], params: Any) -> list[str]:
     Raises:
         UserError: there is none; why the first does not suit.
     """
-    reasons = {name: _unsuited(kind, params, name) for name in BACKBONES}
+    image_text = Need.IMAGE_TEXT in kind.needs(params)
+    names = [IMAGE_TEXT] if image_text else list(BACKBONES)
+    reasons = {name: _unsuited(kind, params, name) for name in names}
     suited = [name for name, reason in reasons.items() if reason is None]
     if not suited:
         raise UserError(str(next(iter(reasons.values()))))

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from tta.backbones import create_backbone
 from tta.backbones.backbone import Backbone
+from tta.backbones.clip.classifier import zero_shot_backbone
+from tta.backbones.clip.making import drawn_digits_clip
 from tta.backbones.domain_heads import DomainHeads
 from tta.datasets.base import Dataset
+from tta.datasets.digits import NAMES, TEMPLATE
 from tta.source.source_data import SourceData
 
 NUM_CLASSES = 5
@@ -73,10 +76,13 @@ DENSE_BACKBONES = {
     "segmenting_pyramid": "deeplabv3:test_resnet",
 }
 """Networks that segment, by kind; the second has batch norm over a map of one pixel."""
+IMAGE_TEXT = "image_text"
+"""The kind of backbone that methods for image-text models need: with layer norm, as a ViT."""
+KINDS = (*BACKBONES, IMAGE_TEXT)
 
 
 def make_backbone(kind: str) -> Backbone:
-    """Return a backbone of one of these kinds, a copy of the same at every call."""
+    """Return a backbone of one of :data:`KINDS`, a copy of the same at every call."""
     return _made(kind).clone()
 
 
@@ -86,6 +92,10 @@ def _made(kind: str) -> Backbone:
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(0)
             return create_backbone(DENSE_BACKBONES[kind], num_classes=NUM_CLASSES, pretrained=False)
+    if kind == IMAGE_TEXT:
+        return zero_shot_backbone(
+            drawn_digits_clip(), NAMES[:NUM_CLASSES], [TEMPLATE], cached=False
+        )
     name, options = BACKBONES[kind]
     return create_backbone(
         name, num_classes=NUM_CLASSES, pretrained=False, model_kwargs=dict(options)

@@ -62,28 +62,40 @@ class AugMix:
         draws = generator_on(images.device, generator)
         crop = shift_and_flip if self.crop == "padded" else resized_crop_and_flip
         cropped = crop((images.clamp(0, 1) * 255).round(), draws)
-        weights = -_uniform(draws, cropped, _CHAINS).clamp_min(1e-12).log()
-        weights = weights / weights.sum(1, keepdim=True)  # Dirichlet(1, 1, 1)
-        mixed = torch.zeros_like(cropped)
-        for chain in range(_CHAINS):
-            mixed += weights[:, chain, None, None, None] * self._chain(cropped, draws)
-        views = mixed.lerp(cropped, _uniform(draws, cropped, 1)[:, :, None, None]) / 255
+        views = mix_chains(cropped, draws, self.fill) / 255
         return views.contiguous(memory_format=memory_format_of(images))
 
-    def _chain(self, levels: Tensor, draws: torch.Generator) -> Tensor:
-        count = len(levels)
-        depth = torch.randint(1, _DEPTH + 1, (count,), generator=draws, device=levels.device)
-        for step in range(_DEPTH):
-            chosen = torch.randint(NONE, (count,), generator=draws, device=levels.device)
-            strength, sign = _uniform(draws, levels, 2).unbind(1)
-            levels = apply_operation(
-                levels,
-                torch.where(step < depth, chosen, NONE),
-                0.1 + 0.9 * strength,
-                torch.where(sign > 0.5, -1.0, 1.0),
-                self.fill,
-            )
-        return levels
+
+def mix_chains(levels: Tensor, draws: torch.Generator, fill: tuple[int, int, int]) -> Tensor:
+    """Mix each image ``[N, 3, H, W]``, levels 0 to 255, with three chains of operations on it.
+
+    Args:
+        levels: whole numbers as floats.
+        draws: generator on their device.
+        fill: see :class:`AugMix`.
+    """
+    weights = -_uniform(draws, levels, _CHAINS).clamp_min(1e-12).log()
+    weights = weights / weights.sum(1, keepdim=True)  # Dirichlet(1, 1, 1)
+    mixed = torch.zeros_like(levels)
+    for chain in range(_CHAINS):
+        mixed += weights[:, chain, None, None, None] * _chain(levels, draws, fill)
+    return mixed.lerp(levels, _uniform(draws, levels, 1)[:, :, None, None])
+
+
+def _chain(levels: Tensor, draws: torch.Generator, fill: tuple[int, int, int]) -> Tensor:
+    count = len(levels)
+    depth = torch.randint(1, _DEPTH + 1, (count,), generator=draws, device=levels.device)
+    for step in range(_DEPTH):
+        chosen = torch.randint(NONE, (count,), generator=draws, device=levels.device)
+        strength, sign = _uniform(draws, levels, 2).unbind(1)
+        levels = apply_operation(
+            levels,
+            torch.where(step < depth, chosen, NONE),
+            0.1 + 0.9 * strength,
+            torch.where(sign > 0.5, -1.0, 1.0),
+            fill,
+        )
+    return levels
 
 
 def apply_operation(
@@ -137,16 +149,29 @@ def shifted_and_flipped(images: Tensor, generator: torch.Generator) -> Tensor:
     return (shifted / 255).contiguous(memory_format=memory_format_of(images))
 
 
-def resized_crop_and_flip(levels: Tensor, draws: torch.Generator) -> Tensor:
+def resized_crop_and_flip(
+    levels: Tensor,
+    draws: torch.Generator,
+    least_area: float = 0.08,
+    flip: bool = True,
+    slack: float = _TRUNCATION_SLACK,
+) -> Tensor:
     """Enlarge a random part of each image to the whole, and mirror half of them.
 
-    The part covers 8 to 100 % of the area and has an aspect ratio from 3/4 to 4/3; the first of
-    ten draws that fits is taken, the whole image where none does (torchvision's
-    ``RandomResizedCrop``).
+    The part has an aspect ratio from 3/4 to 4/3; the first of ten draws that fits is taken, the
+    whole image where none does (torchvision's ``RandomResizedCrop``).
+
+    Args:
+        levels: ``[N, 3, H, W]``, 0 to 255.
+        draws: generator on their device.
+        least_area: share of the area that the part covers at least; at most it covers all.
+        flip: whether any are mirrored.
+        slack: added to interpolated levels before they are truncated; 0.5 rounds them.
     """
     height, width = levels.shape[-2:]
     drawn = _uniform(draws, levels, 2 * _CROP_TRIALS + 2)
-    area = (0.08 + 0.92 * drawn[:, :_CROP_TRIALS]) * (height * width)
+    share = least_area + (1 - least_area) * drawn[:, :_CROP_TRIALS]
+    area = share * (height * width)
     ratio = (math.log(4 / 3) * (2 * drawn[:, _CROP_TRIALS : 2 * _CROP_TRIALS] - 1)).exp()
     sides = torch.stack([(area * ratio).sqrt().round(), (area / ratio).sqrt().round()])
     limits = torch.stack([torch.full_like(area[:1, 0], side) for side in (width, height)])
@@ -157,8 +182,9 @@ def resized_crop_and_flip(levels: Tensor, draws: torch.Generator) -> Tensor:
     top = (drawn[:, -1] * (height - h + 1)).floor()
     left, top, w, h = (value[:, None, None] for value in (left, top, w, h))
     x, y = _pixel_centres(levels)
-    x = _within(left + _flip(x, levels, draws) * (w / width), left, w)
-    return _sample(levels, x, _within(top + y * (h / height), top, h))
+    x = _flip(x, levels, draws) if flip else x
+    x = _within(left + x * (w / width), left, w)
+    return _sample(levels, x, _within(top + y * (h / height), top, h), slack)
 
 
 def _within(coordinate: Tensor, start: Tensor, length: Tensor) -> Tensor:
@@ -182,13 +208,13 @@ def _flip(x: Tensor, levels: Tensor, draws: torch.Generator) -> Tensor:
     return torch.where(mirrored, levels.shape[-1] - x, x)
 
 
-def _sample(levels: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def _sample(levels: Tensor, x: Tensor, y: Tensor, slack: float = _TRUNCATION_SLACK) -> Tensor:
     """Interpolate at pixel coordinates ``[N, H, W]``, centres at halves, into whole levels."""
     height, width = levels.shape[-2:]
     x, y = torch.broadcast_tensors(x, y)
     grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1)
     values = F.grid_sample(levels, grid, padding_mode="border", align_corners=False)
-    return (values + _TRUNCATION_SLACK).floor().clamp_(0, 255)
+    return (values + slack).floor().clamp_(0, 255)
 
 
 def _fill_outside(levels: Tensor, x: Tensor, y: Tensor, fill: tuple[int, int, int]) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 from tta.config import RunConfig
 from tta.foundation.errors import UserError
 from tta.foundation.pacing import PACING
+from tta.foundation.templates import templates_in_words
 from tta.foundation.unlike import as_text, distinct, unlike
 from tta.reporting.records.runs import Run
 from tta.streams import SCENARIO_OPTIONS
@@ -23,6 +24,8 @@ SUMMARY_FACTS = (
 )
 CLASSES = "classes_digest"
 """Which outputs of the model labels count; records that have none were made with all of them."""
+PROMPTS = "prompts_digest"
+"""Names of classes and templates that a model was given as text; None for all others."""
 STREAM_OPTIONS = (
     "severity",
     "domains",
@@ -71,6 +74,7 @@ def by_protocol(runs: Sequence[Run], split: bool) -> list[list[Run]]:
 def _facts(run: Run) -> dict[str, Any]:
     facts = {name: run.summary[name] for name in SUMMARY_FACTS}
     facts[CLASSES] = run.summary.get(CLASSES)
+    facts[PROMPTS] = run.summary.get("prompts", {}).get("digest")
     facts |= {name: run.config.get(name) for name in STREAM_OPTIONS}
     default = RunConfig().to_mapping()
     return facts | {name: run.config.get(name, default[name]) for name in LATER_OPTIONS}
@@ -138,6 +142,7 @@ def describe(runs: Sequence[Run]) -> dict[str, str]:
         "reset": _reset_policy(summary),
         "backbone": summary["backbone"],
         "weights": summary["weights_sha256"][:12],
+        **_prompts(summary),
         "seeds": ", ".join(map(str, seeds)),
         "stream": ", ".join(dict.fromkeys(digests[seed] for seed in seeds)),
     }
@@ -155,6 +160,13 @@ def _unknown(summary: dict[str, Any]) -> dict[str, str]:
     if "unknown_images" not in summary:
         return {}
     return {"unknown images": f"{summary['unknown_images']} of {summary['samples']}"}
+
+
+def _prompts(summary: dict[str, Any]) -> dict[str, str]:
+    prompts = summary.get("prompts")
+    if prompts is None:
+        return {}
+    return {"templates": f"{templates_in_words(prompts['templates'])} ({prompts['digest'][:12]})"}
 
 
 def _reset_policy(summary: dict[str, Any]) -> str:

@@ -15,7 +15,13 @@ from tta.reporting.pictures.marks import COLOURS, LINES, MARKERS, dashes_of, pla
 
 MAXIMUM_POINTS = 800
 """Points of one curve; longer ones are thinned out evenly."""
-DASHES = dict(zip(LINES, ("", "7 3", "12 3 2 3", "2 3", "10 2 2 2 2 2", "16 5"), strict=True))
+DASHES = dict(
+    zip(
+        LINES,
+        ("", "7 3", "12 3 2 3", "2 3", "10 2 2 2 2 2", "16 5", "1 6", "16 3 5 3"),
+        strict=True,
+    )
+)
 """The lines of pictures, as SVG has them."""
 INK = "#000000"
 

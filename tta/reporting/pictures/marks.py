@@ -9,7 +9,8 @@ from typing import Any
 # Okabe and Ito, colour universal design (2008), without yellow, which white paper swallows; in an
 # order whose neighbours differ in lightness too.
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (10, 3)))
+_IN_TURN = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+LINES = (*_IN_TURN, (0, (10, 3)), (0, (1, 4)), (0, (10, 2, 3, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 COUNT = len(COLOURS) * len(LINES)
 """Pairs of colour and dashes, see :func:`dashes_of`."""
@@ -20,6 +21,7 @@ METHODS = (
     *("bn_ema", "eta", "bn_alpha", "t3a", "spa", "asr", "rem"),
     *("drm", "pl", "foa", "rpl", "gtta", "ttaug"),
     *("unient", "ostta", "stamp", "sotta", "owttt"),
+    *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
@@ -56,12 +58,13 @@ def _near(place: int) -> Iterable[int]:
 
 
 def dashes_of(place: int) -> Any:
-    """Return the dashes of a place: of all kinds but the last in turn, then the last alone.
+    """Return the dashes of a place: five kinds in turn, then each further kind for all colours.
 
     With seven colours in turn, no two places have the same of both.
     """
-    kinds = len(LINES) - 1
-    return LINES[place % kinds] if place < len(COLOURS) * kinds else LINES[-1]
+    kinds = len(_IN_TURN)
+    further = place // len(COLOURS)
+    return LINES[place % kinds] if further < kinds else LINES[further]
 
 
 def line_styles(methods: Mapping[str, str]) -> dict[str, dict[str, Any]]:
