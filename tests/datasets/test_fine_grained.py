@@ -1,20 +1,25 @@
 """The ten sets of CoOp's splits, on trees that are written here: names, order, counts, faults."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision import transforms
 
 import tta
-from tests.datasets.layouts import fine_grained, resize_facts
+from tests.datasets.layouts import fine_grained, resize_facts, write_images
 from tta.commands.get import main as get
 from tta.commands.run import main as run
+from tta.config import RunConfig
 from tta.datasets import DATASETS, open_dataset
 from tta.datasets.coop_sets import COOP_SETS
 from tta.datasets.digits import NAMES
 from tta.datasets.getting.verify import problems
+from tta.experiment import build
+from tta.experiment.compiling import warm_up
 from tta.experiment.showing import show
 from tta.foundation.errors import UserError
 
@@ -174,3 +179,52 @@ def test_published_files_are_shown_as_the_image_text_model_was_trained(eurosat, 
     with Image.open(file) as stored:
         expected = np.asarray(published(stored.convert("RGB")))
     assert np.array_equal(data.images("test", 0, np.array([1]))[0].permute(1, 2, 0), expected)
+
+
+def built(root, **options):
+    usual = {"dataset": "eurosat", "data_dir": str(root), "backbone": "digits_clip"}
+    usual |= {"templates": [TEMPLATE], "method": "zero", "batch_size": 2}
+    return build(RunConfig.from_mapping({**usual, **options}, "test"))
+
+
+def outputs_of(root, batch_size, views_from):
+    chosen = {"views": 4, "share": 1.0, "views_from": views_from}
+    made = built(root, batch_size=batch_size, set=chosen, method="vte")
+    return torch.cat([made.method.step(batch.images) for batch in made.stream])
+
+
+def write_noise(data):
+    rng = np.random.default_rng(0)
+    for index in range(TEST):
+        pixels = rng.integers(0, 256, (90, 45 + 20 * index, 3), np.uint8)
+        Image.fromarray(pixels).save(data.file("test", 0, index), quality=95)
+
+
+def test_views_are_cut_from_decoded_images_whatever_the_batch(eurosat, tmp_path):
+    write_noise(open_dataset("eurosat", tmp_path))
+    whole = outputs_of(tmp_path, 5, "decoded")
+    for batch_size in (1, 2):
+        torch.testing.assert_close(outputs_of(tmp_path, batch_size, "decoded"), whole)
+    assert not torch.allclose(outputs_of(tmp_path, 5, "input"), whole, atol=1e-2)
+
+
+def test_a_stream_hands_out_images_before_they_are_resized(eurosat, tmp_path, monkeypatch):
+    resize_facts(monkeypatch, DATASETS["dtd"], 3)
+    fine_grained(tmp_path, "dtd", 3)
+    write_images(eurosat.parent / "2750", [f"test_{k}.jpg" for k in range(TEST)], size=(60, 45))
+    experiment = built(tmp_path, unknown="dtd")
+    known = experiment.stream.labels() >= 0
+    for batch in experiment.stream:
+        shapes = [tuple(image.shape) for image in experiment.stream.decoded()]
+        rows = known[batch.start : batch.stop]
+        assert shapes == [(3, 45, 60) if one else (3, 32, 40) for one in rows]
+        assert batch.images.shape[2:] == (32, 32)
+    assert 0 < known.sum() < len(known)
+
+
+def test_code_is_warmed_up_without_a_batch_at_hand(eurosat, tmp_path):
+    experiment = built(tmp_path, set={"views": 3, "views_from": "decoded"})
+    handed = experiment.method.decoded
+    experiment.backbone.compilation = SimpleNamespace(batch_sizes=(2, 1))
+    warm_up(experiment)
+    assert experiment.method.decoded == handed == experiment.stream.decoded
