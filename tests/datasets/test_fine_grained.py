@@ -228,3 +228,10 @@ def test_code_is_warmed_up_without_a_batch_at_hand(eurosat, tmp_path):
     experiment.backbone.compilation = SimpleNamespace(batch_sizes=(2, 1))
     warm_up(experiment)
     assert experiment.method.decoded == handed == experiment.stream.decoded
+
+
+def test_without_open_clip_a_run_says_so_before_it_looks_for_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tta.backbones.clip_names.find_spec", lambda _: None)
+    assert run(["--method", "source", "--dataset", "dtd", "--data-dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "backbone 'clip:ViT-B-16/openai' needs the package open_clip_torch" in said

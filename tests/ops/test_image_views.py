@@ -131,7 +131,7 @@ def test_crops_of_decoded_images_are_those_of_pillow():
     for place, (image, views) in enumerate(zip(decoded_images(), found, strict=True)):
         picture = Image.fromarray(image.permute(1, 2, 0).numpy())
         boxes = crop_boxes(image.expand(8, -1, -1, -1), _generator(1, place)).int().T.tolist()
-        assert len({tuple(box) for box in boxes}) > 4
+        assert len({tuple(box) for box in boxes}) > 1
         for (left, top, width, height), view in zip(boxes, views[1:], strict=True):
             expected = np.asarray(resized_crop(picture, top, left, height, width, [32, 32]))
             off = 255 * view.permute(1, 2, 0) - torch.from_numpy(expected.copy()).float()

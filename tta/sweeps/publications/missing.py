@@ -88,5 +88,5 @@ def refusal(name: str, faults: Sequence[str]) -> UserError:
     for fault in faults:
         problem, _, cure = fault.partition("; ")
         cures.setdefault(cure, []).append(problem)
-    parts = [f"{', '.join(problems)}: {cure}" for cure, problems in cures.items()]
+    parts = [": ".join(filter(None, [", ".join(some), cure])) for cure, some in cures.items()]
     return UserError(f"{name!r} cannot be run, {len(faults)} missing: {'. '.join(parts)}")
