@@ -80,4 +80,4 @@ def _records(folder: Path) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
