@@ -10,7 +10,6 @@ one by one, in turns; printed are medians of the ratios, and records must be equ
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
