@@ -1,5 +1,7 @@
 """Runs on label maps: figures, records, resuming, refusals, and what is made of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,12 +13,14 @@ from tests.segmentation import CLASSES, Shapes, trained
 from tta.commands.compare import main as compare
 from tta.commands.plot import main as plot
 from tta.commands.report import main as report
+from tta.datasets.subset import KeptClasses, Subset
 from tta.experiment.segmenting import check_fits
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stopped
 from tta.methods.bn import BatchNormOne
 from tta.methods.tent import Tent
 from tta.reporting.comparing.comparison import compare as comparisons_of
+from tta.reporting.pictures.strips import coloured, colours_of
 from tta.reporting.records.runs import Run
 from tta.reporting.run_report import run_report
 from tta.tasks.confusion import class_iou, mean_iou
@@ -235,6 +239,43 @@ def test_strips_hold_the_image_its_labels_and_the_prediction(folder):
         matrix = np.zeros((3, 4), int)
         np.add.at(matrix, (label[label < 255], predicted[label < 255]), 1)
         assert (matrix == maps.matrix[position]).all()
+
+
+def test_pictures_are_of_visits_along_the_whole_stream(tmp_path):
+    options = {"scenario": "recurring", "visits": 7, "num_samples": 2}
+    found = evaluated(tmp_path, dataset=Shapes(2), **options)
+    positions = Run.load(found.path).strips().position
+    assert len(positions) == 16 and positions[0] == 1 and positions[-1] == 41
+    assert np.diff(positions).max() <= 4
+
+
+def test_colours_are_those_of_the_data_set(tmp_path):
+    class Coloured(Shapes):
+        palette = ((128, 64, 128), (70, 70, 70), (0, 0, 142))
+
+    strips = Run.load(evaluated(tmp_path, dataset=Coloured(2)).path).strips()
+    assert strips.palette.tolist() == list(map(list, Coloured.palette))
+    shown = coloured(np.array([[2, 255]]), colours_of(strips, CLASSES)) * 255
+    assert shown.round().tolist() == [[[0, 0, 142], [0, 0, 0]]]
+    plain = colours_of(replace(strips, palette=None), CLASSES)
+    assert [*plain] == [*CLASSES, "does not count"] and plain["does not count"].max() == 0.75
+
+
+def test_source_maps_get_the_numbers_of_the_test_data_classes():
+    kept = KeptClasses(Shapes(), np.array([-1, 1, 0]), 2)
+    rows = np.arange(3)
+    before, after = (data.label_maps("plain", 0, rows) for data in (Shapes(), kept))
+    assert len(kept.labels("plain", 0)) == 12
+    for old, new in ((0, 255), (1, 1), (2, 0), (255, 255)):
+        assert (after[before == old] == new).all()
+    assert kept.digest() != Subset(Shapes(), {name: None for name in kept.domains}).digest()
+
+
+def test_what_is_prepared_depends_on_the_size_of_the_loss():
+    backbone = make_backbone("segmenting")
+    stride = backbone.preprocessing
+    backbone.at_input_size = True
+    assert backbone.preprocessing != stride
 
 
 def test_a_damaged_record_is_refused(folder, tmp_path):
