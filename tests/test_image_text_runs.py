@@ -133,6 +133,7 @@ REFUSED = {
     "--cloud-backbone digits_clip": "--cloud-backbone digits_clip is an image-text model",
     "--backbone digits_clipp": "unknown backbone 'digits_clipp'; did you mean",
     "--method tpt --templates {}": "has no words before the class's name",
+    "--method zero --window 4 --batch-size 1": "takes images one by one",
     "--method tda --set gate=[0.2]": "tda.gate takes two numbers, the lower first",
     "--method tda --set negative_bounds=[0.9,0.1]": "tda.negative_bounds takes two numbers",
 }

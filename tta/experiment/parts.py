@@ -31,6 +31,7 @@ from tta.foundation.devices import NO_TF32, no_such_device
 from tta.foundation.errors import UserError
 from tta.foundation.normalisation import spread
 from tta.methods import Method
+from tta.methods.viewed import ViewedMethod
 from tta.methods.window import SlidingWindow
 from tta.source.models import own_weights
 from tta.source.source_data import SourceData
@@ -332,6 +333,11 @@ def make_method(
 ) -> Method | SlidingWindow:
     """Return the method around copies of the models, with its window if there is one."""
     # The backbones go on as the run's record of what was loaded; the method changes copies.
+    if config.window > 1 and issubclass(method, ViewedMethod):
+        raise UserError(
+            f"method {method.name!r} takes images one by one, which a window adds nothing to: "
+            "leave --window out"
+        )
     made = method(own_copy(method, backbone, params, config.exact), params, seed=config.seed)
     made.usual_batch = batch_size_of(config, stream.dataset)
     made.position = stream.begun
