@@ -200,6 +200,14 @@ def test_backbone_and_data_are_both_for_classes_of_images_or_both_of_pixels():
     check_fits(make_backbone("segmenting"), Shapes())
 
 
+def test_source_images_are_labelled_as_the_test_data(tmp_path):
+    options = {"method": "rmt", "num_samples": 2, "output": str(tmp_path), "device": "cpu"}
+    with pytest.raises(UserError, match="choose a --source like the test data"):
+        tta.evaluate(dataset="digits-seg", source="digits", **options)
+    with pytest.raises(UserError, match="'digits-seg-source' have label maps"):
+        tta.evaluate(dataset="digits-c", source="digits-seg-source", **options)
+
+
 def test_compare_ranks_by_miou_and_tests_over_images(folder, capsys):
     (comparison,) = comparisons_of([Run.load(path) for path in sorted(folder.glob("*/*/*/*/*"))])
     assert [row.label for row in comparison.rows] == ["bn", "source"]

@@ -26,6 +26,7 @@ from tta.experiment.class_numbers import OutputClasses, number_source_classes
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.prompting import make_zero_shot, refuse_templates
 from tta.experiment.resolving import OWN_SOURCE
+from tta.experiment.segmenting import check_source_fits
 from tta.experiment.showing import Geometry, check_size, show, show_source
 from tta.foundation.devices import NO_TF32, no_such_device
 from tta.foundation.errors import UserError
@@ -312,6 +313,7 @@ def _fitted(
     for place in images.in_use:
         check_all_known(images.labels(*place), images.name)
     dataset = known_part(stream.dataset)
+    check_source_fits(images, dataset)
     show_source(images, dataset, backbone)
     return number_source_classes(images, dataset, backbone, classes)
 

@@ -36,7 +36,7 @@ PALETTE = (
     (127, 127, 127),
     (188, 189, 34),
     (23, 190, 207),
-    (32, 32, 32),
+    (240, 240, 240),
 )
 WEIGHTS = shipped("digits_segnet.safetensors")
 _DIGITS = 4
