@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 import tta
 from tests.fakes import RandomImages, make_backbone
@@ -319,3 +320,24 @@ def test_an_adapted_network_gives_maps_of_the_images_size():
     assert adapted.method.params.optimizer == "sgd"
     with pytest.raises(UserError, match="methods that segment"):
         tta.adapt(trained(), "lame", mean=0.5, std=0.25, input_size=(3, 32, 32))
+
+
+def test_source_maps_of_a_program():
+    data, rows = Shapes(), np.arange(12)
+    images = data.images("plain", 0, rows).float() / 255
+    maps = data.label_maps("plain", 0, rows)
+    shape = {"mean": 0.5, "std": 0.25, "input_size": (3, 32, 32), "batch_size": 4}
+
+    def outputs(source):
+        adapted = tta.adapt(trained(), "rmt", source=source, **shape)
+        return [adapted(images[:4]) for _ in range(2)][1]
+
+    batches = outputs([(images[:5], maps[:5].long()), (images[5:], maps[5:].long())])
+    assert torch.equal(batches, outputs(TensorDataset(images, maps)))
+    assert not torch.equal(batches, outputs([(images, 2 - maps.clamp_max(2))]))
+    with pytest.raises(UserError, match=r"must be maps of class numbers \[B, H, W\], but are"):
+        outputs([(images, torch.zeros(12).long())])
+    with pytest.raises(UserError, match="'digits' has a class for each image"):
+        outputs("digits")
+    with pytest.raises(UserError, match="holds 3: number classes from 0 to 2, and pixels"):
+        outputs([(images, torch.full_like(maps, 3))])
