@@ -1,5 +1,6 @@
 """Runs on label maps: figures, records, resuming, refusals, and what is made of them."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -233,6 +234,12 @@ def test_pictures_and_page_are_of_miou(folder, tmp_path, capsys):
         file = tmp_path / f"{kind}.svg"
         assert plot([kind, str(folder), "-o", str(file)]) == 0, capsys.readouterr().err
         assert file.stat().st_size > 5000
+    classify = {"method": "bn", "dataset": "digits-c", "domains": ["fog"], "num_samples": 16}
+    tta.evaluate(**classify, output=str(tmp_path / "mixed"), device="cpu")
+    shutil.copytree(folder, tmp_path / "mixed", dirs_exist_ok=True)
+    mixed = [str(tmp_path / "mixed"), "--split", "-o", str(tmp_path / "both.png")]
+    assert plot(["reliability", *mixed]) == 0
+    assert "left out" not in capsys.readouterr().err
     pytest.importorskip("jinja2")
     assert report([str(folder), "-o", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
@@ -288,8 +295,6 @@ def test_what_is_prepared_depends_on_the_size_of_the_loss():
 
 
 def test_a_damaged_record_is_refused(folder, tmp_path):
-    import shutil
-
     path = next(folder.rglob("bn/*"))
     shutil.copytree(path, tmp_path / "run")
     with np.load(path / "matrices.npz") as arrays:
