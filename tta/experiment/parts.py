@@ -335,14 +335,14 @@ def make_method(
 ) -> Method | SlidingWindow:
     """Return the method around copies of the models, with its window if there is one."""
     # The backbones go on as the run's record of what was loaded; the method changes copies.
-    if config.window > 1 and issubclass(method, ViewedMethod):
-        raise UserError(
-            f"method {method.name!r} takes images one by one, which a window adds nothing to: "
-            "leave --window out"
-        )
     made = method(own_copy(method, backbone, params, config.exact), params, seed=config.seed)
     made.usual_batch = batch_size_of(config, stream.dataset)
     made.position = stream.begun
     if cloud is not None:
         made.attach_model(cloud.clone())
+    if config.window > 1 and issubclass(method, ViewedMethod):
+        raise UserError(
+            f"method {method.name!r} takes images one by one, which a window adds nothing to: "
+            "leave --window out"
+        )
     return SlidingWindow(made, config.window) if config.window > 1 else made
