@@ -59,8 +59,7 @@ class Dataset(ABC):
         ignore_label: value in label maps of pixels that no figure counts.
         palette: red, green and blue of each class in pictures of label maps, or None.
         num_classes: number of classes that labels count.
-        class_names: names of the classes in label order where the data set knows them by wnid,
-            or None.
+        class_names: names of the classes in label order, wnids of ImageNet's; or None.
         prompt_names: what its classes are called in text, in label order, where ``class_names`` and
             names of folders do not say it; else None.
         class_subset: outputs of the source model that its classes are, in label order, or None
