@@ -76,8 +76,8 @@ def root(tmp_path_factory):
 
 def opened(name, root, monkeypatch):
     kind = DATASETS[name]
-    places = {"arrays": "mine.npz", "folder": "own", "folder@gen": "clean", "folder-seg": "maps/mine"}
-    argument = places.get(name)
+    places = {"arrays": "mine.npz", "folder": "own", "folder@gen": "clean"}
+    argument = (places | {"folder-seg": "maps/mine"}).get(name)
     for sized in (kind, DATASETS["imagenet"]):
         if "imagenet-c" in name and "full" not in name:
             resize_facts(monkeypatch, sized, 4)
