@@ -156,6 +156,13 @@ class Dataset(ABC):
         """Return the given samples as models are shown them: ``[B, 3, H, W]``, uint8."""
         return self.fitted(self.images(domain, severity, indices))
 
+    def original(self, domain: str, severity: int, index: int) -> Tensor:
+        """Return an image ``[3, H, W]`` (uint8, in host memory) before it is resized.
+
+        Images that are made in the size shown have no other.
+        """
+        return self.images(domain, severity, np.array([index]))[0]
+
     def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         """Return every (height, width) that images have before they are resized.
 

@@ -76,6 +76,9 @@ class Subset(Dataset):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self._whole.images(domain, severity, self._rows[domain][indices])
 
+    def original(self, domain: str, severity: int, index: int) -> Tensor:
+        return self._whole.original(domain, severity, self._rows[domain][index])
+
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self._whole.label_maps(domain, severity, self._rows[domain][indices])
 

@@ -336,6 +336,7 @@ def make_method(
     """Return the method around copies of the models, with its window if there is one."""
     # The backbones go on as the run's record of what was loaded; the method changes copies.
     made = method(own_copy(method, backbone, params, config.exact), params, seed=config.seed)
+    made.decoded = stream.decoded
     made.usual_batch = batch_size_of(config, stream.dataset)
     made.position = stream.begun
     if cloud is not None:
