@@ -51,7 +51,7 @@ def main() -> int:
     rounds, commands = options.pop("rounds"), options.pop("commands")
     sides = (_command, _commands) if commands else (_together, _apart)
     ratios = []
-    for number in range(rounds + 1):
+    for number in range(commands, rounds + 1):
         found = _round(sides[:: (-1) ** number], options)
         if found is None:
             print("records differ")
