@@ -18,6 +18,12 @@ def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("images")]
 
 
+def leave_cores(monkeypatch, spare):
+    """Let the machine have so many cores more than torch has threads."""
+    cores = torch.get_num_threads() + spare
+    monkeypatch.setattr("tta.datasets.loading.core_count", lambda: cores)
+
+
 def test_the_next_is_made_while_one_is_in_use_and_no_more():
     started = [threading.Event() for _ in range(4)]
     made = one_ahead(lambda k: started[k].set() or k, range(4))
@@ -68,29 +74,31 @@ def data(tmp_path):
 
 
 def test_streams_are_the_same_with_a_thread_from_any_position(data, monkeypatch):
-    def images(cores, position=0):
-        monkeypatch.setattr("tta.datasets.loading.core_count", lambda: cores)
+    def images(spare, position=0):
+        leave_cores(monkeypatch, spare)
         plan = plan_stream(
             "continual", data, ScenarioOptions(domains=("snow", "jpeg_compression"), num_samples=10)
         )
         return [(batch.start, batch.images) for batch in Stream(data, plan, 4).batches(position)]
 
     for position in (0, 8):
-        alone, ahead = images(1, position), images(2, position)
+        alone, ahead = images(0, position), images(1, position)
         assert [start for start, _ in alone] == [start for start, _ in ahead]
         assert all(torch.equal(a, b) for (_, a), (_, b) in zip(alone, ahead, strict=True))
 
 
-def test_only_costly_images_without_workers_get_a_thread(data, monkeypatch):
-    monkeypatch.setattr("tta.datasets.loading.core_count", lambda: 2)
+@pytest.mark.parametrize(
+    ("costly", "spare", "expected"), [(True, 1, True), (True, 0, False), (False, 1, False)]
+)
+def test_only_costly_images_get_a_thread_and_where_the_model_leaves_a_core(
+    data, monkeypatch, costly, spare, expected
+):
+    leave_cores(monkeypatch, spare)
+    data.costly = costly
     rows = np.zeros(1, np.int64), np.ones(1, np.int64), np.zeros(1, np.int64)
     with image_loader(data, ("fog",), 0, False) as loader:
         made = loader([rows, rows])
         next(made)
-        assert threads()
+        assert bool(threads()) is expected
         made.close()
-    data.costly = False
-    with image_loader(data, ("fog",), 0, False) as loader:
-        made = loader([rows, rows])
-        next(made)
         assert not threads()

@@ -98,7 +98,7 @@ def test_constant_channels_have_finite_gradients():
 
 
 def plainly(layer, x, follow):
-    """The layer's function of float64 tensors, as the paper writes it."""
+    """The layer's function of float64 tensors, as the paper writes it, and what is at no limit."""
     mean, var = (t.double().view(1, -1, 1, 1) for t in layer.source_moments)
     if follow:
         var, mean = torch.var_mean(x, (0, 2, 3), keepdim=True)
@@ -107,24 +107,29 @@ def plainly(layer, x, follow):
     error = 4 * ((var + layer.eps) / count).sqrt()
     var_error = 4 * (var + layer.eps) * math.sqrt(2 / (count - 1))
     off, var_off = own_mean - mean, own_var - var
+    sharp = ((off.abs() / error - 1).abs() > 1e-3) & ((var_off.abs() / var_error - 1).abs() > 1e-3)
     mean = mean + off - off.clamp(-error, error)
     var = (var + var_off - var_off.clamp(-var_error, var_error)).relu()
     weight, bias = (t.double().view(1, -1, 1, 1) for t in (layer.weight, layer.bias))
-    return (x - mean) / (var + layer.eps).sqrt() * weight + bias
+    return (x - mean) / (var + layer.eps).sqrt() * weight + bias, sharp
 
 
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("shift", [0.0, 10.0])
-def test_outputs_and_gradients_are_those_of_float64_to_rounding(follow, layout, shift):
-    """Within 5e-6 of the largest value, also where means are far from zero."""
+@pytest.mark.parametrize(("shift", "bound"), [(0.0, 1e-6), (100.0, 2e-5)])
+def test_outputs_and_gradients_are_those_of_float64_to_rounding(follow, layout, shift, bound):
+    """In shares of the largest value; more where means are a thousand of the least deviation.
+
+    Left out are gradients of images that lie at a limit, on whose two sides they differ.
+    """
     _, aware = layer_of(16)
     aware.running_mean += shift
     x = (activations(6, 16, 8, 8) + shift).contiguous(memory_format=layout).requires_grad_()
     wide = x.detach().double().requires_grad_()
-    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
     inputs = [aware.weight.requires_grad_(), aware.bias.requires_grad_()]
-    expected = plainly(aware, wide, follow)
+    expected, sharp = plainly(aware, wide, follow)
+    assert sharp.float().mean() > 0.95
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(3)) * sharp
     expected = [expected, *torch.autograd.grad(expected, [wide, *inputs], weights.double())]
     if follow:
         with following([aware]):
@@ -134,4 +139,4 @@ def test_outputs_and_gradients_are_those_of_float64_to_rounding(follow, layout, 
     found = [y, *torch.autograd.grad(y, [x, *inputs], weights)]
     for value, exact in zip(found, expected, strict=True):
         scale = exact.detach().abs().max()
-        assert ((value - exact).detach().abs().max() / scale).item() < 5e-6
+        assert ((value - exact).detach().abs().max() / scale).item() < bound

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from tta.corruptions.pixels import truncate
 from tta.corruptions.random import ImageRandom
+from tta.foundation.muted import mute
 
 _BITS = 40
 
@@ -39,11 +39,10 @@ def _zoom_operator(side: int, end: float, step: float, device: torch.device) -> 
     rows, columns, weights = (torch.cat(part) for part in zip(*entries, strict=True))
     weights = (weights * (2**_BITS / (len(factors) + 1))).round() * 2.0**-_BITS
     shape = (side * side, side * side)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        indices = torch.stack([rows, columns])
-        matrix = torch.sparse_coo_tensor(indices, weights, shape, check_invariants=True)
-        return matrix.coalesce().to_sparse_csr().to(device)
+    mute("Sparse CSR tensor support")
+    indices = torch.stack([rows, columns])
+    matrix = torch.sparse_coo_tensor(indices, weights, shape, check_invariants=True)
+    return matrix.coalesce().to_sparse_csr().to(device)
 
 
 def _zoom_entries(side: int, factor: float) -> list[tuple[Tensor, Tensor, Tensor]]:

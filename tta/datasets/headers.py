@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from tta.datasets.images import UNDECODABLE, read_image
+from tta.datasets.images import DECODERS, UNDECODABLE, read_image
 from tta.datasets.pixels import TRAITS, traits
 from tta.foundation.geometry import Size
+from tta.foundation.muted import mute
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ def read_header(file: Path, cure: str, published: bool = False) -> Header:
 
 def headers_of(files: Iterable[Path], cure: str, published: bool = False) -> Counter[Header]:
     """Return how many image files have which header; see :func:`read_header`."""
-    with warnings.catch_warnings():  # which name no file
-        warnings.simplefilter("ignore")
-        return Counter(read_header(file, cure, published) for file in files)
+    mute(module=DECODERS)
+    return Counter(read_header(file, cure, published) for file in files)
 
 
 def sizes_of(headers: Iterable[Header]) -> frozenset[Size]:

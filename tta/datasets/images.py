@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tta.datasets.pixels import as_published, as_shown
 from tta.datasets.png_sums import check_pixel_sums
 from tta.datasets.resizing import FIT, Resizing, UnfitImageError
 from tta.foundation.errors import WRONG_VALUES, UserError, message_of
+from tta.foundation.muted import mute
 
 UNDECODABLE = (
     *WRONG_VALUES,
@@ -31,6 +31,8 @@ UNDECODABLE = (
     zlib.error,
 )
 """What decoders raise on damaged files."""
+DECODERS = r"PIL\b"
+"""Modules whose warnings name no file."""
 MOST_HEADERS = 4096
 """Files of a data set whose headers are read before a run: a million would take minutes."""
 
@@ -118,10 +120,9 @@ def file_size(path: Path, cure: str = "replace it or remove it") -> int:
 @contextlib.contextmanager
 def _named(path: Path, cure: str) -> Iterator[None]:
     """Name the file in what its decoder raises; of mere warnings, which name none, say nothing."""
+    mute(module=DECODERS)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except UNDECODABLE as error:
         words = _reason(error)
         raise UserError(f"image {str(path)!r} cannot be decoded ({words}); {cure}") from error

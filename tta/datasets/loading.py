@@ -202,7 +202,9 @@ def load_ahead(
 def image_loader(dataset: Dataset, names: tuple[str, ...], workers: int, pin: bool) -> Loader[Rows]:
     """Return what loads batches of a data set, as :meth:`Dataset.gather` gives them.
 
-    Without workers, costly images are made one batch ahead in a thread, where a second core is.
+    Without workers, costly images are made one batch ahead in a thread, where torch's threads leave
+    a core for it: beside a model that takes every core, it would hold that up by more than it makes
+    (benchmarks/images_ahead.py).
 
     Args:
         dataset: the whole of what processes are sent.
@@ -210,7 +212,7 @@ def image_loader(dataset: Dataset, names: tuple[str, ...], workers: int, pin: bo
         workers: see :class:`Loader`.
         pin: see :class:`Loader`.
     """
-    thread = dataset.costly and core_count() > 1
+    thread = dataset.costly and torch.get_num_threads() < core_count()
     return Loader(partial(_gather, dataset, names), workers, pin, thread)
 
 

@@ -32,7 +32,7 @@ from tta.foundation.arithmetic import arithmetic
 from tta.foundation.cache import KnownPreparation
 from tta.foundation.clocks import synchronize
 from tta.foundation.errors import UserError
-from tta.foundation.stops import Stops, listening
+from tta.foundation.stops import Stopped, Stops, listening
 from tta.foundation.text import printable
 from tta.reporting.records.run_directory import RunDirectory
 from tta.reporting.records.stored_tables import to_csv
@@ -252,4 +252,9 @@ def _pass(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> Part:
         guard = make_guard(policy, method.outputs, partial(estimator.reset_by_outputs, reset))
         guard = estimator.guard(guard, reset)
     part = adapting(adapter, checkpoints, guard, course.position)
-    return (yield from course.company.part(part, recorder, course.memory))
+    try:
+        return (yield from course.company.part(part, recorder, course.memory))
+    except Stopped:
+        if checkpoints.leave():
+            return True
+        raise

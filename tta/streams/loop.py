@@ -125,8 +125,7 @@ def _stream(
             _end_all_on(one.end, stops)
         if stops.wanted is not None:
             for one in begun:
-                if one not in waiting:  # it is ahead, and has nothing new to save
-                    one.leave(stops.wanted)
+                one.leave(stops.wanted)  # all are between two batches
         if not any(one.is_live for one in begun):
             return
     for one in begun:

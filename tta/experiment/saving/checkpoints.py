@@ -36,7 +36,8 @@ class Recording(Stateful, Protocol):
 class Checkpoints:
     """Observer that passes every batch on to the recorder and saves the run in between.
 
-    It is here that a run obeys a signal: between two batches, after saving.
+    It is here that a run obeys a signal: between two batches, after saving. One that shares its
+    stream may learn of it when its turn is over, see :meth:`leave`.
 
     Args:
         recorder: sees every batch first.
@@ -75,7 +76,7 @@ class Checkpoints:
         self.resumed_at = resumed_at or []
         self.apart, self.made_with, self.stops = apart, made_with, stops or Stops()
         self.seconds = 0.0
-        self._batches = 0
+        self._batches = self._reached = self._saved = 0
         self._last = time.perf_counter()
         self._runs, self._cost = runs, first_bytes / FIRST_GUESS
 
@@ -89,11 +90,23 @@ class Checkpoints:
         is_last = batch.stop >= self.images
         with self.stops.held():
             self.recorder.update(batch, outputs, counted)
-            self._batches += 1
+            self._batches, self._reached = self._batches + 1, batch.stop
             if not is_last and self._due():
                 self.save(batch.stop)
         if not is_last:
             self.stops.obey()
+
+    def leave(self) -> bool:
+        """Save what is not saved yet, if a batch is not broken; return whether all images are done.
+
+        The run is between two batches, unless a second signal came.
+        """
+        if self._reached >= self.images:
+            return True
+        if self._reached > self._saved and self.every != 0 and not self.stops.forced:
+            with self.stops.held():
+                self.save(self._reached)
+        return False
 
     def _due(self) -> bool:
         if self.stops.wanted is not None:
@@ -108,7 +121,7 @@ class Checkpoints:
         started = time.perf_counter()
         with self.apart():
             self._write(position, recorded)
-        self._last = time.perf_counter()
+        self._last, self._saved = time.perf_counter(), position
         self._cost = self._last - started
         self.seconds += self._cost
         self.recorder.restart_clock()
