@@ -1,4 +1,4 @@
-"""``--compile`` and ``--exact`` in runs: what they are part of, what is said, steps compared."""
+"""``--compile`` and ``--fold`` in runs: what they are part of, what is said, steps compared."""
 
 from __future__ import annotations
 
@@ -31,36 +31,37 @@ def experiment(**options):
 
 
 def test_each_is_another_run_where_it_changes_figures(quick):
-    variants = [{}, {"exact": True}, {"compile": "default"}, {"compile": "max-autotune"}]
+    variants = [{}, {"fold": True}, {"compile": "default"}, {"compile": "max-autotune"}]
     found = {experiment(method="source", **options).fingerprint() for options in variants}
     assert len(found) == 4
 
 
-def test_exact_is_nothing_to_methods_that_change_batch_norm():
-    plain, exact = (experiment(method="tent", exact=exact) for exact in (False, True))
-    assert plain.fingerprint() == exact.fingerprint()
-    assert exact.resolved()["exact"] is False
+def test_folding_is_nothing_to_methods_that_change_batch_norm():
+    plain, fold = (experiment(method="tent", fold=fold) for fold in (False, True))
+    assert plain.fingerprint() == fold.fingerprint()
+    assert fold.resolved()["fold"] is False
 
 
-def test_the_source_model_of_the_record_is_not_folded_the_methods_is():
-    built = experiment(method="source")
-    norms = [
-        sum(isinstance(m, torch.nn.BatchNorm2d) for m in b.modules())
-        for b in (built.backbone, built.adapting_method.backbone)
-    ]
-    assert norms[0] > 0
-    assert norms[1] == 0
+def norms(backbone):
+    return sum(isinstance(module, torch.nn.BatchNorm2d) for module in backbone.modules())
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_the_methods_copy_is_folded_where_asked_for_the_record_of_the_model_never(fold):
+    built = experiment(method="source", fold=fold)
+    assert norms(built.backbone) > 0
+    assert norms(built.adapting_method.backbone) == (0 if fold else norms(built.backbone))
 
 
 @pytest.mark.parametrize("method", ["source", "lame", "t3a"])
-def test_folded_runs_predict_what_exact_ones_do(method, tmp_path):
+def test_folded_runs_predict_what_plain_ones_do(method, tmp_path):
     frames = []
-    for exact in (False, True):
+    for fold in (True, False):
         config = RunConfig(
             **{**BASE, "num_samples": 60},
             method=method,
-            exact=exact,
-            output=str(tmp_path / str(exact)),
+            fold=fold,
+            output=str(tmp_path / str(fold)),
             no_cache=True,
         )
         frames.append(run(config))

@@ -30,7 +30,7 @@ def test_forward_only_methods_reproduce_the_outputs(figure, method, params):
 
 def test_a_folded_network_predicts_what_the_model_as_it_is_does():
     (folded, outputs), (plain, expected) = (
-        run_recorded("source", exact=exact) for exact in (False, True)
+        run_recorded("source", fold=fold) for fold in (True, False)
     )
     errors = [[row["error"] for row in figures["domains"]] for figures in (folded, plain)]
     assert errors[0] == errors[1]

@@ -27,7 +27,7 @@ OPTIONS = (
     "on_nonfinite",
     "deterministic",
     "compile",
-    "exact",
+    "fold",
     "score",
     "cost",
     "reset_rule",
@@ -41,7 +41,7 @@ LATER = {
     for name in (
         "deterministic",
         "compile",
-        "exact",
+        "fold",
         "score",
         "cost",
         "reset_rule",
