@@ -74,6 +74,8 @@ def test_a_run_warms_up_without_a_trace_and_says_that_it_is_compiled(quick, tmp_
     summary = run(config)
     plain = run(RunConfig(**BASE, method="tent", output=str(tmp_path)))
     assert summary["compile"] == "default"
+    assert summary["cost"]["compile_seconds"] > 0
+    assert "compile_seconds" not in plain["cost"]
     assert summary["passes"] == plain["passes"]
     assert summary["mean_error"] == pytest.approx(plain["mean_error"], abs=0.1)
 
@@ -113,7 +115,14 @@ def stepped(kind, compiled):
 PLAIN = {Need.CLOUD_MODEL, Need.DOMAIN_HEADS, Need.VISION_TRANSFORMER, Need.INSTANCE_AWARE_NORM}
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+QUICK = ("tent", "rmt")
+"""Methods whose steps are compiled in every run of the tests; the others' take minutes."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in METHODS],
+)
 def test_compiled_steps_are_within_rounding(name):
     kind = METHODS[name]
     if kind.needs(kind.Params()) & PLAIN:

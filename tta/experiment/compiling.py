@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 
 from tta.backbones.compilation import refusing
 from tta.experiment.built import Experiment
 from tta.experiment.pacing import Adapting
+from tta.foundation.clocks import synchronize
 from tta.methods.captured import CapturedSteps, obstacle
 
 
-def warm_up(experiment: Experiment) -> None:
-    """Let code be compiled that steps need: by one on noise, after which the method is reset."""
+def warm_up(experiment: Experiment) -> float:
+    """Let code be compiled that steps need: by one on noise, after which the method is reset.
+
+    Returns:
+        Seconds that it took; 0 where nothing is compiled.
+    """
+    if experiment.backbone.compilation is None:
+        return 0.0
+    started = time.perf_counter()
+    _step_on_noise(experiment)
+    synchronize(experiment.device)
+    return time.perf_counter() - started
+
+
+def _step_on_noise(experiment: Experiment) -> None:
     compilation, method = experiment.backbone.compilation, experiment.adapting_method
-    if compilation is None:
-        return
     stream, backbone = experiment.stream, experiment.backbone
     generator = torch.Generator().manual_seed(0)
     with backbone.passes.paused(), refusing(backbone.name):
