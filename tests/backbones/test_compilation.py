@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import pytest
 import torch
 from torch import nn
@@ -229,10 +231,14 @@ def test_without_a_compiler_nothing_is_compiled_and_a_line_says_why(monkeypatch,
     assert choose_compilation("none", torch.device("cpu")) == ("none", None)
 
 
-def test_code_is_kept_in_the_cache_folder(monkeypatch, tmp_path):
+@pytest.mark.parametrize("named", [None, "torch's", "mine"])
+def test_code_is_kept_in_the_cache_folder_or_where_a_user_says(named, monkeypatch, tmp_path):
     monkeypatch.setenv("TTA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv(compilation.CACHE, "x")
-    monkeypatch.delenv(compilation.CACHE)
+    folders = {"torch's": f"{tempfile.gettempdir()}/torchinductor_me"}  # torch sets it on import
+    monkeypatch.setenv(compilation.CACHE, folders.get(named, "mine"))
+    if named is None:
+        monkeypatch.delenv(compilation.CACHE)
     monkeypatch.setattr(compilation, "_fault", lambda device: None)
     assert choose_compilation("default", torch.device("cpu")) == ("default", None)
-    assert compilation.os.environ[compilation.CACHE] == str(tmp_path / "compiled")
+    kept = "mine" if named == "mine" else str(tmp_path / "compiled")
+    assert compilation.os.environ[compilation.CACHE] == kept
