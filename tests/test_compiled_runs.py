@@ -10,7 +10,7 @@ from tests.fakes import make_backbone, make_images, make_source
 from tta.backbones import compilation
 from tta.backbones.compilation import Compilation
 from tta.config import RunConfig
-from tta.experiment import compiling
+from tta.experiment import compiling, execution
 from tta.experiment.assembly import build
 from tta.experiment.execution import run
 from tta.foundation.errors import UserError
@@ -78,6 +78,25 @@ def test_a_run_warms_up_without_a_trace_and_says_that_it_is_compiled(quick, tmp_
     assert "compile_seconds" not in plain["cost"]
     assert summary["passes"] == plain["passes"]
     assert summary["mean_error"] == pytest.approx(plain["mean_error"], abs=0.1)
+
+
+def test_code_is_all_compiled_before_the_stream_at_the_size_of_its_images(monkeypatch, tmp_path):
+    shapes = []
+
+    def backend(graph, inputs):
+        shapes.append([tuple(given.shape[2:]) for given in inputs if given.shape[:2] == (5, 3)])
+        return graph.forward
+
+    def stepping(experiment):
+        seconds = compiling.warm_up(experiment)
+        shapes.append("warm")
+        return seconds
+
+    monkeypatch.setattr(compilation, "_fault", lambda device: None)
+    monkeypatch.setattr(Compilation.__init__, "__defaults__", (backend,))
+    monkeypatch.setattr(execution, "warm_up", stepping)
+    run(RunConfig(**BASE, method="tent", compile="default", output=str(tmp_path)))
+    assert shapes == [[(32, 32)], "warm"]
 
 
 def test_without_a_compiler_the_run_is_the_plain_one(monkeypatch, capsys, tmp_path):

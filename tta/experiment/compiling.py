@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import torch
 
 from tta.backbones.compilation import refusing
@@ -31,9 +32,10 @@ def _step_on_noise(experiment: Experiment) -> None:
     compilation, method = experiment.backbone.compilation, experiment.adapting_method
     stream, backbone = experiment.stream, experiment.backbone
     generator = torch.Generator().manual_seed(0)
+    shape = stream.images(np.zeros(1, np.int64)).shape[1:]  # not always the network's own size
     with backbone.passes.paused(), refusing(backbone.name):
         for size in compilation.batch_sizes:
-            images = torch.rand(size, *backbone.input_size, generator=generator)
+            images = torch.rand(size, *shape, generator=generator)
             images = images.to(stream.device, memory_format=stream.memory_format)
             method.step(images)
             if _predicts(experiment):
