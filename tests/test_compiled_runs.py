@@ -7,6 +7,7 @@ import torch
 
 import tta
 from tests.fakes import make_backbone, make_images, make_source
+from tests.small_network import small_backbone
 from tta.backbones import compilation
 from tta.backbones.compilation import Compilation
 from tta.config import RunConfig
@@ -122,8 +123,7 @@ BOUNDS = {name: 1e-4 for name in METHODS} | dict.fromkeys(
 contrastive losses amplify the rounding of the first one."""
 
 
-def stepped(kind, compiled):
-    backbone = make_backbone("batch_norm")
+def stepped(kind, backbone, compiled):
     if compiled:
         backbone.compilation = Compilation("default", {6}, "aot_eager")
     method = kind(backbone, seed=7)
@@ -131,24 +131,27 @@ def stepped(kind, compiled):
     return [method.step(make_images(6, seed)).detach().clone() for seed in range(2)]
 
 
+def assert_near(name, make):
+    first, second = (stepped(METHODS[name], make(), compiled) for compiled in (False, True))
+    for one, other in zip(first, second, strict=True):
+        assert (one - other).abs().max() <= BOUNDS[name] * one.abs().max()
+
+
 PLAIN = {Need.CLOUD_MODEL, Need.DOMAIN_HEADS, Need.VISION_TRANSFORMER, Need.INSTANCE_AWARE_NORM}
 
 
-QUICK = ("tent", "rmt")
-"""Methods whose steps are compiled in every run of the tests; the others' take minutes."""
+@pytest.mark.parametrize("name", ["tent", "rmt"])
+def test_compiled_steps_of_a_small_network_are_within_rounding(name):
+    assert_near(name, small_backbone)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in METHODS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(METHODS))
 def test_compiled_steps_are_within_rounding(name):
     kind = METHODS[name]
     if kind.needs(kind.Params()) & PLAIN:
         pytest.skip("needs a model of another kind")
-    first, second = stepped(kind, False), stepped(kind, True)
-    for one, other in zip(first, second, strict=True):
-        assert (one - other).abs().max() <= BOUNDS[name] * one.abs().max()
+    assert_near(name, lambda: make_backbone("batch_norm"))
 
 
 def test_an_adapted_network_can_be_compiled_for_batches_of_one_size(quick):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tests.fakes import make_backbone, make_images
+from tests.small_network import small_backbone
 from tta.backbones import compilation, wrap_model
 from tta.backbones.backbone import Backbone
 from tta.backbones.compilation import Compilation, choose_compilation
@@ -44,37 +45,8 @@ NETS = [
 ]
 
 
-class Small(nn.Module):
-    """Two convolutions with batch norm, called as timm's networks are."""
-
-    def __init__(self):
-        super().__init__()
-        first, second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, stride=2)
-        norms = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
-        self.body = nn.Sequential(first, norms[0], nn.ReLU(), second, norms[1], nn.ReLU())
-        self.fc = nn.Linear(8, 5)
-
-    def get_classifier(self):
-        return self.fc
-
-    def forward_features(self, images):
-        return self.body(images)
-
-    def forward_head(self, maps, pre_logits=False):
-        pooled = maps.mean((2, 3))
-        return pooled if pre_logits else self.fc(pooled)
-
-    def forward(self, images):
-        return self.forward_head(self.forward_features(images))
-
-
 def network(name):
-    if name != "small":
-        return make_backbone(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(0)
-        model = Small().eval()
-    return Backbone(model, name="small", input_size=(3, 32, 32), mean=(0.5,) * 3, std=(0.25,) * 3)
+    return small_backbone() if name == "small" else make_backbone(name)
 
 
 def prepared(kind, net="small", moving=False):
