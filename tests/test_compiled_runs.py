@@ -1,16 +1,19 @@
-"""``--compile`` and ``--exact`` in runs: what they are part of, what is said, steps compared."""
+"""``--compile`` and ``--fold`` in runs: what they are part of, what is said, steps compared."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 import torch
 
 import tta
 from tests.fakes import make_backbone, make_images, make_source
+from tests.small_network import small_backbone
 from tta.backbones import compilation
 from tta.backbones.compilation import Compilation
 from tta.config import RunConfig
-from tta.experiment import compiling
+from tta.experiment import compiling, execution
 from tta.experiment.assembly import build
 from tta.experiment.execution import run
 from tta.foundation.errors import UserError
@@ -31,36 +34,37 @@ def experiment(**options):
 
 
 def test_each_is_another_run_where_it_changes_figures(quick):
-    variants = [{}, {"exact": True}, {"compile": "default"}, {"compile": "max-autotune"}]
+    variants = [{}, {"fold": True}, {"compile": "default"}, {"compile": "max-autotune"}]
     found = {experiment(method="source", **options).fingerprint() for options in variants}
     assert len(found) == 4
 
 
-def test_exact_is_nothing_to_methods_that_change_batch_norm():
-    plain, exact = (experiment(method="tent", exact=exact) for exact in (False, True))
-    assert plain.fingerprint() == exact.fingerprint()
-    assert exact.resolved()["exact"] is False
+def test_folding_is_nothing_to_methods_that_change_batch_norm():
+    plain, fold = (experiment(method="tent", fold=fold) for fold in (False, True))
+    assert plain.fingerprint() == fold.fingerprint()
+    assert fold.resolved()["fold"] is False
 
 
-def test_the_source_model_of_the_record_is_not_folded_the_methods_is():
-    built = experiment(method="source")
-    norms = [
-        sum(isinstance(m, torch.nn.BatchNorm2d) for m in b.modules())
-        for b in (built.backbone, built.adapting_method.backbone)
-    ]
-    assert norms[0] > 0
-    assert norms[1] == 0
+def norms(backbone):
+    return sum(isinstance(module, torch.nn.BatchNorm2d) for module in backbone.modules())
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_the_methods_copy_is_folded_where_asked_for_the_record_of_the_model_never(fold):
+    built = experiment(method="source", fold=fold)
+    assert norms(built.backbone) > 0
+    assert norms(built.adapting_method.backbone) == (0 if fold else norms(built.backbone))
 
 
 @pytest.mark.parametrize("method", ["source", "lame", "t3a"])
-def test_folded_runs_predict_what_exact_ones_do(method, tmp_path):
+def test_folded_runs_predict_what_plain_ones_do(method, tmp_path):
     frames = []
-    for exact in (False, True):
+    for fold in (True, False):
         config = RunConfig(
             **{**BASE, "num_samples": 60},
             method=method,
-            exact=exact,
-            output=str(tmp_path / str(exact)),
+            fold=fold,
+            output=str(tmp_path / str(fold)),
             no_cache=True,
         )
         frames.append(run(config))
@@ -73,8 +77,29 @@ def test_a_run_warms_up_without_a_trace_and_says_that_it_is_compiled(quick, tmp_
     summary = run(config)
     plain = run(RunConfig(**BASE, method="tent", output=str(tmp_path)))
     assert summary["compile"] == "default"
+    assert summary["cost"]["compile_seconds"] > 0
+    assert "compile_seconds" not in plain["cost"]
     assert summary["passes"] == plain["passes"]
     assert summary["mean_error"] == pytest.approx(plain["mean_error"], abs=0.1)
+
+
+def test_code_is_all_compiled_before_the_stream_at_the_size_of_its_images(monkeypatch, tmp_path):
+    shapes = []
+
+    def backend(graph, inputs):
+        shapes.append([tuple(given.shape[2:]) for given in inputs if given.shape[:2] == (5, 3)])
+        return graph.forward
+
+    def stepping(experiment):
+        seconds = compiling.warm_up(experiment)
+        shapes.append("warm")
+        return seconds
+
+    monkeypatch.setattr(compilation, "_fault", lambda device: None)
+    monkeypatch.setattr(Compilation.__init__, "__defaults__", (backend,))
+    monkeypatch.setattr(execution, "warm_up", stepping)
+    run(RunConfig(**BASE, method="tent", compile="default", output=str(tmp_path)))
+    assert shapes == [[(32, 32)], "warm"]
 
 
 def test_without_a_compiler_the_run_is_the_plain_one(monkeypatch, capsys, tmp_path):
@@ -100,26 +125,37 @@ BOUNDS = {name: 1e-4 for name in METHODS} | dict.fromkeys(
 contrastive losses amplify the rounding of the first one."""
 
 
-def stepped(kind, compiled):
-    backbone = make_backbone("batch_norm")
+def stepped(kind, backbone, compiled):
     if compiled:
         backbone.compilation = Compilation("default", {6}, "aot_eager")
-    method = kind(backbone, seed=7)
+    names = {field.name for field in dataclasses.fields(kind.Params)}
+    shorter = {"warm_up_samples": 12} if "warm_up_samples" in names else {}
+    method = kind(backbone, kind.Params(**shorter), seed=7)
     method.start(make_source())
     return [method.step(make_images(6, seed)).detach().clone() for seed in range(2)]
+
+
+def assert_near(name, make):
+    first, second = (stepped(METHODS[name], make(), compiled) for compiled in (False, True))
+    for one, other in zip(first, second, strict=True):
+        assert (one - other).abs().max() <= BOUNDS[name] * one.abs().max()
 
 
 PLAIN = {Need.CLOUD_MODEL, Need.DOMAIN_HEADS, Need.VISION_TRANSFORMER, Need.INSTANCE_AWARE_NORM}
 
 
+@pytest.mark.parametrize("name", ["tent", "rmt"])
+def test_compiled_steps_of_a_small_network_are_within_rounding(name):
+    assert_near(name, small_backbone)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(METHODS))
 def test_compiled_steps_are_within_rounding(name):
     kind = METHODS[name]
     if kind.needs(kind.Params()) & PLAIN:
         pytest.skip("needs a model of another kind")
-    first, second = stepped(kind, False), stepped(kind, True)
-    for one, other in zip(first, second, strict=True):
-        assert (one - other).abs().max() <= BOUNDS[name] * one.abs().max()
+    assert_near(name, lambda: make_backbone("batch_norm"))
 
 
 def test_an_adapted_network_can_be_compiled_for_batches_of_one_size(quick):

@@ -543,10 +543,10 @@ class RunConfig:
         "machine",
         choices=("none", "default", "max-autotune"),
     )
-    exact: bool = option(
+    fold: bool = option(
         False,
-        "compute convolutions and batch norm apart also where a method changes neither: slower, "
-        "and the last digits are those of the model as it is",
+        "fold batch norm into the convolutions before it, where a method changes neither: faster, "
+        "and the last digits are others",
         "machine",
     )
     memory_format: str = option(

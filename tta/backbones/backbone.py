@@ -151,7 +151,8 @@ class Backbone(nn.Module):
         return features
 
     def _trains_while_moving(self) -> bool:
-        # Compiled, gradients came out wrong where statistics moved in the same pass (torch 2.14).
+        # Compiled, the backward pass sees moved statistics where those of before belong (torch
+        # 2.14: right without the move, off by a tenth with it, in float64 too).
         return torch.is_grad_enabled() and moves_statistics(self)
 
     def _features(self, images: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -104,9 +106,17 @@ def choose_compilation(mode: str, device: torch.device) -> tuple[str, str | None
     """
     if mode == "none":
         return mode, None
-    os.environ.setdefault(CACHE, str(cache_folder() / "compiled"))
+    _keep_in_the_cache_folder()
     fault = _fault(device)
     return ("none", fault) if fault else (mode, None)
+
+
+def _keep_in_the_cache_folder() -> None:
+    # Imported, torch's compiler names a temporary folder here itself; only another is a user's.
+    named = os.environ.get(CACHE)
+    own = str(Path(tempfile.gettempdir(), "torchinductor_"))
+    if named is None or named.startswith(own):
+        os.environ[CACHE] = str(cache_folder() / "compiled")
 
 
 def _fault(device: torch.device) -> str | None:

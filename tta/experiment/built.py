@@ -167,7 +167,7 @@ class Experiment:
 
     @property
     def _may_be_folded(self) -> bool:
-        """Whether the method would get a network with batch norm folded into convolutions."""
+        """Whether the method can have a network with batch norm folded into convolutions."""
         keeps = type(self.adapting_method).keeps_network(self.params)
         folds = any(True for _ in batch_norm_layers(self.backbone))
         return keeps and folds and self.backbone.precision is torch.float32
@@ -245,7 +245,7 @@ class Experiment:
             **pacing_choices(self.config, self.plan),
             probe_samples=self.config.probe_samples if self.clean else RunConfig.probe_samples,
             device=self.device.type,
-            exact=self.config.exact and self._may_be_folded,
+            fold=self.config.fold and self._may_be_folded,
             deterministic=self.config.deterministic and self.device.type == "cuda",
             memory_format=str(self.stream.memory_format)
             .removeprefix("torch.")

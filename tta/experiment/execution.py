@@ -170,10 +170,12 @@ def _prepare(
     _start(experiment, directory, saved)
     synchronize(experiment.device)
     seconds = time.perf_counter() - started
-    warm_up(experiment)
+    compiling = warm_up(experiment)
     if not experiment.replays:
         experiment.close()
-    return Course(experiment, directory, progress, saved, stops, memory, company, seconds)
+    return Course(
+        experiment, directory, progress, saved, stops, memory, company, seconds, compiling
+    )
 
 
 def _put_aside(experiment: Experiment) -> None:

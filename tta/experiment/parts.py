@@ -318,11 +318,9 @@ def _fitted(
     return number_source_classes(images, dataset, backbone, classes)
 
 
-def own_copy(method: type[Method], backbone: Backbone, params: Any, exact: bool) -> Backbone:
-    """Return the copy of the source model that a method gets, batch norm folded where it may be."""
-    if exact or not method.keeps_network(params):
-        return backbone.clone()
-    return folded(backbone)
+def own_copy(method: type[Method], backbone: Backbone, params: Any, fold: bool) -> Backbone:
+    """Return the copy of the source model that a method gets, batch norm folded where asked for."""
+    return folded(backbone) if fold and method.keeps_network(params) else backbone.clone()
 
 
 def make_method(
@@ -335,7 +333,7 @@ def make_method(
 ) -> Method | SlidingWindow:
     """Return the method around copies of the models, with its window if there is one."""
     # The backbones go on as the run's record of what was loaded; the method changes copies.
-    made = method(own_copy(method, backbone, params, config.exact), params, seed=config.seed)
+    made = method(own_copy(method, backbone, params, config.fold), params, seed=config.seed)
     made.decoded = stream.decoded
     made.usual_batch = batch_size_of(config, stream.dataset)
     made.position = stream.begun

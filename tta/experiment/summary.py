@@ -66,8 +66,10 @@ def summarise(
 
 def _cost(course: Course, recorder: Recorder, checkpoints: Checkpoints) -> dict[str, Any]:
     joules, company = recorder.joules, course.company.runs
+    compiled = course.experiment.config.compile != "none"
     return {
         "prepare_seconds": course.prepare_seconds,
+        **({"compile_seconds": course.compile_seconds} if compiled else {}),
         "stream_seconds": recorder.seconds,
         "checkpoint_seconds": checkpoints.seconds,
         "images_per_second": recorder.samples.seen / recorder.seconds,

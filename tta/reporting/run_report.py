@@ -307,7 +307,8 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
     if summary.get("precision_reason"):
         lines.insert(-1, f"precision: {summary['precision']}, {summary['precision_reason']}")
     if summary.get("compile", "none") != "none":
-        lines.insert(-1, f"compiled: {summary['compile']}, before the stream")
+        took = f" in {cost['compile_seconds']:.1f} s" if "compile_seconds" in cost else ""
+        lines.insert(-1, f"compiled: {summary['compile']}{took}, before the stream")
     if summary.get("compile_reason"):
         lines.insert(-1, f"not compiled: {summary['compile_reason']}")
     if summary["reused"]:

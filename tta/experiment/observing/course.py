@@ -47,6 +47,7 @@ class Course:
         memory: what the run takes at its peak.
         company: the runs that it shares its stream with.
         prepare_seconds: that the method took before the stream.
+        compile_seconds: that ``--compile`` took there.
     """
 
     experiment: Experiment
@@ -57,6 +58,7 @@ class Course:
     memory: PeakMemory
     company: Company
     prepare_seconds: float
+    compile_seconds: float
 
     @property
     def position(self) -> int:

@@ -28,7 +28,7 @@ OPTIONS = (
     "on_nonfinite",
     "deterministic",
     "compile",
-    "exact",
+    "fold",
     "score",
     "cost",
     "reset_rule",
@@ -43,7 +43,7 @@ LATER = {
     for name in (
         "deterministic",
         "compile",
-        "exact",
+        "fold",
         "score",
         "cost",
         "reset_rule",
