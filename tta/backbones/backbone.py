@@ -115,7 +115,7 @@ class Backbone(nn.Module):
     @property
     def class_rows(self) -> Tensor:
         """Rows of the classifier's weight ``[num_classes, D]``, one per class."""
-        rows = self.classifier.weight.detach().flatten(1).float()
+        rows = at_least_float32(self.classifier.weight.detach().flatten(1))
         return rows if self.class_subset is None else rows[self.class_subset]
 
     @property

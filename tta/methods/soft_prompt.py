@@ -51,5 +51,4 @@ class SoftPrompt:
 
     def logits(self, features: Tensor, embeddings: Tensor) -> Tensor:
         """Return logits ``[N, C]`` of unit features ``[N, D]`` for text embeddings ``[C, D]``."""
-        logits = self.text.scale * features @ embeddings.T
-        return logits if self.text.bias is None else logits + self.text.bias
+        return self.text.logits(features, embeddings)

@@ -89,6 +89,11 @@ class TextSide:
         """Return unit vectors ``[n, D]`` of embedded tokens; gradients reach them."""
         return self.tower.encode_embedded(embedded, ids)
 
+    def logits(self, features: Tensor, embeddings: Tensor) -> Tensor:
+        """Return logits ``[N, C]`` of unit features ``[N, D]`` for text embeddings ``[C, D]``."""
+        logits = self.scale * features @ embeddings.T
+        return logits if self.bias is None else logits + self.bias
+
     def ensemble(self, templates: Sequence[str]) -> Tensor:
         """Return ``[C, D]``: the unit mean over templates of unit embeddings, class by class.
 
