@@ -335,6 +335,7 @@ def make_method(
     made = method(own_copy(method, backbone, params, config.exact), params, seed=config.seed)
     made.usual_batch = batch_size_of(config, stream.dataset)
     made.position = stream.begun
+    made.stream_length = stream.longest_part
     if cloud is not None:
         made.attach_model(cloud.clone())
     return SlidingWindow(made, config.window) if config.window > 1 else made

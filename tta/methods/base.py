@@ -45,6 +45,8 @@ class Need(str, Enum):
     """An image-text model: unit features, and a head of scaled text embeddings."""
     TEXT_ENCODER = "text_encoder"
     """Such a model whose text tower takes embedded tokens, for soft prompts."""
+    STREAM_LENGTH = "stream_length"
+    """How many images will come: :attr:`Method.stream_length`."""
 
 
 SOURCE_NEEDS = frozenset({Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS})
@@ -97,6 +99,8 @@ class Method:
     caller does not count, the method does."""
     usual_batch: int | None = None
     """Images in a full batch of the stream, 1 where they come one by one; None: not known."""
+    stream_length: int | None = None
+    """Images of the stream, up to a reset if there are any; None: not known."""
 
     @dataclass(frozen=True)
     class Params:
