@@ -23,6 +23,7 @@ ALL_SELECTED = {"margin": 2.0, "redundancy_margin": 2.0}
 PARAMS = {
     "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
     "asr": {**ALL_SELECTED, "initial_share": 1.2},  # above ln C: every step ends in a reset
+    "boostadapter": {"views": 3, "gate": (0.0, 3.0)},
     "cema": {
         "exclude_unreliable": False,
         "low_margin": None,
@@ -35,6 +36,8 @@ PARAMS = {
     "cotta": {"views": 2, "confidence_threshold": 1.0},
     "ctpt": {"views": 3},
     "deyo": {"margin": 2.0, "plpd_margin": -1.0},
+    "dmn": {"views": 3, "slots": 2},
+    "dpe": {"views": 3, "certain": 3.0},
     "eata": {**ALL_SELECTED, "fisher_samples": 4},
     "eta": ALL_SELECTED,
     "foa": {"population": 4, "prompts": 1, "source_samples": 4},
@@ -42,6 +45,7 @@ PARAMS = {
     "memo": {"views": 3},
     "mta": {"views": 3},
     "note": {"memory_size": 8, "update_interval": 4, "convert_batch_norm": True},
+    "onzeta": {"stream_length": 15},
     "owttt": {"alignment_weight": 1e-6},
     "petta": {"memory_size": 8},
     "pl": {"threshold": 0.0},
