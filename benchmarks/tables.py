@@ -183,6 +183,12 @@ ALL = (
 COSTLY = ("cotta", "memo", "ttaug", "gtta")
 """Methods with dozens of passes per image, or many steps on source images per batch."""
 FEW_ROWS = ("source", "bn", "tent", *COSTLY)
+IMAGE_TEXT = (
+    *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
+    *("dmn", "boostadapter", "dpe", "onzeta", "stata"),
+)
+ON_IMAGE_TEXT = ("source", "t3a", "lame", "tent", "sar", "roid")
+"""Of the methods for any network, those that are shown on an image-text model."""
 COME = {
     "tent with COME": {"method": "tent", "set": {"loss": "come"}},
     "eata with COME": {"method": "eata", "set": {"loss": "come"}},
@@ -297,6 +303,7 @@ HEADINGS = {
     "cifar100_generated": "CIFAR-100-C, generated",
     "digits_all": "All methods on digits-c",
     "digits_vit": "A vision transformer on digits-c",
+    "digits_clip": "An image-text model on digits-c",
     "cifar10_generated": "All methods on CIFAR-10-C, generated",
     "imagenet_sample": "1,000 ImageNet images, corruptions generated",
 }
@@ -334,6 +341,16 @@ TABLES = {
             {"backbone": "digits_vit", **CONTINUAL},
             seeds=(1, 2, 3),
         ),
+    ],
+    "digits_clip": [
+        Table(
+            title,
+            ON_IMAGE_TEXT + IMAGE_TEXT,
+            {"backbone": "digits_clip", **order, **FEW},
+            seeds=(1, 2, 3),
+            note="Row `source` is the zero-shot classifier. Constants are one for all data sets.",
+        )
+        for title, order in {"Continual": CONTINUAL, "Correlated": CORRELATED}.items()
     ],
     "cifar10_generated": [
         Table("Continual", ALL, CIFAR10_CONTINUAL, ON_CIFAR, (1, 2, 3), ON_CIFAR_NOTE),

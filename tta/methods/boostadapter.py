@@ -66,12 +66,9 @@ class BoostAdapter(Tda):
         params, cache = self.params, self.positive
         classes = torch.arange(logits.shape[1], device=logits.device)[:, None]
         theirs = torch.where(logits.argmax(1) == classes, entropy(logits), torch.inf)
-        near = (params.positive_sharpness * (views @ seen.feature - 1)).exp()
+        near = (params.positive_sharpness * (views @ seen.feature - 1)).exp().expand_as(theirs)
+        cached = cache.affinities(seen.feature, params.positive_sharpness)
         entropies, order = torch.cat([cache.entropies, theirs], 1).sort(dim=1, stable=True)
-        weights = [
-            cache.affinities(seen.feature, params.positive_sharpness),
-            near.expand_as(theirs),
-        ]
-        weights = torch.cat(weights, 1).gather(1, order)
+        weights = torch.cat([cached, near], 1).gather(1, order)
         weights = torch.where(entropies.isfinite(), weights, 0)
         return weights[:, : params.positive_slots + params.extra_slots].sum(1)

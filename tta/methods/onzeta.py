@@ -26,9 +26,11 @@ class OnZeta(ImageByImage):
         b g + (1 - b) a,  b = beta sqrt((i + 1) / n),
 
     before the step on W (Qian and Hu, ECCV 2024). Steps shrink as 1 / sqrt(i + 1). That classes be
-    predicted equally often is assumed, and hurts where it is not so. Images count one by one,
-    whatever the batch. Where a stream is reset, n is the length up to the next reset, of the
-    longest part.
+    predicted equally often is assumed, and hurts where it is not so. Where a stream is reset, n is
+    the length up to the next reset, of the longest part.
+
+    Images count one by one, whatever the batch; but steps so long magnify rounding, so that after
+    some sixty images outputs of another batch size are others in their third digit and beyond.
     """
 
     name = "onzeta"
