@@ -33,6 +33,8 @@ PARAMS = {
         "replay_from": 5,
         "link_latency": 1.0,
     },
+    "clipartt": {"steps": 2},
+    "cliptta": {"steps": 2, "memory_slots": 2, "memory_sample": 1},  # one of two is drawn
     "cotta": {"views": 2, "confidence_threshold": 1.0},
     "ctpt": {"views": 3},
     "deyo": {"margin": 2.0, "plpd_margin": -1.0},
@@ -62,6 +64,7 @@ PARAMS = {
     "ttaug": {"views": 3},
     "unient": {"criterion": "unient_plus"},
     "vte": {"views": 3, "share": 0.7},
+    "watt": {"templates": ("the digit {}", "a scan of a handwritten {}"), "rounds": 2},
     "zero": {"views": 3, "share": 0.7},
 }
 OPTIONAL = {"foa": "cmaes"}

@@ -21,7 +21,7 @@ from tta.methods import METHODS, Need
 from tta.methods.viewed import ImageByImage
 
 IMAGE_TEXT = [name for name in METHODS if needs(name, Need.IMAGE_TEXT)]
-ONE_BY_ONE = [name for name in IMAGE_TEXT if issubclass(METHODS[name], ImageByImage)]
+BATCHED = [name for name in IMAGE_TEXT if not issubclass(METHODS[name], ImageByImage)]
 DEFAULT = "a scan of the digit {}"
 SHORT = {"backbone": "digits_clip", "domains": ["fog"], "num_samples": 8, "batch_size": 4}
 
@@ -210,7 +210,15 @@ def test_a_model_of_a_program_is_an_equal_run(tmp_path):
     assert other.path != runs[0].path
 
 
-@pytest.mark.parametrize("method", ONE_BY_ONE)
+@pytest.mark.parametrize("method", BATCHED)
+def test_batches_of_one_and_of_two_hundred(method):
+    images, params = make_images(200), PARAMS.get(method, {})
+    for count in (1, 200):
+        found = adapted(NAMES, method, **params)(images[:count])
+        assert found.shape == (count, len(NAMES)) and bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("method", [name for name in IMAGE_TEXT if name not in BATCHED])
 def test_a_batch_of_two_hundred_is_two_hundred_of_one(method):
     # Of an episode that knows nothing of the others, or only of those before, some speak for all.
     few = {"views": 1} if method == "tda" else {"views": 2}

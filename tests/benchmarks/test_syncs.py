@@ -49,6 +49,8 @@ IMAGE_TEXT = [name for name in METHODS if needs(name, Need.IMAGE_TEXT)]
 NETS = {"foa": "digits_vit", "rem": "digits_vit"} | dict.fromkeys(IMAGE_TEXT, "digits_clip")
 PARAMS = {
     "boostadapter": {"views": 4},
+    "clipartt": {"steps": 2},
+    "cliptta": {"steps": 2, "memory_sample": 1},
     "ctpt": {"views": 4},
     "cotta": {"views": 2},
     "dmn": {"views": 4},
@@ -65,6 +67,7 @@ PARAMS = {
     "tpt": {"views": 4},
     "ttaug": {"views": 2},
     "vte": {"views": 4},
+    "watt": {"templates": ("the digit {}", "a scan of a handwritten {}"), "rounds": 2},
     "zero": {"views": 4, "augmix": True},
 }
 

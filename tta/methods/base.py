@@ -292,14 +292,25 @@ def trainable(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
     return parameters
 
 
+_ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
 def make_optimizer(
-    parameters: list[nn.Parameter] | list[dict[str, Any]], params: OptimizerParams
+    parameters: list[nn.Parameter] | list[dict[str, Any]],
+    params: OptimizerParams,
+    eps: float = 1e-8,
 ) -> torch.optim.Optimizer:
-    """Return the optimiser that ``params`` describes over ``parameters``, or groups of them."""
-    if params.optimizer == "adam":
+    """Return the optimiser that ``params`` describes over ``parameters``, or groups of them.
+
+    Args:
+        parameters: what is trained.
+        params: its settings.
+        eps: added to the root of Adam's second moments.
+    """
+    if params.optimizer in _ADAMS:
         betas = (params.momentum, 0.999)
-        return torch.optim.Adam(
-            parameters, params.lr, betas, weight_decay=params.weight_decay, foreach=True
+        return _ADAMS[params.optimizer](
+            parameters, params.lr, betas, eps, weight_decay=params.weight_decay, foreach=True
         )
     return torch.optim.SGD(
         parameters,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -69,9 +69,10 @@ class TextSide:
         text = json.dumps([self.class_names, self.templates], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def prompts(self, template: str) -> list[str]:
-        """Return the prompt of every class under a template."""
-        return [template.replace("{}", name) for name in self.class_names]
+    def prompts(self, template: str, kept: Iterable[int] | None = None) -> list[str]:
+        """Return the prompts of all classes under a template, or of the outputs in ``kept``."""
+        kept = range(len(self.class_names)) if kept is None else kept
+        return [template.replace("{}", self.class_names[output]) for output in kept]
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """Return token ids ``[n, L]`` on the tower's device, cut after the longest prompt."""

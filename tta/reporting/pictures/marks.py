@@ -23,6 +23,7 @@ METHODS = (
     *("unient", "ostta", "stamp", "sotta", "owttt"),
     *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
     *("dmn", "boostadapter", "dpe", "onzeta", "stata"),
+    *("batclip", "clipartt", "watt", "cliptta"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
