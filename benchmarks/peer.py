@@ -98,4 +98,4 @@ def _report(case: Subject, rows: list[list[str]], options: argparse.Namespace) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -10,7 +10,6 @@ one by one, in turns; printed are medians of the ratios, and records must be equ
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -80,4 +79,4 @@ def _records(folder: Path) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

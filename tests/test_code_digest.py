@@ -46,7 +46,7 @@ def test_what_only_shows_or_explains_leaves_runs_where_they_are(package, name, o
     ("name", "old", "new"),
     [
         ("methods/tent.py", ".mean()", ".sum()"),
-        ("experiment/observing/recorder.py", "1.0 - ", "2.0 - "),
+        ("experiment/observing/sample_table.py", "1.0 - ", "2.0 - "),
         ("tasks/metrics.py", "def ", "def _"),
         ("streams/scenarios.py", "reset=True", "reset=False"),
         ("datasets/images.py", "255.0", "256.0"),

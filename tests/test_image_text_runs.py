@@ -1,6 +1,7 @@
 """Runs with digits_clip: prompts in the record, classes of any number, views that methods share."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 import tta
 from tests.fakes import make_images
 from tests.test_conformance import PARAMS, needs
+from tta.backbones.clip.classifier import zero_shot_backbone
 from tta.backbones.clip.digits_clip import TEMPLATES, WEIGHTS, WORDS, tokenize
+from tta.backbones.clip.making import drawn_digits_clip
 from tta.backbones.clip.text_side import TextSide
 from tta.commands.run import main
 from tta.config import RunConfig
@@ -109,6 +112,17 @@ def test_text_is_encoded_once(monkeypatch):
     assert torch.equal(build(config()).backbone.text.embeddings, expected)
 
 
+def test_another_tokenizer_is_other_text(monkeypatch):
+    def words_of(tokenize):
+        parts = replace(drawn_digits_clip(), tokenize=tokenize)
+        return zero_shot_backbone(parts, NAMES, [DEFAULT]).text.embeddings
+
+    expected = words_of(tokenize)
+    assert not torch.equal(words_of(lambda texts: tokenize(list(reversed(texts)))), expected)
+    monkeypatch.setattr(TextSide, "ensemble", lambda *_: pytest.fail("encoded again"))
+    assert torch.equal(words_of(tokenize), expected)
+
+
 REFUSED = {
     "--templates nothing": "--templates nothing is no file; write a template with {} in it",
     "--templates datasets": "or a word: did you mean 'dataset'?",
@@ -121,6 +135,9 @@ REFUSED = {
     "--cloud-backbone digits_clip": "--cloud-backbone digits_clip is an image-text model",
     "--backbone digits_clipp": "unknown backbone 'digits_clipp'; did you mean",
     "--method tpt --templates {}": "has no words before the class's name",
+    "--method zero --window 4 --batch-size 1": "takes images one by one",
+    "--method tda --set gate=[0.2]": "tda.gate takes two numbers, the lower first",
+    "--method tda --set negative_bounds=[0.9,0.1]": "tda.negative_bounds takes two numbers",
 }
 
 

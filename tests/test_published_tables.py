@@ -1,5 +1,7 @@
 """The papers' figures as data, and the tables that put ours beside them."""
 
+from importlib.util import find_spec
+
 import pytest
 import yaml
 
@@ -17,7 +19,7 @@ TABLES = [table_file(name) for name in table_names()]
 DIGITS = DATASETS["digits-c"]
 
 # What papers have figures of and this package may not (yet) have.
-OTHER_METHODS = {"shot", "dda", "ttac_nq"}
+OTHER_METHODS = {"shot", "dda", "ttac_nq", "dmn", "dpe", "batclip", "clipartt", "watt"}
 OTHER_DATASETS = {"cityscapes", "imagenet-d109"}
 OTHER_SCENARIOS = {
     "iid",
@@ -216,6 +218,35 @@ def test_a_faulty_table_is_refused(tmp_path, figures, capsys, changes, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("path", [path for path in TABLES if path.stem.startswith("clip_")])
+def test_tables_of_clip_show_views_as_published_and_run_nothing_tuned_on_test_labels(path):
+    shown = read_table(path)
+    assert (shown.metric, shown.options["templates"]) == ("accuracy", "a photo of a {}.")
+    for row in table_rows(shown, "data", str(path)):
+        tuned = "test labels" in row.remarks
+        assert tuned == (row.label.partition("/")[2] in ("tuned", "searched"))
+        assert not (tuned and row.configs)
+        for config in row.configs:
+            params = METHODS[config.method].Params
+            viewed = row.label != "tda" and hasattr(params(), "views_from")
+            assert viewed == (config.set.get("views_from") == "decoded")
+
+
+def test_figures_whose_constants_saw_test_labels_say_so():
+    figures = published_figures()
+    marked = figures.remarks.str.contains("test labels")
+    assert marked.sum() == 27
+    assert (figures[marked].variant.isin(["tuned", "searched"])).all()
+    assert figures.variant.isin(["tuned", "searched"]).sum() == marked.sum()
+
+
+def test_a_table_of_clip_names_the_data_and_the_package_that_are_missing(tmp_path, capsys):
+    assert main(["clip_imagenet_v2_tpt", "--data-dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "tta.get imagenet-v2" in error
+    assert ("open_clip" in error) == (find_spec("open_clip") is None)
+
+
 def test_natural_data_sets_have_no_severity():
     figures = published_figures()
     natural = figures.dataset.map(
@@ -232,4 +263,4 @@ def test_a_wrong_name_is_refused(capsys):
 
 
 def test_there_are_as_many_tables_as_the_readme_says():
-    assert len(TABLES) == 16
+    assert len(TABLES) == 27

@@ -1,9 +1,13 @@
 """Runs on label maps: figures, records, resuming, refusals, and what is made of them."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 import tta
 from tests.fakes import RandomImages, make_backbone
@@ -11,12 +15,14 @@ from tests.segmentation import CLASSES, Shapes, trained
 from tta.commands.compare import main as compare
 from tta.commands.plot import main as plot
 from tta.commands.report import main as report
+from tta.datasets.subset import KeptClasses, Subset
 from tta.experiment.segmenting import check_fits
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stopped
 from tta.methods.bn import BatchNormOne
 from tta.methods.tent import Tent
 from tta.reporting.comparing.comparison import compare as comparisons_of
+from tta.reporting.pictures.strips import coloured, colours_of
 from tta.reporting.records.runs import Run
 from tta.reporting.run_report import run_report
 from tta.tasks.confusion import class_iou, mean_iou
@@ -196,6 +202,14 @@ def test_backbone_and_data_are_both_for_classes_of_images_or_both_of_pixels():
     check_fits(make_backbone("segmenting"), Shapes())
 
 
+def test_source_images_are_labelled_as_the_test_data(tmp_path):
+    options = {"method": "rmt", "num_samples": 2, "output": str(tmp_path), "device": "cpu"}
+    with pytest.raises(UserError, match="choose a --source like the test data"):
+        tta.evaluate(dataset="digits-seg", source="digits", **options)
+    with pytest.raises(UserError, match="'digits-seg-source' have label maps"):
+        tta.evaluate(dataset="digits-c", source="digits-seg-source", **options)
+
+
 def test_compare_ranks_by_miou_and_tests_over_images(folder, capsys):
     (comparison,) = comparisons_of([Run.load(path) for path in sorted(folder.glob("*/*/*/*/*"))])
     assert [row.label for row in comparison.rows] == ["bn", "source"]
@@ -220,6 +234,12 @@ def test_pictures_and_page_are_of_miou(folder, tmp_path, capsys):
         file = tmp_path / f"{kind}.svg"
         assert plot([kind, str(folder), "-o", str(file)]) == 0, capsys.readouterr().err
         assert file.stat().st_size > 5000
+    classify = {"method": "bn", "dataset": "digits-c", "domains": ["fog"], "num_samples": 16}
+    tta.evaluate(**classify, output=str(tmp_path / "mixed"), device="cpu")
+    shutil.copytree(folder, tmp_path / "mixed", dirs_exist_ok=True)
+    mixed = [str(tmp_path / "mixed"), "--split", "-o", str(tmp_path / "both.png")]
+    assert plot(["reliability", *mixed]) == 0
+    assert "left out" not in capsys.readouterr().err
     pytest.importorskip("jinja2")
     assert report([str(folder), "-o", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
@@ -237,9 +257,44 @@ def test_strips_hold_the_image_its_labels_and_the_prediction(folder):
         assert (matrix == maps.matrix[position]).all()
 
 
-def test_a_damaged_record_is_refused(folder, tmp_path):
-    import shutil
+def test_pictures_are_of_visits_along_the_whole_stream(tmp_path):
+    options = {"scenario": "recurring", "visits": 7, "num_samples": 2}
+    found = evaluated(tmp_path, dataset=Shapes(2), **options)
+    positions = Run.load(found.path).strips().position
+    assert len(positions) == 16 and positions[0] == 1 and positions[-1] == 41
+    assert np.diff(positions).max() <= 4
 
+
+def test_colours_are_those_of_the_data_set(tmp_path):
+    class Coloured(Shapes):
+        palette = ((128, 64, 128), (70, 70, 70), (0, 0, 142))
+
+    strips = Run.load(evaluated(tmp_path, dataset=Coloured(2)).path).strips()
+    assert strips.palette.tolist() == list(map(list, Coloured.palette))
+    shown = coloured(np.array([[2, 255]]), colours_of(strips, CLASSES)) * 255
+    assert shown.round().tolist() == [[[0, 0, 142], [0, 0, 0]]]
+    plain = colours_of(replace(strips, palette=None), CLASSES)
+    assert [*plain] == [*CLASSES, "does not count"] and plain["does not count"].max() == 0.75
+
+
+def test_source_maps_get_the_numbers_of_the_test_data_classes():
+    kept = KeptClasses(Shapes(), np.array([-1, 1, 0]), 2)
+    rows = np.arange(3)
+    before, after = (data.label_maps("plain", 0, rows) for data in (Shapes(), kept))
+    assert len(kept.labels("plain", 0)) == 12
+    for old, new in ((0, 255), (1, 1), (2, 0), (255, 255)):
+        assert (after[before == old] == new).all()
+    assert kept.digest() != Subset(Shapes(), {name: None for name in kept.domains}).digest()
+
+
+def test_what_is_prepared_depends_on_the_size_of_the_loss():
+    backbone = make_backbone("segmenting")
+    stride = backbone.preprocessing
+    backbone.at_input_size = True
+    assert backbone.preprocessing != stride
+
+
+def test_a_damaged_record_is_refused(folder, tmp_path):
     path = next(folder.rglob("bn/*"))
     shutil.copytree(path, tmp_path / "run")
     with np.load(path / "matrices.npz") as arrays:
@@ -270,3 +325,24 @@ def test_an_adapted_network_gives_maps_of_the_images_size():
     assert adapted.method.params.optimizer == "sgd"
     with pytest.raises(UserError, match="methods that segment"):
         tta.adapt(trained(), "lame", mean=0.5, std=0.25, input_size=(3, 32, 32))
+
+
+def test_source_maps_of_a_program():
+    data, rows = Shapes(), np.arange(12)
+    images = data.images("plain", 0, rows).float() / 255
+    maps = data.label_maps("plain", 0, rows)
+    shape = {"mean": 0.5, "std": 0.25, "input_size": (3, 32, 32), "batch_size": 4}
+
+    def outputs(source):
+        adapted = tta.adapt(trained(), "rmt", source=source, **shape)
+        return [adapted(images[:4]) for _ in range(2)][1]
+
+    batches = outputs([(images[:5], maps[:5].long()), (images[5:], maps[5:].long())])
+    assert torch.equal(batches, outputs(TensorDataset(images, maps)))
+    assert not torch.equal(batches, outputs([(images, 2 - maps.clamp_max(2))]))
+    with pytest.raises(UserError, match=r"must be maps of class numbers \[B, H, W\], but are"):
+        outputs([(images, torch.zeros(12).long())])
+    with pytest.raises(UserError, match="'digits' has a class for each image"):
+        outputs("digits")
+    with pytest.raises(UserError, match="holds 3: number classes from 0 to 2, and pixels"):
+        outputs([(images, torch.full_like(maps, 3))])

@@ -15,6 +15,7 @@ from tta.backbones.stages import early_norm_parameters
 from tta.commands.run import main
 from tta.foundation.errors import UserError
 from tta.foundation.templates import read_templates
+from tta.methods.soft_prompt import SoftPrompt
 from tta.ops.generators import seeded_layers
 from tta.ops.parameters import norm_affine_parameters
 
@@ -212,6 +213,13 @@ def test_no_network_ends_with_the_way_around(monkeypatch):
     monkeypatch.setattr(open_clip, "create_model", offline)
     with pytest.raises(UserError, match="no route to host.*check the network.*--weights FILE"):
         load_image_text("clip:ViT-B-16/openai")
+
+
+def test_a_prompt_that_joins_the_name_to_a_word_is_not_trained(model, tokenizer):
+    made = backbone_of(model, tokenizer, ["tail", "bull"], ("a photo of a pit{}.", "a {}."))
+    with pytest.raises(UserError, match="put a blank before"):
+        SoftPrompt(made, None)
+    assert len(SoftPrompt(made, "a photo of a pit {}.").initial) == 5
 
 
 def test_a_model_of_a_program(model, tokenizer):

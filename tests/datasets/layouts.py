@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from tta.datasets.coop_sets import COOP_SETS
 from tta.datasets.imagenet import imagenet_classes
 
 
@@ -73,3 +76,21 @@ def order_digest(data, root: Path) -> str:
             file = data.file(domain, data.default_severity, index).relative_to(root).as_posix()
             sha.update(f"{domain} {label} {file}\n".encode())
     return sha.hexdigest()[:12]
+
+
+def fine_grained(root: Path, name: str, images: int, classes: Sequence[str] | None = None) -> Path:
+    """Write test images test_0.jpg, ... of the last classes, and their list; return the list."""
+    row = COOP_SETS[name]
+    classes = classes or [f"kind_{label}" for label in range(row.facts.classes)]
+    labels = [len(classes) - 1 - number for number in range(images)]
+    write_images(root / row.folder / row.images, [f"test_{k}.jpg" for k in range(images)])
+    split = root / row.folder / row.split
+    if split.suffix == ".txt":
+        split.with_name("variants.txt").write_text("\n".join(classes))
+        lines = [f"test_{number} {classes[label]}" for number, label in enumerate(labels)]
+        split.write_text("\n".join(lines))
+        return split
+    train = [[f"train_{label}.jpg", label, one] for label, one in enumerate(classes)]
+    test = [[f"test_{number}.jpg", label, classes[label]] for number, label in enumerate(labels)]
+    split.write_text(json.dumps({"train": train, "val": [], "test": test}))
+    return split

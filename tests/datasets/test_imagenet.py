@@ -92,6 +92,8 @@ def test_folders_of_v2_are_labels_and_not_in_sorted_order(tmp_path, monkeypatch)
     assert data.labels("matched_frequency", 0).tolist() == [1, 2, 10, 999]
     assert data.file("matched_frequency", 0, 2).parent.name == "10"
     assert data.class_subset is None
+    # Sorted as text, folder "10" would be the third class; it is the eleventh, and called so.
+    assert data.class_names[data.labels("matched_frequency", 0)[2]] == imagenet_classes()[10]
     assert order_digest(data, tmp_path) == "f7d70933e4a6"
 
 

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from tests.datasets.dense import trees
 from tests.datasets.layouts import (
     cifar_binary,
     cifar_c,
+    fine_grained,
     resize_facts,
     validation_names,
     write_images,
 )
 from tta.datasets import DATASETS, open_dataset
 from tta.datasets.ccc_path import GRID
+from tta.datasets.coop_sets import COOP_SETS
 from tta.datasets.decoded_cache import DecodedImages
 from tta.datasets.domainnet import TARGETS
 from tta.datasets.imagenet import imagenet_classes
@@ -57,6 +60,13 @@ def root(tmp_path_factory):
         write_images(folder / "DomainNet-126", [f"{domain}/a/{k}.jpg" for k in range(3)])
         lines = "\n".join(f"{domain}/a/{k}.jpg {k}" for k in range(3))
         (folder / "DomainNet-126" / f"{domain}_list.txt").write_text(lines)
+    for name in COOP_SETS:
+        fine_grained(folder, name, 3)
+    for write in (trees.camvid, trees.acdc, trees.gta5):
+        write(folder)
+    for split in ("train", "val"):
+        trees.cityscapes(folder, split)
+    trees.folder_seg(folder / "maps")
     write_images(folder / "own", [f"{domain}/a/{k}.jpg" for domain in "xy" for k in range(3)])
     write_images(folder / "clean", [f"a/{k}.jpg" for k in range(3)])
     images = np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), np.uint8)
@@ -66,7 +76,8 @@ def root(tmp_path_factory):
 
 def opened(name, root, monkeypatch):
     kind = DATASETS[name]
-    argument = {"arrays": "mine.npz", "folder": "own", "folder@gen": "clean"}.get(name)
+    places = {"arrays": "mine.npz", "folder": "own", "folder@gen": "clean"}
+    argument = (places | {"folder-seg": "maps/mine"}).get(name)
     for sized in (kind, DATASETS["imagenet"]):
         if "imagenet-c" in name and "full" not in name:
             resize_facts(monkeypatch, sized, 4)

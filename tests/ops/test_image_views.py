@@ -1,17 +1,22 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
+from tta.foundation.errors import UserError
 from tta.ops.views import augmix
-from tta.ops.views.augmix import mix_chains, resized_crop_and_flip
+from tta.ops.views.augmix import crop_boxes, mix_chains, resized_crop_and_flip
 from tta.ops.views.image_views import ImageViews, _generator
 
 
-def choices(views=6, least_area=0.08, flip=True, augmix=False):
-    return SimpleNamespace(views=views, least_area=least_area, flip=flip, augmix=augmix)
+def choices(views=6, least_area=0.08, flip=True, augmix=False, views_from="input"):
+    return SimpleNamespace(
+        views=views, least_area=least_area, flip=flip, augmix=augmix, views_from=views_from
+    )
 
 
 def images(count=4, side=32):
@@ -106,3 +111,57 @@ def test_mixing_a_plain_image_changes_nothing_but_by_black_that_moves_in():
     assert found.min() >= 0 and found.max() <= 255
     centre = mix_chains(grey, torch.Generator().manual_seed(0), (0, 0, 0))
     assert centre.min() < found.min()
+
+
+def decoded_images():
+    draws = torch.Generator().manual_seed(3)
+    sizes = [(90, 140), (300, 41), (20, 20), (64, 64)]
+    return [torch.randint(256, (3, *size), generator=draws, dtype=torch.uint8) for size in sizes]
+
+
+def of_decoded(rows=slice(None), begin=0, **changed):
+    made = ImageViews(choices(views_from="decoded", **changed), 1)
+    given = decoded_images()[rows]
+    return torch.stack(list(made.of(images()[rows], lambda: begin, lambda: given)))
+
+
+def test_crops_of_decoded_images_are_those_of_pillow():
+    found = of_decoded(views=9, flip=False)
+    assert torch.equal(found[:, 0], images())
+    for place, (image, views) in enumerate(zip(decoded_images(), found, strict=True)):
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        boxes = crop_boxes(image.expand(8, -1, -1, -1), _generator(1, place)).int().T.tolist()
+        assert len({tuple(box) for box in boxes}) > 1
+        for (left, top, width, height), view in zip(boxes, views[1:], strict=True):
+            expected = np.asarray(resized_crop(picture, top, left, height, width, [32, 32]))
+            off = 255 * view.permute(1, 2, 0) - torch.from_numpy(expected.copy()).float()
+            # Pillow rounds between its two passes too; levels cut off would be half a level less.
+            assert off.abs().max() <= 1.001 and off.mean().abs() < 0.2
+
+
+def test_views_of_decoded_images_follow_from_seed_and_place_alone():
+    usual = of_decoded(augmix=True)
+    assert torch.equal(of_decoded(slice(2, 4), 2, augmix=True), usual[2:])
+    assert not torch.equal(of_decoded(begin=1, augmix=True)[:, 1:], usual[:, 1:])
+    plain, still = of_decoded(views=60), of_decoded(views=60, flip=False)
+    mirrored = [torch.equal(a.flip(2), b) for a, b in zip(plain[0], still[0], strict=True)]
+    assert 15 < sum(mirrored) < 45
+    assert all(
+        torch.equal(a, b) for a, b, c in zip(plain[0], still[0], mirrored, strict=True) if not c
+    )
+
+
+@pytest.mark.parametrize("given", [None, lambda: [], lambda: decoded_images()[:3]])
+def test_views_of_decoded_images_are_refused_where_nobody_has_them(given):
+    made = ImageViews(choices(views_from="decoded"), 1)
+    with pytest.raises(UserError, match="views_from: decoded needs each image as its data set has"):
+        made.of(images(), None, given)
+    assert len(list(ImageViews(choices(1, views_from="decoded"), 1).of(images(), None, given))) == 4
+
+
+@pytest.mark.parametrize("size", [(300, 41), (41, 300), (64, 64), (64, 80)])
+def test_where_no_part_fits_it_is_the_middle_as_torchvision_has_it(size):
+    image = torch.zeros(1, 3, *size)
+    top, left, height, width = RandomResizedCrop.get_params(image, (4, 4), (3 / 4, 4 / 3))
+    found = crop_boxes(image, torch.Generator().manual_seed(0), least_area=4.0)  # never fits
+    assert found[:, 0].tolist() == [left, top, width, height]

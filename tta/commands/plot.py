@@ -26,6 +26,7 @@ from tta.commands.selection import add_filters, chosen_runs
 from tta.foundation.errors import UserError
 from tta.foundation.text import printable
 from tta.reporting.pictures.style import WIDTHS, check_format, paper_style, save
+from tta.reporting.records.run_directory import MATRICES_FILE, SAMPLES_FILE, STRIPS_FILE
 from tta.reporting.records.run_folders import check_run_folders
 
 if TYPE_CHECKING:
@@ -84,6 +85,14 @@ def _draw_dataset(options: argparse.Namespace) -> list[Figure]:
     return [draw_samples(dataset, options.severity, options.count, WIDTHS[options.width])]
 
 
+_DRAWN_FROM = {
+    "stream": ("batches.csv",),
+    "reliability": (SAMPLES_FILE, MATRICES_FILE),
+    "strips": (STRIPS_FILE,),
+}
+"""Files, one of which a run must have to be drawn."""
+
+
 def _draw_runs(options: argparse.Namespace) -> list[Figure]:
     from tta.reporting.comparing.comparison import compare
 
@@ -100,17 +109,17 @@ def _with_what_is_drawn(runs: Sequence[Run], kind: str) -> list[Run]:
     """
     if kind == "forgetting":
         return [run for run in runs if run.summary.get("probe")] or list(runs)
-    file = {"stream": "batches.csv", "reliability": "samples.npz", "strips": "strips.npz"}.get(kind)
-    if file is None:
+    files = _DRAWN_FROM.get(kind)
+    if files is None:
         return list(runs)
-    if kind == "reliability" and all(run.has("matrices.npz") for run in runs):
-        return list(runs)  # of pixels
-    lines = [f"{run.path}: it has no {file}; {run.cure}" for run in runs if not run.has(file)]
+    absent = f"it has no {' or '.join(files)}"
+    others = [run for run in runs if not any(map(run.has, files))]
+    lines = [f"{run.path}: {absent}; {run.cure}" for run in others]
     if len(lines) == len(runs):
         raise UserError(f"no run can be shown: {lines[0]}")
     for line in lines:
         print(printable(f"left out {line}"), file=sys.stderr)
-    return [run for run in runs if run.has(file)]
+    return [run for run in runs if any(map(run.has, files))]
 
 
 def _draw(comparison: Comparison, options: argparse.Namespace) -> Figure:

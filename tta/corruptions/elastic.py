@@ -41,7 +41,7 @@ def warp_nearest(
     positions, field = _sources(side, constants, random)
     if field is not None:  # the map of the first warp, read where the second one looks
         positions = bilinear(torch.stack(positions, 1), *field, "reflect").unbind(1)
-    rows, columns = (_fold(part.round(), side, "mirror").long() for part in positions)
+    rows, columns = (_neighbours(part.round(), side, "mirror")[0].long() for part in positions)
     return labels.flatten(1).gather(1, (rows * side + columns).flatten(1)).view_as(labels)
 
 

@@ -59,8 +59,7 @@ class Dataset(ABC):
         ignore_label: value in label maps of pixels that no figure counts.
         palette: red, green and blue of each class in pictures of label maps, or None.
         num_classes: number of classes that labels count.
-        class_names: names of the classes in label order where the data set knows them by wnid,
-            or None.
+        class_names: names of the classes in label order, wnids of ImageNet's; or None.
         prompt_names: what its classes are called in text, in label order, where ``class_names`` and
             names of folders do not say it; else None.
         class_subset: outputs of the source model that its classes are, in label order, or None
@@ -156,6 +155,13 @@ class Dataset(ABC):
     def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return the given samples as models are shown them: ``[B, 3, H, W]``, uint8."""
         return self.fitted(self.images(domain, severity, indices))
+
+    def original(self, domain: str, severity: int, index: int) -> Tensor:
+        """Return an image ``[3, H, W]`` (uint8, in host memory) before it is resized.
+
+        Images that are made in the size shown have no other.
+        """
+        return self.images(domain, severity, np.array([index]))[0]
 
     def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         """Return every (height, width) that images have before they are resized.

@@ -75,12 +75,13 @@ def given_images(pairs: Pairs, channels: int, num_classes: int) -> GivenImages:
         UserError: it is something else, or an image or label is.
     """
     if isinstance(pairs, TorchDataset) and not isinstance(pairs, IterableDataset):
-        return GivenImages(_Reader(pairs, channels), _all_labels(pairs), num_classes)
-    images, labels = _read_through(pairs, channels)
+        return GivenImages(ImageReader(pairs, channels), _all_labels(pairs), num_classes)
+    images, parts = read_through(pairs, channels, _numbers)
+    labels = np.concatenate(parts)
     return GivenImages(lambda indices: images[torch.from_numpy(indices)], labels, num_classes)
 
 
-class _Reader:
+class ImageReader:
     """Reads images of a map-style Dataset by index."""
 
     def __init__(self, dataset: TorchDataset[Any], channels: int) -> None:
@@ -88,7 +89,7 @@ class _Reader:
         self.channels = channels
 
     def __call__(self, indices: np.ndarray) -> Tensor:
-        images = [_pair(self.dataset[int(index)])[0] for index in indices]
+        images = [pair_of(self.dataset[int(index)])[0] for index in indices]
         for image in images:
             check_batch(image[None] if isinstance(image, Tensor) else image, self.channels)
         stacked = _joined([image[None] for image in images])
@@ -98,10 +99,10 @@ class _Reader:
 
 def _all_labels(dataset: TorchDataset[Any]) -> np.ndarray:
     known = _known_labels(dataset)
-    if known is not None and len(known) and known[0] == _numbers(_pair(dataset[0])[1])[0]:
+    if known is not None and len(known) and known[0] == _numbers(pair_of(dataset[0])[1])[0]:
         return known
     count = len(dataset)  # type: ignore[arg-type]
-    parts = [_numbers(_pair(dataset[index])[1]) for index in range(count)]
+    parts = [_numbers(pair_of(dataset[index])[1]) for index in range(count)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
@@ -123,14 +124,23 @@ def _known_labels(dataset: TorchDataset[Any]) -> np.ndarray | None:
     return labels.astype(np.int64) if whole and len(labels) == len(dataset) else None  # type: ignore[arg-type]
 
 
-def _read_through(pairs: Iterable[Any], channels: int) -> tuple[Tensor, np.ndarray]:
+def read_through(
+    pairs: Iterable[Any], channels: int, labels_of: Callable[[Any], np.ndarray]
+) -> tuple[Tensor, list[np.ndarray]]:
+    """Return all images ``[N, C, H, W]``, and the labels of each batch, of an iterable.
+
+    Args:
+        pairs: see :func:`given_images`.
+        channels: likewise.
+        labels_of: returns a batch's labels ``[B, ...]`` as an array, or refuses them.
+    """
     images, labels, size = [], [], 0
-    for given, numbers in map(_pair, _batches(pairs)):
+    for given, numbers in map(pair_of, _batches(pairs)):
         batch = given[None] if isinstance(given, Tensor) and given.dim() == 3 else given
         check_batch(batch, channels)
         check_range(batch)
         images.append(batch.detach().cpu())
-        labels.append(_numbers(numbers))
+        labels.append(labels_of(numbers))
         size += batch.nbytes
         if len(labels[-1]) != len(batch):
             raise UserError(f"a batch of {len(batch)} images has {len(labels[-1])} labels")
@@ -141,7 +151,7 @@ def _read_through(pairs: Iterable[Any], channels: int) -> tuple[Tensor, np.ndarr
             )
     if not images:
         raise UserError("there are no source images: the iterable is empty")
-    return _joined(images), np.concatenate(labels)
+    return _joined(images), labels
 
 
 def _batches(pairs: Any) -> Iterator[Any]:
@@ -156,7 +166,8 @@ def _batches(pairs: Any) -> Iterator[Any]:
         ) from None
 
 
-def _pair(item: Any) -> tuple[Any, Any]:
+def pair_of(item: Any) -> tuple[Any, Any]:
+    """Return image and label, or images and labels, of what a source gives."""
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise UserError(
             f"source gives a {type(item).__name__}, and (images, labels) are expected each time"

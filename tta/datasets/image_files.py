@@ -51,6 +51,12 @@ class ImageFileDataset(Dataset):
     def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.images(domain, severity, indices)  # files are decoded to the size shown
 
+    def original(self, domain: str, severity: int, index: int) -> Tensor:
+        if self.makes_corruptions:
+            return super().original(domain, severity, index)
+        file = self.file(domain, severity, int(index))
+        return read_image(file, cure=self.cure, published=self.published)
+
     def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         count = len(self.labels(domain, severity))
         probes = range(0, count, max(1, count // PROBES))

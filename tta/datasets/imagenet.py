@@ -126,7 +126,7 @@ class ImageNetTrain(ImageNetFolders):
 
 
 class ImageNetValidation(ImageNetFolders):
-    """The clean validation images, which other data sets are made of.
+    """``imagenet-val``: the clean validation images, which other data sets are made of.
 
     Below the data folder: ``imagenet/val/<wnid>/*.JPEG``.
     """
@@ -134,7 +134,6 @@ class ImageNetValidation(ImageNetFolders):
     name = "imagenet-val"
     domains = ("val",)
     root = "imagenet/val"
-    benchmark = ON_IMAGENET.but(source=None)
     facts = DatasetFacts(
         "ImageNet (validation)",
         1000,

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tta.datasets.base import Dataset
@@ -75,6 +76,9 @@ class Subset(Dataset):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self._whole.images(domain, severity, self._rows[domain][indices])
 
+    def original(self, domain: str, severity: int, index: int) -> Tensor:
+        return self._whole.original(domain, severity, self._rows[domain][index])
+
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self._whole.label_maps(domain, severity, self._rows[domain][indices])
 
@@ -102,21 +106,36 @@ class KeptClasses(Subset):
 
     Args:
         dataset: the whole; its images at the first severity are what is kept.
-        numbers: the new label of every label ``[C]``; -1 leaves the images of a class out.
+        numbers: the new label of every label ``[C]``; -1 leaves the images of a class out, and of
+            label maps its pixels.
         num_classes: how many classes the new labels count.
     """
 
     def __init__(self, dataset: Dataset, numbers: np.ndarray, num_classes: int) -> None:
-        rows = {
-            domain: np.flatnonzero(numbers[dataset.labels(domain, dataset.severities[0])] >= 0)
-            for domain in dataset.domains
-        }
-        super().__init__(dataset, rows)
+        self._of_pixels = dataset.task == "segmentation"  # of which every image has several
+        super().__init__(
+            dataset,
+            {
+                domain: None
+                if self._of_pixels
+                else np.flatnonzero(numbers[dataset.labels(domain, dataset.severities[0])] >= 0)
+                for domain in dataset.domains
+            },
+        )
         self._numbers = numbers
         self.num_classes = num_classes
+        self.ignore_label = Dataset.ignore_label  # the other one may be a class by now
 
     def labels(self, domain: str, severity: int) -> np.ndarray:
-        return self._numbers[super().labels(domain, severity)]
+        labels = super().labels(domain, severity)
+        return labels if self._of_pixels else self._numbers[labels]
+
+    def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        table = torch.full((256,), self.ignore_label, dtype=torch.uint8)
+        kept = np.flatnonzero(self._numbers >= 0)
+        table[kept] = torch.from_numpy(self._numbers[kept]).to(torch.uint8)
+        table[self._whole.ignore_label] = self.ignore_label
+        return table[super().label_maps(domain, severity, indices).long()]
 
     def _digest(self, whole: str) -> str:
         numbers = np.ascontiguousarray(self._numbers, "<i8").tobytes()

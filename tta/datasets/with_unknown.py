@@ -139,6 +139,16 @@ class WithUnknown(Dataset):
         images[torch.from_numpy(~known)] = unknown
         return images
 
+    def original(self, domain: str, severity: int, index: int) -> Tensor:
+        first = len(self.known.labels(domain, severity))
+        if index < first:
+            return self.known.original(domain, severity, index)
+        if self.way == "corrupted alike":
+            return super().original(domain, severity, index)
+        number, place = self._pool(domain, severity)[index - first]
+        level = severity if self.way == "same domains" else self.unknown.default_severity
+        return self.unknown.original(self.unknown.domains[number], level, place)
+
     def _unknown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         number, index = self._pool(domain, severity)[indices].T
         same = self.way == "same domains"

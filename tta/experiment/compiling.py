@@ -17,13 +17,16 @@ def warm_up(experiment: Experiment) -> None:
         return
     stream, backbone = experiment.stream, experiment.backbone
     generator = torch.Generator().manual_seed(0)
+    decoded = method.decoded
     with backbone.passes.paused(), refusing(backbone.name):
         for size in compilation.batch_sizes:
             images = torch.rand(size, *backbone.input_size, generator=generator)
+            method.decoded = (images * 255).byte().unbind
             images = images.to(stream.device, memory_format=stream.memory_format)
             method.step(images)
             if _predicts(experiment):
                 method.predict(images)
+    method.decoded = decoded
     method.reset()
 
 

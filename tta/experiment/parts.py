@@ -26,11 +26,13 @@ from tta.experiment.class_numbers import OutputClasses, number_source_classes
 from tta.experiment.given import NOTHING, Given
 from tta.experiment.prompting import make_zero_shot, refuse_templates
 from tta.experiment.resolving import OWN_SOURCE
+from tta.experiment.segmenting import check_source_fits
 from tta.experiment.showing import Geometry, check_size, show, show_source
 from tta.foundation.devices import NO_TF32, no_such_device
 from tta.foundation.errors import UserError
 from tta.foundation.normalisation import spread
 from tta.methods import Method
+from tta.methods.viewed import ViewedMethod
 from tta.methods.window import SlidingWindow
 from tta.source.models import own_weights
 from tta.source.source_data import SourceData
@@ -311,6 +313,7 @@ def _fitted(
     for place in images.in_use:
         check_all_known(images.labels(*place), images.name)
     dataset = known_part(stream.dataset)
+    check_source_fits(images, dataset)
     show_source(images, dataset, backbone)
     return number_source_classes(images, dataset, backbone, classes)
 
@@ -333,9 +336,15 @@ def make_method(
     """Return the method around copies of the models, with its window if there is one."""
     # The backbones go on as the run's record of what was loaded; the method changes copies.
     made = method(own_copy(method, backbone, params, config.exact), params, seed=config.seed)
+    made.decoded = stream.decoded
     made.usual_batch = batch_size_of(config, stream.dataset)
     made.position = stream.begun
     made.stream_length = stream.longest_part
     if cloud is not None:
         made.attach_model(cloud.clone())
+    if config.window > 1 and issubclass(method, ViewedMethod):
+        raise UserError(
+            f"method {method.name!r} takes images one by one, which a window adds nothing to: "
+            "leave --window out"
+        )
     return SlidingWindow(made, config.window) if config.window > 1 else made

@@ -58,7 +58,7 @@ def preflight(config: RunConfig, given: Given = NOTHING) -> None:
         check_name(config.scenario)
     check_method(config, dataset)
     check_segmentation(config, dataset, given.method or _declared(METHODS, config.method))
-    _check_backbones(config)
+    _check_backbones(config, None if given.model is not None else dataset)
     check_templates(config.templates)
     unknown = None if config.unknown is None else _checked_data(config.unknown)
     _check_folders(config, dataset, unknown)
@@ -72,9 +72,11 @@ def preflight(config: RunConfig, given: Given = NOTHING) -> None:
             checkpoint_head(weights)
 
 
-def _check_backbones(config: RunConfig) -> None:
-    if is_clip(config.backbone):
-        check_clip(config.backbone, config.weights is not None)
+def _check_backbones(config: RunConfig, dataset: Any) -> None:
+    benchmark = getattr(dataset, "benchmark", None)
+    chosen = config.backbone or getattr(benchmark, "backbone", None)
+    if is_clip(chosen):
+        check_clip(chosen, config.weights is not None)
     if is_clip(config.cloud_backbone):
         raise UserError(
             f"--cloud-backbone {config.cloud_backbone} is an image-text model, which the cloud of "

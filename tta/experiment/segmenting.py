@@ -28,6 +28,7 @@ _REFUSED = {
     "window": "predicts a class for each image of a window",
 }
 """Options that speak of the class of an image, and what they do."""
+_MAPS, _ONE = "label maps (one class per pixel)", "a class for each image"
 
 
 def check_segmentation(config: RunConfig, dataset: Any, method: Any) -> None:
@@ -93,12 +94,25 @@ def check_fits(backbone: Backbone, dataset: Dataset) -> None:
     """
     if (dataset.task == SEGMENTATION.name) == backbone.dense:
         return
-    one, other = "label maps (one class per pixel)", "a class for each image"
-    has, gives = (other, one) if backbone.dense else (one, other)
+    has, gives = (_ONE, _MAPS) if backbone.dense else (_MAPS, _ONE)
     raise UserError(
         f"data set {dataset.name!r} has {has}, and backbone {backbone.name!r} predicts {gives}: "
         f"choose a --backbone that {'classifies' if backbone.dense else 'segments'}"
     )
+
+
+def check_source_fits(source: Dataset, dataset: Dataset) -> None:
+    """Refuse source images with a class each for label maps, and the other way round.
+
+    Raises:
+        UserError: naming what both have.
+    """
+    if source.task != dataset.task:
+        has, wanted = (_MAPS, _ONE) if source.task == SEGMENTATION.name else (_ONE, _MAPS)
+        raise UserError(
+            f"source images {source.name!r} have {has}, and {dataset.name!r} has {wanted}: "
+            "choose a --source like the test data"
+        )
 
 
 def dense_methods() -> list[str]:

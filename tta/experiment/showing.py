@@ -15,7 +15,9 @@ from the data:
   ``pretrained_cfg``. timm's own weights are always shown the size that they are configured for:
   they were trained on it. The line that a run prints names the other size that could be meant.
 - *Published image files* (ImageNet-C, PACS, ...) get the configured size by the transform of the
-  papers. ``--resize`` and ``--crop`` change that part of it which they name.
+  papers. ``--resize`` and ``--crop`` change that part of it which they name. Papers on image-text
+  models show them by the model's own transform, and so it is done here; what is corrupted on the
+  fly keeps that of the published corrupted images.
 - *Data sets of one size* (digits, CIFAR) are shown as they are; with options, they are resized as
   images of one's own.
 - *Images that are segmented* have the size of the published protocol, or else their own, as a
@@ -304,10 +306,15 @@ def _usual_resizing(
     """Return how images get a size where no option but ``how`` says so."""
     if native == {size}:
         return AS_THEY_ARE
-    if dataset.sizing != "backbone" and dataset.task != "segmentation":
+    if _follows_the_model(dataset, backbone) and dataset.task != "segmentation":
         return evaluation_transform(backbone, how)
     published = type(dataset).resizing
     return replace(published, how=how) if how else published
+
+
+def _follows_the_model(dataset: Dataset, backbone: Backbone) -> bool:
+    reads_text = backbone.text is not None and not dataset.makes_corruptions
+    return dataset.sizing != "backbone" or reads_text
 
 
 def _check_large_enough(dataset: Dataset, native: frozenset[Size], size: Size) -> None:

@@ -17,8 +17,9 @@ from tta.backbones.precision import PRECISIONS
 from tta.config import RunConfig
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.given import Pairs, given_images
+from tta.datasets.given_maps import given_maps
 from tta.experiment.class_numbers import number_classes
-from tta.experiment.segmenting import check_segments
+from tta.experiment.segmenting import check_fits, check_segments
 from tta.experiment.showing import show
 from tta.foundation.errors import UserError, did_you_mean, message_of
 from tta.foundation.notes import in_order
@@ -78,7 +79,8 @@ def adapt(
             :class:`tta.Method`.
         source: labelled source images, for methods that need them: a torch ``Dataset`` of (image
             ``[C, H, W]``, label), which is read by index; an iterable of (images ``[B, C, H, W]``,
-            labels ``[B]``) such as a DataLoader, which is read once and kept in memory; or the
+            labels ``[B]``) such as a DataLoader, which is read once and kept in memory; maps
+            ``[H, W]`` and ``[B, H, W]`` in place of labels where the model segments; or the
             name of a data set that ``python -m tta.run --list`` shows. Images are shown to the
             model as they come.
         mean: per channel, for images in [0, 1], or one number for all. Where nothing says it, the
@@ -212,12 +214,14 @@ def _source(
     if isinstance(given, str):
         data = _named_source(given, backbone)
     else:
-        data = given_images(given, backbone.input_size[0], backbone.num_classes)
+        read = given_maps if backbone.dense else given_images
+        data = read(given, backbone.input_size[0], backbone.num_classes)
     return SourceData(data, batch_size, seed, backbone.mean.device, layout(backbone))
 
 
 def _named_source(name: str, backbone: Backbone) -> Dataset:
     data = open_dataset(name)
+    check_fits(backbone, data)
     number_classes(RunConfig(dataset=name), data, backbone)
     if backbone.class_subset is not None:
         raise UserError(

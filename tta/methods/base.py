@@ -7,7 +7,7 @@ saving and loading follow from those names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -94,6 +94,9 @@ class Method:
     another tensor, so that a GPU can repeat it alone. Not inherited: a class says it for itself."""
     resets_often: ClassVar[bool] = False
     """Whether steps go back to the initial state so often that it is kept on the device."""
+    decoded: Callable[[], Sequence[Tensor]] | None = None
+    """Returns the images of the batch at hand as their data set has them, before they are resized:
+    uint8 ``[3, H, W]`` of any size, in host memory; None: nobody has them."""
     position: Callable[[], int] | None = None
     """Says where in the stream the batch at hand begins, by which views are drawn; None: where the
     caller does not count, the method does."""

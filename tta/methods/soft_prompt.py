@@ -22,7 +22,7 @@ class SoftPrompt:
         initial: embedded words ``[n, w]`` that the context begins with.
 
     Raises:
-        UserError: no word stands before the name, or it is no template.
+        UserError: no word stands before the name, or one is joined to it, or it is no template.
     """
 
     def __init__(self, backbone: Backbone, template: str | None) -> None:
@@ -36,7 +36,13 @@ class SoftPrompt:
                 "trains: pass one that has as --set prompt=..., or first among --templates"
             )
         self.ids = self.text.tokens(self.text.prompts(template, backbone.class_ids))
-        count = int(self.text.tokens([words]).argmax(1)) - 1  # without start and end
+        alone = self.text.tokens([words])
+        count = int(alone.argmax(1)) - 1  # without start and end
+        if not (self.ids[:, 1 : 1 + count] == alone[:, 1 : 1 + count]).all():
+            raise UserError(
+                f"template {template!r} joins the class's name to the word before it, and prompt "
+                "tuning trains the words alone: put a blank before {}"
+            )
         with torch.no_grad():
             embedded = self.text.embed(self.ids)
         self.start, self.rest = embedded[:, :1], embedded[:, 1 + count :]

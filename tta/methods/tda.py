@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tta.foundation.errors import UserError
 from tta.methods.params import param
 from tta.methods.viewed import ViewedMethod, ViewParams
 from tta.ops.class_cache import ClassCache
@@ -42,6 +43,11 @@ def summed_up(features: Tensor, logits: Tensor, share: float) -> Seen:
     mean, log_mean = logits.mean(0), mean_log_probabilities(logits)
     entropy = -(log_mean.exp() * log_mean).sum()
     return Seen(features[kept].mean(0), mean, log_mean, entropy, mean.argmax())
+
+
+def _check_pair(name: str, bounds: tuple[float, ...]) -> None:
+    if len(bounds) != 2 or bounds[0] > bounds[1]:
+        raise UserError(f"{name} takes two numbers, the lower first, but got {list(bounds)}")
 
 
 class Tda(ViewedMethod):
@@ -95,6 +101,8 @@ class Tda(ViewedMethod):
     def configure(self) -> None:
         super().configure()
         params, classes = self.params, self.backbone.num_classes
+        _check_pair(f"{self.name}.gate", params.gate)
+        _check_pair(f"{self.name}.negative_bounds", params.negative_bounds)
         like = self.backbone.classifier.weight.detach()
         self.positive = ClassCache(classes, params.positive_slots, like)
         self.negative = ClassCache(classes, params.negative_slots, like, width=classes)

@@ -16,10 +16,15 @@ from tta.ops.views.image_views import ImageViews
 
 @dataclass(frozen=True)
 class ViewParams:
-    """How views are drawn: those of TPT for ImageNet and its variants, cut from the image shown."""
+    """How views are drawn: those of TPT for ImageNet and its variants."""
 
     views: int = param(
         64, "views of each image, itself among them", unit="views", minimum=1, maximum=4096
+    )
+    views_from: str = param(
+        "input",
+        "what views are cut from: the image shown, or as published the decoded one",
+        choices=("input", "decoded"),
     )
     least_area: float = param(
         0.08, "share of the image that a view shows at least", minimum=0.001, maximum=1.0
@@ -66,5 +71,5 @@ class ViewedMethod(ImageByImage):
         if self.params.views == 1:
             yield from super().encoded(images)
             return
-        for views in self.views.of(images, self.position):
+        for views in self.views.of(images, self.position, self.decoded):
             yield self.backbone.features(views)

@@ -66,7 +66,7 @@ class Stream:
         self.memory_format = memory_format
         self.workers = workers
         self.edges = batch_edges(plan, batch_size, contiguous)
-        self._begun = 0
+        self._begun = self._ends = 0
 
     def __len__(self) -> int:
         return len(self.edges) - 1
@@ -87,12 +87,20 @@ class Stream:
             loaded = loader(self._rows(slice(*bounds)) for bounds in self.bounds(first))
             for (start, stop), levels in zip(self.bounds(first), loaded, strict=True):
                 images = to_unit_range(levels, self.device, self.memory_format)
-                self._begun = start
+                self._begun, self._ends = start, stop
                 yield Batch(images, start, stop, bool(self.plan.reset_before[start]))
 
     def begun(self) -> int:
         """Return the position at which the batch that was yielded last begins."""
         return self._begun
+
+    def decoded(self) -> list[Tensor]:
+        """Return the images of that batch before they are resized: uint8 ``[3, H, W]`` each."""
+        names, rows = (
+            self.plan.domains,
+            zip(*self._rows(slice(self._begun, self._ends)), strict=True),
+        )
+        return [self.dataset.original(names[number], *place) for number, *place in rows]
 
     def bounds(self, first: int = 0) -> Iterator[tuple[int, int]]:
         """Yield (start, stop) of the batches from number ``first`` on."""

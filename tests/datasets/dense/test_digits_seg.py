@@ -25,6 +25,10 @@ def test_sizes_and_classes(data):
     labels = data.label_maps("fog", 5, rows)
     assert labels.shape == (2, 64, 64) and labels.dtype == torch.uint8
     assert set(labels.unique().tolist()) <= set(range(11))
+    corner = labels[:, 0, 0].tolist()  # most of a picture is none of the digits
+    assert data.class_names[labels.flatten().mode().values] == "background"
+    assert data.class_names[:10] == tuple("0123456789") and BACKGROUND in corner
+    assert len(data.palette) == len(set(data.palette)) == 11
 
 
 def test_each_quarter_shows_one_digit_and_every_class_is_there():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -134,7 +135,13 @@ def _head(text: TextSide) -> nn.Linear:
 
 
 def _embeddings(text: TextSide, model: list[str], device: torch.device, cached: bool) -> Tensor:
-    facts = {"model": model, "prompts": text.digest, "arithmetic": arithmetic(device)}
+    ids = text.tokenize(text.prompts(text.templates[0])).tolist()  # as a program may give another
+    facts = {
+        "model": model,
+        "prompts": text.digest,
+        "tokens": hashlib.sha256(repr(ids).encode()).hexdigest(),
+        "arithmetic": arithmetic(device),
+    }
     cache = PreparationCache({"text embeddings": {**facts, "code": code_digest()}})
     entry = cache.load() if cached else None
     if entry is not None:

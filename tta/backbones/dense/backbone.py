@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
@@ -36,6 +36,11 @@ class DenseBackbone(Backbone):
     def align_corners(self) -> bool:
         """How logits are enlarged, as the model was trained."""
         return bool(getattr(self.model, "align_corners", False))
+
+    @property
+    def preprocessing(self) -> list[Any]:
+        """See :class:`~tta.backbones.backbone.Backbone`; here also what logits losses see."""
+        return [*super().preprocessing, self.align_corners, self.at_input_size]
 
     def _features(self, images: Tensor) -> Tensor:
         return at_least_float32(self.model.forward_features(self._normalise(images)))

@@ -23,7 +23,21 @@ from tta.datasets.dense.files import SQUASH
 from tta.datasets.digits import digit_scans, split_rows
 
 SIZE = 64
-BACKGROUND = 10
+CLASSES = (*map(str, range(10)), "background")
+BACKGROUND = CLASSES.index("background")
+PALETTE = (
+    (31, 119, 180),
+    (255, 127, 14),
+    (44, 160, 44),
+    (214, 39, 40),
+    (148, 103, 189),
+    (140, 86, 75),
+    (227, 119, 194),
+    (127, 127, 127),
+    (188, 189, 34),
+    (23, 190, 207),
+    (240, 240, 240),
+)
 WEIGHTS = shipped("digits_segnet.safetensors")
 _DIGITS = 4
 _SIDES = (18, 30)
@@ -105,7 +119,9 @@ class _DigitsOnCanvas(Dataset):
 
     task = "segmentation"
     resizing = SQUASH
-    num_classes = 11
+    num_classes = len(CLASSES)
+    class_names = CLASSES
+    palette = PALETTE
     benchmark = Benchmark(
         backbone="digits_segnet",
         weights=str(WEIGHTS),

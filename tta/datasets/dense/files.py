@@ -48,10 +48,6 @@ class DenseFiles(ImageFileDataset):
     def file(self, domain: str, severity: int, index: int) -> Path:
         return self.pairs(domain)[index][0]
 
-    def label_file(self, domain: str, index: int) -> Path:
-        """Return the file of the label map of a sample."""
-        return self.pairs(domain)[index][1]
-
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return torch.stack([self._label_map(domain, int(index)) for index in indices])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tta.datasets import frost
+from tta.datasets.coop_sets import COOP_SETS, SPLITS, CoopSet
 from tta.datasets.getting.download import Download
 
 
@@ -73,7 +74,20 @@ _ROBUSTBENCH_LIST = Download(
     provides=("imagenet_test_image_ids.txt",),
 )
 
+
+def _coop(row: CoopSet) -> Source:
+    place = f"DATA_DIR/{row.folder}"
+    text = (
+        f"{row.facts.title} (licence: {row.facts.licence}) is got by hand: unpack {row.archive} so "
+        f"that there is {'/'.join(filter(None, [place, row.images, row.example]))}"
+    )
+    if row.split.endswith(".json"):
+        text += f"; get CoOp's {row.split}, linked from {SPLITS}, as {place}/{row.split}"
+    return Source((row.facts.get,), by_hand=text)
+
+
 SOURCES = {
+    **{name: _coop(row) for name, row in COOP_SETS.items()},
     "cifar10": Source(
         ("cifar10", "cifar10-c@gen"),
         (
@@ -215,7 +229,7 @@ SOURCES = {
         folder="DomainNet-126",
     ),
     "imagenet": Source(
-        ("imagenet", "imagenet-c-full@gen"),
+        ("imagenet", "imagenet-val", "imagenet-c-full@gen"),
         by_hand=(
             "ImageNet is given on registration: get ILSVRC2012_img_train.tar (MD5 "
             "1d675b47d978889d74fa0da5fadfb00e), ILSVRC2012_img_val.tar (MD5 "

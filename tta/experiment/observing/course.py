@@ -18,7 +18,7 @@ from tta.experiment.observing.map_collapse import MapCollapseWatch
 from tta.experiment.observing.map_table import MapTable
 from tta.experiment.observing.memory import PeakMemory
 from tta.experiment.observing.probe import Probe, ProbedRecorder
-from tta.experiment.observing.recorder import Recorder
+from tta.experiment.observing.recorder import MapParts, Recorder
 from tta.experiment.observing.trackers import open_tracker
 from tta.experiment.saving.checkpoints import Checkpoints, saved_bytes
 from tta.experiment.saving.saved_run import SavedRun, taking_over
@@ -94,8 +94,8 @@ def make_recorder(course: Course) -> Recorder:
     return recorder
 
 
-def _maps(experiment: Experiment) -> tuple[MapJudge, tuple[str, ...]] | None:
-    """Return what judges outputs by label maps, and the names of their classes."""
+def _maps(experiment: Experiment) -> MapParts | None:
+    """Return what judges outputs by label maps, and the names and colours of their classes."""
     if experiment.task is not SEGMENTATION:
         return None
     dataset, backbone = experiment.dataset, experiment.backbone
@@ -106,9 +106,15 @@ def _maps(experiment: Experiment) -> tuple[MapJudge, tuple[str, ...]] | None:
         experiment.method.outputs,
         dataset.ignore_label,
         backbone.align_corners,
-        _last_of_visits(experiment.plan)[:MOST_PICTURED],
+        _pictured(experiment.plan),
     )
-    return judge, tuple(names)
+    return judge, tuple(names), dataset.palette or ()
+
+
+def _pictured(plan: StreamPlan) -> list[int]:
+    """Return the position of the last image of visits that are spread evenly, in stream order."""
+    last = _last_of_visits(plan)
+    return [last[at] for at in np.unique(np.linspace(0, len(last) - 1, MOST_PICTURED).astype(int))]
 
 
 def _last_of_visits(plan: StreamPlan) -> list[int]:

@@ -23,6 +23,8 @@ from tta.tasks.metric import NLL
 from tta.tasks.segmentation import BINS, MATRIX, MIOU
 from tta.tasks.task import SEGMENTATION
 
+Palette = Sequence[tuple[int, int, int]]
+
 
 class MapTable(SampleTable):
     """What is known of every image of a stream whose labels are maps, by its position.
@@ -32,6 +34,7 @@ class MapTable(SampleTable):
         counters: see :class:`SampleTable`.
         encoded_bytes: likewise.
         classes: names of the classes in label order.
+        palette: red, green and blue of each in pictures, 0 to 255; empty where nobody has chosen.
 
     Attributes:
         matrices: of :mod:`tta.tasks.confusion`, ``[N, C, C + 1]``.
@@ -44,9 +47,10 @@ class MapTable(SampleTable):
         counters: tuple[str, ...] = (),
         encoded_bytes: Callable[[np.ndarray], np.ndarray] | None = None,
         classes: Sequence[str] = (),
+        palette: Palette = (),
     ) -> None:
         super().__init__(plan, counters, encoded_bytes, SEGMENTATION)
-        self.classes = tuple(classes)
+        self.classes, self.palette = tuple(classes), palette
         count = len(self.classes)
         self.matrices = np.zeros((len(plan), count, count + 1), np.int32)
         self._total = np.zeros((count, count + 1), np.int64)
@@ -114,6 +118,7 @@ class MapTable(SampleTable):
             position=np.array(list(chosen)),
             domain=np.array([self.plan.domains[number] for number in numbers]),
             severity=self.plan.severity[list(chosen)].astype(np.int64),
+            **({"palette": np.array(self.palette, np.uint8)} if self.palette else {}),
         )
 
     def _class_rows(self, chosen: np.ndarray) -> list[dict[str, object]]:

@@ -19,7 +19,7 @@ from tta.experiment.observing.collapse import CollapseWatch
 from tta.experiment.observing.estimates import Estimator
 from tta.experiment.observing.evidence import Evidence
 from tta.experiment.observing.judging import ClassJudge, Judge, Kept
-from tta.experiment.observing.map_table import MapTable
+from tta.experiment.observing.map_table import MapTable, Palette
 from tta.experiment.observing.progress import make_progress
 from tta.experiment.observing.sample_table import SampleTable
 from tta.experiment.observing.trackers import Tracker
@@ -36,6 +36,8 @@ from tta.tasks.task import task_of
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""
 PASS_COUNTERS = ("forwards", "backwards")
+MapParts = tuple[Judge, Sequence[str], Palette]
+"""Judges outputs by label maps; the names of their classes, and their colours in pictures."""
 """Images that went through the model, charged to the last image of a batch."""
 
 
@@ -75,8 +77,7 @@ class Recorder:
         evidence: figures without labels, which no time or pass is counted for; None for none.
         estimator: whose latest estimates are recorded; None for none.
         label: what the display of progress calls the run, where there are several.
-        maps: judges outputs by label maps, and the names of their classes; None: images have
-            classes, ``labels``.
+        maps: None where images have classes, ``labels``.
 
     Attributes:
         samples: the figures that have been fetched.
@@ -103,7 +104,7 @@ class Recorder:
         evidence: Evidence | None = None,
         estimator: Estimator | None = None,
         label: str = "",
-        maps: tuple[Judge, Sequence[str]] | None = None,
+        maps: MapParts | None = None,
     ) -> None:
         self.plan, self.directory = plan, directory
         self.passes, self.watch, self.tracker = passes, watch, tracker
@@ -118,8 +119,8 @@ class Recorder:
             score = score or partial(energy, kind=outputs)
             self._judge = ClassJudge(labels, outputs, task, score, device)
         else:
-            self._judge, classes = maps
-            self.samples = MapTable(plan, counters, encoded_bytes, classes)
+            self._judge, classes, palette = maps
+            self.samples = MapTable(plan, counters, encoded_bytes, classes, palette)
         self.seconds = 0.0
         on_gpu = torch.device(device).type == "cuda"
         name = partial(gpu_uuid, torch.device(device)) if on_gpu else None

@@ -158,8 +158,7 @@ def resized_crop_and_flip(
 ) -> Tensor:
     """Enlarge a random part of each image to the whole, and mirror half of them.
 
-    The part has an aspect ratio from 3/4 to 4/3; the first of ten draws that fits is taken, the
-    whole image where none does (torchvision's ``RandomResizedCrop``).
+    See :func:`crop_boxes`.
 
     Args:
         levels: ``[N, 3, H, W]``, 0 to 255.
@@ -169,22 +168,41 @@ def resized_crop_and_flip(
         slack: added to interpolated levels before they are truncated; 0.5 rounds them.
     """
     height, width = levels.shape[-2:]
-    drawn = _uniform(draws, levels, 2 * _CROP_TRIALS + 2)
-    share = least_area + (1 - least_area) * drawn[:, :_CROP_TRIALS]
-    area = share * (height * width)
-    ratio = (math.log(4 / 3) * (2 * drawn[:, _CROP_TRIALS : 2 * _CROP_TRIALS] - 1)).exp()
-    sides = torch.stack([(area * ratio).sqrt().round(), (area / ratio).sqrt().round()])
-    limits = torch.stack([torch.full_like(area[:1, 0], side) for side in (width, height)])
-    fits = (sides <= limits[..., None]).all(0)
-    first = fits.int().argmax(1, keepdim=True).expand(2, -1, 1)
-    w, h = torch.where(fits.any(1), sides.gather(2, first.reshape(2, -1, 1))[..., 0], limits)
-    left = (drawn[:, -2] * (width - w + 1)).floor()
-    top = (drawn[:, -1] * (height - h + 1)).floor()
-    left, top, w, h = (value[:, None, None] for value in (left, top, w, h))
+    left, top, w, h = (side[:, None, None] for side in crop_boxes(levels, draws, least_area))
     x, y = _pixel_centres(levels)
     x = _flip(x, levels, draws) if flip else x
     x = _within(left + x * (w / width), left, w)
     return _sample(levels, x, _within(top + y * (h / height), top, h), slack)
+
+
+def crop_boxes(images: Tensor, draws: torch.Generator, least_area: float = 0.08) -> Tensor:
+    """Draw a part of each image, of an aspect ratio from 3/4 to 4/3.
+
+    The first of ten draws that fits; where none does, the largest part in the middle that has such
+    a ratio (torchvision's ``RandomResizedCrop``).
+
+    Args:
+        images: ``[N, C, H, W]``.
+        draws: generator on their device.
+        least_area: share of the area that a part covers at least; at most it covers all.
+
+    Returns:
+        Left, top, width and height ``[4, N]``, whole numbers as floats.
+    """
+    height, width = images.shape[-2:]
+    drawn = _uniform(draws, images, 2 * _CROP_TRIALS + 2)
+    share = least_area + (1 - least_area) * drawn[:, :_CROP_TRIALS]
+    area = share * (height * width)
+    ratio = (math.log(4 / 3) * (2 * drawn[:, _CROP_TRIALS : 2 * _CROP_TRIALS] - 1)).exp()
+    sides = torch.stack([(area * ratio).sqrt().round(), (area / ratio).sqrt().round()])
+    sizes = torch.cat([drawn.new_full((1,), side) for side in (width, height)])
+    fits = (sides <= sizes[:, None, None]).all(0)
+    fit, first = fits.any(1), fits.int().argmax(1, keepdim=True).expand(2, -1, 1)
+    most = sizes.minimum((sizes.flip(0) * (4 / 3)).round())[:, None]
+    chosen = torch.where(fit, sides.gather(2, first.reshape(2, -1, 1))[..., 0], most)
+    room = sizes[:, None] - chosen
+    place = torch.where(fit, drawn[:, -2:].T * (room + 1), room / 2).floor()
+    return torch.cat([place, chosen])
 
 
 def _within(coordinate: Tensor, start: Tensor, length: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from tta.reporting.records.runs import Strips
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IGNORED = (0.75, 0.75, 0.75)
-"""The grey of pixels that do not count."""
+IGNORED, PUBLISHED_IGNORED = (0.75, 0.75, 0.75), (0.0, 0.0, 0.0)
+"""Of pixels that do not count: grey, and beside published colours, which have greys, black."""
+UNCOUNTED = "does not count"
 LEGEND_COLUMNS = 8
 
 
@@ -33,9 +34,22 @@ def palette(classes: int) -> np.ndarray:
     return np.array([colorsys.hls_to_rgb(hue, light, 0.7) for hue, light in pairs])
 
 
-def coloured(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Return label maps ``[h, w]`` in colours ``[h, w, 3]``; what is no class is grey."""
-    return np.concatenate([colours, [IGNORED]])[np.minimum(labels, len(colours))]
+def colours_of(strips: Strips, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the colour of each class, and of what does not count, by what the legend says.
+
+    Colours are the data set's, where it has some.
+    """
+    colours, ignored = palette(len(names)), np.array(IGNORED)
+    if strips.palette is not None:
+        known, ignored = strips.palette[: len(names)] / 255, np.array(PUBLISHED_IGNORED)
+        colours[: len(known)] = known
+    return {**dict(zip(names, colours, strict=True)), UNCOUNTED: ignored}
+
+
+def coloured(labels: np.ndarray, colours: dict[str, np.ndarray]) -> np.ndarray:
+    """Return label maps ``[h, w]`` in colours ``[h, w, 3]``; what is no class has the last."""
+    table = np.stack([*colours.values()])
+    return table[np.minimum(labels, len(table) - 1)]
 
 
 def draw_strips(rows: Sequence[Row], width: float, count: int) -> Figure:
@@ -55,7 +69,7 @@ def draw_strips(rows: Sequence[Row], width: float, count: int) -> Figure:
     if any(not np.array_equal(first.position, other.position) for other in shown):
         raise UserError("these runs have pictures of unlike images: some did not come to their end")
     chosen = np.unique(np.linspace(0, len(first.position) - 1, count).astype(int))
-    colours = palette(len(names))
+    colours = colours_of(first, names)
     parts: list[tuple[str, list[np.ndarray]]] = [
         ("image", [first.strip[at, :3].transpose(1, 2, 0) for at in chosen]),
         ("labels", [coloured(first.strip[at, 3], colours) for at in chosen]),
@@ -63,7 +77,7 @@ def draw_strips(rows: Sequence[Row], width: float, count: int) -> Figure:
     for row, strips in zip(rows, shown, strict=True):
         parts.append((row.label, [coloured(strips.strip[at, 4], colours) for at in chosen]))
     titles = [_title(first, at) for at in chosen]
-    return _drawn(parts, titles, dict(zip(names, colours, strict=True)), width)
+    return _drawn(parts, titles, colours, width)
 
 
 def _strips(row: Row) -> Strips:
@@ -92,7 +106,7 @@ def _drawn(
 
     columns, side = len(titles), parts[0][1][0].shape
     height = (width - 0.9) / columns * side[0] / side[1] + 0.03
-    lines = -(-(len(colours) + 1) // LEGEND_COLUMNS)
+    lines = -(-len(colours) // LEGEND_COLUMNS)
     figure = new_figure(width, height * len(parts) + 0.35 + 0.17 * lines)
     grid = figure.subplots(len(parts), columns, squeeze=False)
     for axes, (name, pictures) in zip(grid, parts, strict=True):
@@ -104,7 +118,6 @@ def _drawn(
     for one, title in zip(grid[0], titles, strict=True):
         one.set_title(title, fontsize=7, pad=2)
     patches = [Patch(color=colour, label=name) for name, colour in colours.items()]
-    patches.append(Patch(color=IGNORED, label="does not count"))
     columns = min(LEGEND_COLUMNS, len(patches))
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=6)
     return figure

@@ -87,12 +87,14 @@ class Strips:
         position: in the stream ``[K]``.
         domain: its name ``[K]``.
         severity: of the corruption ``[K]``.
+        palette: red, green and blue of the classes, 0 to 255, ``[P, 3]``; None where nobody chose.
     """
 
     strip: np.ndarray
     position: np.ndarray
     domain: np.ndarray
     severity: np.ndarray
+    palette: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,8 @@ class Run:
             return None
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                found = kind(*(arrays[field.name] for field in fields(kind)))  # type: ignore[arg-type]
+                known = [field.name for field in fields(kind) if field.name in arrays]  # type: ignore[arg-type]
+                found = kind(**{name: arrays[name] for name in known})
             fits = fit(found, self.summary)
         except UNREADABLE as error:
             raise UserError(f"{str(file)!r} is damaged ({error}); {self.cure}") from error
@@ -316,6 +319,7 @@ def _strips_fit(found: Strips, summary: dict[str, Any]) -> bool:
         and found.strip.dtype == np.uint8
         and count > 0
         and {len(found.domain), len(found.severity)} == {count}
+        and (found.palette is None or found.palette.shape[1:] == (3,))
         and {printable(str(name)) for name in found.domain} <= names
     )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tta.backbones import create_backbone
+from tta.backbones.clip.making import load_image_text
+from tta.backbones.clip_names import check_clip, is_clip
 from tta.config import RunConfig
 from tta.datasets import DATASETS, open_dataset, split_specification
 from tta.experiment.resolving import resolve_params
@@ -27,6 +29,8 @@ def missing(configs: Sequence[RunConfig], weights_from: str = "") -> list[str]:
             found.append(f"{config.weights} is not there; put {weights_from or 'it'} there")
         elif config.weights or not found:
             found += weights_faults(config.backbone, config.weights, config.num_classes)
+        elif is_clip(config.backbone):
+            found += package_faults(config.backbone)
     return list(dict.fromkeys(found))
 
 
@@ -56,11 +60,23 @@ def data_faults(
         return (str(error),)
 
 
+def package_faults(backbone: str) -> tuple[str, ...]:
+    """Return why an image-text model cannot be made here, whatever its weights are."""
+    try:
+        check_clip(backbone, has_file=False)
+    except UserError as error:
+        return (str(error),)
+    return ()
+
+
 @cache
 def weights_faults(backbone: str, weights: str | None, num_classes: int | None) -> tuple[str, ...]:
     """Load a source model, and return what is wrong with its weights."""
     try:
-        create_backbone(backbone, weights=weights, num_classes=num_classes)
+        if is_clip(backbone):
+            load_image_text(backbone, weights)
+        else:
+            create_backbone(backbone, weights=weights, num_classes=num_classes)
     except UserError as error:
         return (str(error),)
     return ()
@@ -72,5 +88,5 @@ def refusal(name: str, faults: Sequence[str]) -> UserError:
     for fault in faults:
         problem, _, cure = fault.partition("; ")
         cures.setdefault(cure, []).append(problem)
-    parts = [f"{', '.join(problems)}: {cure}" for cure, problems in cures.items()]
+    parts = [": ".join(filter(None, [", ".join(some), cure])) for cure, some in cures.items()]
     return UserError(f"{name!r} cannot be run, {len(faults)} missing: {'. '.join(parts)}")

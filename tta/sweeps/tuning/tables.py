@@ -37,8 +37,8 @@ FACTS = (
 )
 """Of a choice, as programs read it; of runs that segment, accuracy is mIoU, error what it lacks."""
 COLUMNS_NOTE = (
-    "gap: points of accuracy below the oracle's; rho: Spearman's correlation of score and accuracy "
-    "over the settings"
+    "gap: points that the chosen setting's figure lies behind the oracle's; rho: Spearman's "
+    "correlation of score and figure over the settings"
 )
 
 
