@@ -25,7 +25,8 @@ from tqdm import tqdm
 from tta.config import RunConfig
 from tta.foundation.cores import core_count
 from tta.foundation.files import write_atomically
-from tta.methods import METHODS
+from tta.methods import METHODS, Need
+from tta.methods.episodes import BatchEpisode
 from tta.reporting.comparing import comparison_tables as printed
 from tta.reporting.comparing.comparison import Comparison, compare
 from tta.reporting.comparing.formats import render_tables, tables
@@ -174,6 +175,22 @@ IMAGENET_SAMPLE = {
     "batch_size": 64,
     "num_samples": 300,
 }
+
+
+def _is_image_text(name: str) -> bool:
+    method = METHODS[name]
+    return Need.IMAGE_TEXT in method.needs(method.Params())
+
+
+IMAGE_TEXT = tuple(filter(_is_image_text, METHODS))
+ON_CLIP = ("source", "tent", "sar", "lame", "roid", "t3a", *IMAGE_TEXT)
+"""Zero-shot, methods for any network, and all that are for image-text models alone."""
+CLIP = {
+    "backbone": "digits_clip",
+    "domains": ("gaussian_noise", "defocus_blur", "frost", "fog", "contrast", "jpeg_compression"),
+    "num_samples": 80,
+    "batch_size": 20,
+}
 ALL = (
     *("source", "bn", "bn_alpha", "bn_ema", "t3a", "lame", "core", "tent", "tent with COME"),
     *("pl", "shot_im", "rpl", "eta", "eata", "eata with COME", "sar", "sar with COME", "rdumb"),
@@ -272,6 +289,27 @@ LESSONS = {
 """What one learns from each protocol."""
 
 
+def _memory_note() -> str:
+    """Return which image-text methods forget what, by what they keep."""
+    kept = {name: METHODS[name].state for name in IMAGE_TEXT}
+    images = [name for name in IMAGE_TEXT if kept[name] == ("views",)]
+    batches = [
+        name for name in IMAGE_TEXT if not kept[name] or issubclass(METHODS[name], BatchEpisode)
+    ]
+    online = [name for name in IMAGE_TEXT if name not in {*images, *batches}]
+    return (
+        f"Row `source` is the zero-shot model. Episodic, every image by itself: "
+        f"{', '.join(images)}. Every batch by itself: {', '.join(batches)}, and lame. Online, from "
+        f"what came before: {', '.join(online)}, and the others. {SMALL_CLIP}"
+    )
+
+
+SMALL_CLIP = (
+    "The model is trained on digits alone: rows tell methods' behaviour and cost, and nothing of "
+    "their ranks on CLIP. Six domains of 80 images in one order: see the tests for what is chance."
+)
+
+
 def _protocol_tables() -> list[Table]:
     data = {
         "digits-c": ({}, {"unknown": "letters"}, ON_DIGITS),
@@ -297,6 +335,7 @@ HEADINGS = {
     "cifar100_generated": "CIFAR-100-C, generated",
     "digits_all": "All methods on digits-c",
     "digits_vit": "A vision transformer on digits-c",
+    "digits_clip": "An image-text model on digits-c",
     "cifar10_generated": "All methods on CIFAR-10-C, generated",
     "imagenet_sample": "1,000 ImageNet images, corruptions generated",
 }
@@ -334,6 +373,10 @@ TABLES = {
             {"backbone": "digits_vit", **CONTINUAL},
             seeds=(1, 2, 3),
         ),
+    ],
+    "digits_clip": [
+        Table("Continual, zero-shot", ON_CLIP, {**CONTINUAL, **CLIP}, note=_memory_note()),
+        Table("Correlated, zero-shot", ON_CLIP, {**CORRELATED, **CLIP}, note=_memory_note()),
     ],
     "cifar10_generated": [
         Table("Continual", ALL, CIFAR10_CONTINUAL, ON_CIFAR, (1, 2, 3), ON_CIFAR_NOTE),

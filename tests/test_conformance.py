@@ -23,6 +23,7 @@ ALL_SELECTED = {"margin": 2.0, "redundancy_margin": 2.0}
 PARAMS = {
     "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
     "asr": {**ALL_SELECTED, "initial_share": 1.2},  # above ln C: every step ends in a reset
+    "boostadapter": {"views": 3, "gate": (0.0, 3.0)},
     "cema": {
         "exclude_unreliable": False,
         "low_margin": None,
@@ -32,9 +33,13 @@ PARAMS = {
         "replay_from": 5,
         "link_latency": 1.0,
     },
+    "clipartt": {"steps": 2},
+    "cliptta": {"steps": 2, "memory_slots": 2, "memory_sample": 1},  # one of two is drawn
     "cotta": {"views": 2, "confidence_threshold": 1.0},
     "ctpt": {"views": 3},
     "deyo": {"margin": 2.0, "plpd_margin": -1.0},
+    "dmn": {"views": 3, "slots": 2},
+    "dpe": {"views": 3, "certain": 3.0},
     "eata": {**ALL_SELECTED, "fisher_samples": 4},
     "eta": ALL_SELECTED,
     "foa": {"population": 4, "prompts": 1, "source_samples": 4},
@@ -42,6 +47,7 @@ PARAMS = {
     "memo": {"views": 3},
     "mta": {"views": 3},
     "note": {"memory_size": 8, "update_interval": 4, "convert_batch_norm": True},
+    "onzeta": {"stream_length": 15},
     "owttt": {"alignment_weight": 1e-6},
     "petta": {"memory_size": 8},
     "pl": {"threshold": 0.0},
@@ -58,6 +64,7 @@ PARAMS = {
     "ttaug": {"views": 3},
     "unient": {"criterion": "unient_plus"},
     "vte": {"views": 3, "share": 0.7},
+    "watt": {"templates": ("the digit {}", "a scan of a handwritten {}"), "rounds": 2},
     "zero": {"views": 3, "share": 0.7},
 }
 OPTIONAL = {"foa": "cmaes"}

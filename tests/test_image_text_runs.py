@@ -21,8 +21,10 @@ from tta.experiment import build
 from tta.foundation.errors import UserError
 from tta.foundation.templates import read_templates
 from tta.methods import METHODS, Need
+from tta.methods.viewed import ImageByImage
 
 IMAGE_TEXT = [name for name in METHODS if needs(name, Need.IMAGE_TEXT)]
+BATCHED = [name for name in IMAGE_TEXT if not issubclass(METHODS[name], ImageByImage)]
 DEFAULT = "a scan of the digit {}"
 SHORT = {"backbone": "digits_clip", "domains": ["fog"], "num_samples": 8, "batch_size": 4}
 
@@ -225,12 +227,22 @@ def test_a_model_of_a_program_is_an_equal_run(tmp_path):
     assert other.path != runs[0].path
 
 
-@pytest.mark.parametrize("method", IMAGE_TEXT)
+@pytest.mark.parametrize("method", BATCHED)
+def test_batches_of_one_and_of_two_hundred(method):
+    images, params = make_images(200), PARAMS.get(method, {})
+    for count in (1, 200):
+        found = adapted(NAMES, method, **params)(images[:count])
+        assert found.shape == (count, len(NAMES)) and bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("method", [name for name in IMAGE_TEXT if name not in BATCHED])
 def test_a_batch_of_two_hundred_is_two_hundred_of_one(method):
-    # An episode knows nothing of the others: some of them speak for all.
-    images, (views, some) = make_images(200), (1, 200) if method == "tda" else (2, 12)
-    together = adapted(NAMES, method, views=views)(images)
-    one_by_one = adapted(NAMES, method, views=views)
+    # Of an episode that knows nothing of the others, or only of those before, some speak for all.
+    few = {"views": 1} if method == "tda" else {"views": 2}
+    params = {"stream_length": 200} if method == "onzeta" else few
+    images, some = make_images(200), 200 if method == "tda" else 12
+    together = adapted(NAMES, method, **params)(images)
+    one_by_one = adapted(NAMES, method, **params)
     found = torch.cat([one_by_one(image) for image in images[:some].split(1)])
     torch.testing.assert_close(found, together[:some], rtol=0, atol=2e-3)
 

@@ -45,9 +45,10 @@ HOST_TENSORS = {
     ("methods/foa_search.py", "load_state_dict"),
     ("ops/loss_scaling.py", "step_unscaled"),
     ("methods/unient.py", "_seed"),
+    ("backbones/clip/text_tower.py", "cut"),
 }
 """Where host tensors are read: random draws, the count of steps that Adam keeps there, the
-bookkeeping of memory banks, and the search of FOA."""
+bookkeeping of memory banks, the search of FOA, and tokens of new prompts."""
 
 DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "asr": {("methods/asr.py", "step"), ("methods/eta.py", "step")},
@@ -55,6 +56,8 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
         ("methods/cema.py", "_upload"),
         ("methods/cloud.py", "to_bytes"),
     },
+    "clipartt": {("methods/clipartt.py", "adapt")},
+    "cliptta": {("methods/cliptta_memory.py", "insert"), ("methods/cliptta_memory.py", "_count")},
     "cmf": {("methods/roid.py", "adapt")},
     "cotta": {("methods/cotta.py", "_targets")},
     "deyo": {("methods/deyo.py", "step"), ("methods/deyo.py", "_adapt")},

@@ -48,12 +48,18 @@ def test_the_counter_lets_masks_and_gathers_pass():
 IMAGE_TEXT = [name for name in METHODS if needs(name, Need.IMAGE_TEXT)]
 NETS = {"foa": "digits_vit", "rem": "digits_vit"} | dict.fromkeys(IMAGE_TEXT, "digits_clip")
 PARAMS = {
+    "boostadapter": {"views": 4},
+    "clipartt": {"steps": 2},
+    "cliptta": {"steps": 2, "memory_sample": 1},
     "ctpt": {"views": 4},
     "cotta": {"views": 2},
+    "dmn": {"views": 4},
+    "dpe": {"views": 4},
     "foa": {"population": 4, "prompts": 1},
     "memo": {"views": 2},
     "mta": {"views": 4},
     "note": {"convert_batch_norm": True, "update_interval": 4},
+    "onzeta": {"stream_length": 8},
     "rotta": {"update_interval": 4},
     "sotta": {"update_interval": 4, "confidence_threshold": 0.0},
     "stamp": {"views": 2, "margin": 2.0},
@@ -61,6 +67,7 @@ PARAMS = {
     "tpt": {"views": 4},
     "ttaug": {"views": 2},
     "vte": {"views": 4},
+    "watt": {"templates": ("the digit {}", "a scan of a handwritten {}"), "rounds": 2},
     "zero": {"views": 4, "augmix": True},
 }
 

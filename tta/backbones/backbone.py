@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -115,7 +115,7 @@ class Backbone(nn.Module):
     @property
     def class_rows(self) -> Tensor:
         """Rows of the classifier's weight ``[num_classes, D]``, one per class."""
-        rows = self.classifier.weight.detach().flatten(1).float()
+        rows = at_least_float32(self.classifier.weight.detach().flatten(1))
         return rows if self.class_subset is None else rows[self.class_subset]
 
     @property
@@ -142,11 +142,18 @@ class Backbone(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return features [B, D] of images [B, C, H, W] in [0, 1]; at least float32."""
+        return self._pass(type(self)._features, images)
+
+    def embeddings(self, images: Tensor) -> Tensor:
+        """Return features [B, D] of an image-text model before they are made unit vectors."""
+        return self._pass(type(self)._embeddings, images)
+
+    def _pass(self, function: Callable[[Any, Tensor], Tensor], images: Tensor) -> Tensor:
         with self._autocast():
             if self.compilation is None or self._trains_while_moving():
-                features = self._features(images)
+                features = function(self, images)
             else:
-                features = self.compilation.call(type(self)._features, self, images)
+                features = self.compilation.call(function, self, images)
         self.passes.note(features)
         return features
 
@@ -158,6 +165,9 @@ class Backbone(nn.Module):
     def _features(self, images: Tensor) -> Tensor:
         maps = self.model.forward_features(self._normalise(images))
         return at_least_float32(self.model.forward_head(maps, pre_logits=True).flatten(1))
+
+    def _embeddings(self, images: Tensor) -> Tensor:
+        return self.model.embedded(self.model.forward_features(self._normalise(images)))
 
     def head(self, features: Tensor) -> Tensor:
         """Return logits [B, num_classes] of features [B, D]; at least float32."""

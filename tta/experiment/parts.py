@@ -337,6 +337,7 @@ def make_method(
     made.decoded = stream.decoded
     made.usual_batch = batch_size_of(config, stream.dataset)
     made.position = stream.begun
+    made.stream_length = stream.longest_part
     if cloud is not None:
         made.attach_model(cloud.clone())
     if config.window > 1 and issubclass(method, ViewedMethod):

@@ -121,7 +121,7 @@ def adapt(
         data = _source(source, backbone, batch_size or SOURCE_BATCH, seed, kind, chosen)
         _compile(backbone, compile, batch_size)
         larger = _cloud(cloud, backbone, mean, std, kind, chosen)
-        check_needs(kind, chosen, backbone, data is not None, larger)
+        check_needs(kind, chosen, backbone, data is not None, larger, stream_known=False)
         understood = in_order(backbone.understood, _images_in_words(backbone))
         if fold and kind.keeps_network(chosen):
             backbone = folded(backbone)

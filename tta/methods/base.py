@@ -45,6 +45,8 @@ class Need(str, Enum):
     """An image-text model: unit features, and a head of scaled text embeddings."""
     TEXT_ENCODER = "text_encoder"
     """Such a model whose text tower takes embedded tokens, for soft prompts."""
+    STREAM_LENGTH = "stream_length"
+    """How many images will come: :attr:`Method.stream_length`."""
 
 
 SOURCE_NEEDS = frozenset({Need.SOURCE_AT_PREPARE, Need.SOURCE_AT_STEP, Need.SOURCE_LABELS})
@@ -100,6 +102,8 @@ class Method:
     caller does not count, the method does."""
     usual_batch: int | None = None
     """Images in a full batch of the stream, 1 where they come one by one; None: not known."""
+    stream_length: int | None = None
+    """Images of the stream, up to a reset if there are any; None: not known."""
 
     @dataclass(frozen=True)
     class Params:
@@ -291,14 +295,25 @@ def trainable(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
     return parameters
 
 
+_ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
 def make_optimizer(
-    parameters: list[nn.Parameter] | list[dict[str, Any]], params: OptimizerParams
+    parameters: list[nn.Parameter] | list[dict[str, Any]],
+    params: OptimizerParams,
+    eps: float = 1e-8,
 ) -> torch.optim.Optimizer:
-    """Return the optimiser that ``params`` describes over ``parameters``, or groups of them."""
-    if params.optimizer == "adam":
+    """Return the optimiser that ``params`` describes over ``parameters``, or groups of them.
+
+    Args:
+        parameters: what is trained.
+        params: its settings.
+        eps: added to the root of Adam's second moments.
+    """
+    if params.optimizer in _ADAMS:
         betas = (params.momentum, 0.999)
-        return torch.optim.Adam(
-            parameters, params.lr, betas, weight_decay=params.weight_decay, foreach=True
+        return _ADAMS[params.optimizer](
+            parameters, params.lr, betas, eps, weight_decay=params.weight_decay, foreach=True
         )
     return torch.optim.SGD(
         parameters,

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from tta.methods.base import descend, make_optimizer, trainable
+from tta.methods.episodes import go_back
 from tta.methods.params import OptimizerParams, param, trained_param
-from tta.methods.state import restore
 from tta.methods.trained import trained_parameters
 from tta.methods.ttaug import AveragedViews
-from tta.ops.loss_scaling import scale_state
 from tta.ops.losses import marginal_entropy
 
 
@@ -63,8 +62,6 @@ class Memo(AveragedViews):
 
     def _episode(self, image: Tensor) -> Tensor:
         descend(self.optimizer, marginal_entropy(self.backbone(self.views(image))))
-        outputs, scale = self.predict(image), scale_state(self.optimizer)
-        for name in self.state:  # not reset(): the generator goes on
-            setattr(self, name, restore(getattr(self, name), self._initial[name]))
-        self.optimizer.param_groups[0].update(scale)
+        outputs = self.predict(image)
+        go_back(self, *self.state)
         return outputs

@@ -62,8 +62,17 @@ def check_needs(
     backbone: Backbone,
     has_source: bool,
     cloud: Backbone | None = None,
+    stream_known: bool = True,
 ) -> None:
     """Refuse a run whose method lacks something, before the stream starts.
+
+    Args:
+        method: that is to run.
+        params: its hyper-parameters.
+        backbone: that it adapts.
+        has_source: whether there are source images.
+        cloud: a second model.
+        stream_known: whether the length of the stream is.
 
     Raises:
         UserError: naming what is missing and a way to provide it.
@@ -75,6 +84,10 @@ def check_needs(
             raise UserError(f"method {method.name!r} {words}")
     if Need.CLOUD_MODEL in needs:
         _check_cloud(method, backbone, cloud)
+    if Need.STREAM_LENGTH in needs and not stream_known:
+        raise UserError(
+            f"method {method.name!r} must know how many images will come: pass stream_length=..."
+        )
     if needs & SOURCE_NEEDS and not has_source:
         raise UserError(
             f"method {method.name!r} needs source images; pass --source NAME, "

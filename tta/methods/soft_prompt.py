@@ -35,9 +35,7 @@ class SoftPrompt:
                 f"template {template!r} has no words before the class's name, which prompt tuning "
                 "trains: pass one that has as --set prompt=..., or first among --templates"
             )
-        kept = backbone.class_ids or range(len(self.text.class_names))
-        prompts = self.text.prompts(template)
-        self.ids = self.text.tokens([prompts[output] for output in kept])
+        self.ids = self.text.tokens(self.text.prompts(template, backbone.class_ids))
         alone = self.text.tokens([words])
         count = int(alone.argmax(1)) - 1  # without start and end
         if not (self.ids[:, 1 : 1 + count] == alone[:, 1 : 1 + count]).all():
@@ -57,5 +55,4 @@ class SoftPrompt:
 
     def logits(self, features: Tensor, embeddings: Tensor) -> Tensor:
         """Return logits ``[N, C]`` of unit features ``[N, D]`` for text embeddings ``[C, D]``."""
-        logits = self.text.scale * features @ embeddings.T
-        return logits if self.text.bias is None else logits + self.text.bias
+        return self.text.logits(features, embeddings)

@@ -47,7 +47,7 @@ def summed_up(features: Tensor, logits: Tensor, share: float) -> Seen:
 
 def _check_pair(name: str, bounds: tuple[float, ...]) -> None:
     if len(bounds) != 2 or bounds[0] > bounds[1]:
-        raise UserError(f"tda.{name} takes two numbers, the lower first, but got {list(bounds)}")
+        raise UserError(f"{name} takes two numbers, the lower first, but got {list(bounds)}")
 
 
 class Tda(ViewedMethod):
@@ -101,8 +101,8 @@ class Tda(ViewedMethod):
     def configure(self) -> None:
         super().configure()
         params, classes = self.params, self.backbone.num_classes
-        _check_pair("gate", params.gate)
-        _check_pair("negative_bounds", params.negative_bounds)
+        _check_pair(f"{self.name}.gate", params.gate)
+        _check_pair(f"{self.name}.negative_bounds", params.negative_bounds)
         like = self.backbone.classifier.weight.detach()
         self.positive = ClassCache(classes, params.positive_slots, like)
         self.negative = ClassCache(classes, params.negative_slots, like, width=classes)
@@ -113,7 +113,7 @@ class Tda(ViewedMethod):
     def episode(self, features: Tensor) -> Tensor:
         seen = summed_up(features, self.backbone.head(features), self.params.share)
         self._store(seen)
-        return self._adjusted(seen)
+        return self._adjusted(seen, self._near(seen))
 
     def _store(self, seen: Seen) -> None:
         self.positive.insert(seen.feature, seen.entropy, seen.label)
@@ -123,11 +123,18 @@ class Tda(ViewedMethod):
         p = seen.log_probabilities.exp()
         uncertain = ((p > least) & (p < most)).to(p.dtype)
         middling = (level > low) & (level < high)
-        self.negative.insert(seen.feature, seen.entropy, seen.label, uncertain, middling)
+        self.negative.insert(seen.feature, self._rank(seen), seen.label, uncertain, middling)
 
-    def _adjusted(self, seen: Seen) -> Tensor:
+    def _rank(self, seen: Seen) -> Tensor:
+        """Return by what the negative cache ranks, the least first."""
+        return seen.entropy
+
+    def _near(self, seen: Seen) -> Tensor:
+        return self.positive.affinities(seen.feature, self.params.positive_sharpness).sum(1)
+
+    def _adjusted(self, seen: Seen, near: Tensor) -> Tensor:
+        """Return logits ``[C]``, with summed affinities ``[C]`` to what is cached for classes."""
         params = self.params
-        near = self.positive.affinities(seen.feature, params.positive_sharpness).sum(1)
         weights = self.negative.affinities(seen.feature, params.negative_sharpness)
         against = (weights[..., None] * self.negative.values).sum((0, 1))
         return seen.logits + params.positive_weight * near - params.negative_weight * against
@@ -137,4 +144,4 @@ class Tda(ViewedMethod):
         """Return outputs of the images themselves, with the caches as they are."""
         parts = self.backbone.features(images).split(1)
         seen = [summed_up(part, self.backbone.head(part), 1.0) for part in parts]
-        return torch.stack([self._adjusted(one) for one in seen])
+        return torch.stack([self._adjusted(one, self._near(one)) for one in seen])

@@ -38,9 +38,7 @@ class Tps(ViewedMethod):
 
     def configure(self) -> None:
         super().configure()
-        rows = self.backbone.classifier.weight.detach()
-        kept = self.backbone.class_ids
-        self.text = F.normalize(rows if kept is None else rows[kept], dim=1)
+        self.text = F.normalize(self.backbone.class_rows, dim=1)
 
     def episode(self, features: Tensor) -> Tensor:
         params, shift = self.params, torch.zeros_like(self.text).requires_grad_()
@@ -52,6 +50,4 @@ class Tps(ViewedMethod):
             return self._logits(features[:1], shift)[0]
 
     def _logits(self, features: Tensor, shift: Tensor) -> Tensor:
-        text = self.backbone.text
-        logits = text.scale * features @ F.normalize(self.text + shift, dim=1).T
-        return logits if text.bias is None else logits + text.bias
+        return self.backbone.text.logits(features, F.normalize(self.text + shift, dim=1))

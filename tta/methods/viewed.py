@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,34 +33,43 @@ class ViewParams:
     augmix: bool = param(False, "mix views with AugMix, as published for the fine-grained sets")
 
 
-class ViewedMethod(Method):
-    """Takes one image after another, as unit features of its views; the image tower stays.
+class ImageByImage(Method):
+    """Takes one image after another, as its unit features; the image tower stays.
 
     A subclass says in :meth:`episode` what comes of them. Figures do not depend on the batch size.
     """
 
-    state = ("views",)
-    Params = ViewParams
-
     @classmethod
-    def needs(cls, params: ViewParams) -> frozenset[Need]:
+    def needs(cls, params: Any) -> frozenset[Need]:
         return frozenset({Need.IMAGE_TEXT})
-
-    def configure(self) -> None:
-        self.views = ImageViews(self.params, self.generator.initial_seed())
 
     def step(self, images: Tensor) -> Tensor:
         return torch.stack([self.episode(features) for features in self.encoded(images)])
 
     @torch.no_grad()
     def encoded(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield unit features ``[1, D]`` of each image."""
+        yield from self.backbone.features(images).split(1)
+
+    def episode(self, features: Tensor) -> Tensor:
+        """Return outputs ``[C]`` from the features ``[N, D]`` of an image or its views."""
+        raise NotImplementedError
+
+
+class ViewedMethod(ImageByImage):
+    """Takes one image after another, as unit features of its views."""
+
+    state = ("views",)
+    Params = ViewParams
+
+    def configure(self) -> None:
+        self.views = ImageViews(self.params, self.generator.initial_seed())
+
+    @torch.no_grad()
+    def encoded(self, images: Tensor) -> Iterator[Tensor]:
         """Yield unit features ``[N, D]`` of the views of each image, the image's own first."""
         if self.params.views == 1:
-            yield from self.backbone.features(images).split(1)
+            yield from super().encoded(images)
             return
         for views in self.views.of(images, self.position, self.decoded):
             yield self.backbone.features(views)
-
-    def episode(self, features: Tensor) -> Tensor:
-        """Return outputs ``[C]`` from the features ``[N, D]`` of an image's views."""
-        raise NotImplementedError

@@ -112,6 +112,12 @@ class Stream:
         """Images of the longest batch."""
         return int(np.diff(self.edges).max())
 
+    @property
+    def longest_part(self) -> int:
+        """Images of the longest part without a reset."""
+        resets = np.flatnonzero(self.plan.reset_before)
+        return int(np.diff(np.unique([0, *resets, len(self.plan)])).max())
+
     def warm_up(self) -> None:
         """Make an image of every kind, and with it what a process needs once to make them.
 

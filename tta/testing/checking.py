@@ -13,7 +13,7 @@ from tta.methods import Method, Need, find_method
 from tta.methods.dense import dense_defaults
 from tta.methods.params import build_params
 from tta.methods.requirements import check_needs
-from tta.testing.checks import CHECKS, BrokenPromiseError, Check
+from tta.testing.checks import BATCHES, CHECKS, BrokenPromiseError, Check
 from tta.testing.dense_checks import DENSE_CHECKS
 from tta.testing.stand_ins import (
     BACKBONES,
@@ -127,6 +127,7 @@ def _maker(kind: type[Method], params: Any, name: str) -> Callable[[], Method]:
         made = kind(_backbone(kind, params, name), params, seed=7)
         if Need.CLOUD_MODEL in kind.needs(params):
             made.attach_model(make_backbone(name))
+        made.stream_length = sum(map(len, BATCHES))
         made.start(make_source(dense=name in DENSE_BACKBONES))
         return made
 

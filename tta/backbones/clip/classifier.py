@@ -36,9 +36,13 @@ class UnitImageTower(nn.Module):
         """Return embeddings ``[B, D]``, not of unit length yet."""
         return self.visual(images)
 
+    def embedded(self, embedded: Tensor) -> Tensor:
+        """Return embeddings ``[B, D]`` as they are, in float32."""
+        return embedded.float()
+
     def forward_head(self, embedded: Tensor, pre_logits: bool = False) -> Tensor:
         """Return unit features ``[B, D]``, or logits ``[B, C]``."""
-        features = F.normalize(embedded.float(), dim=1)
+        features = F.normalize(self.embedded(embedded), dim=1)
         return features if pre_logits else self.head(features)
 
     def forward(self, images: Tensor) -> Tensor:

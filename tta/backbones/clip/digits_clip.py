@@ -83,10 +83,13 @@ class ImageTower(VisionTransformer):
         sizes = {"input_size": (3, _SIZE, _SIZE), "crop_pct": 1.0, "interpolation": "bicubic"}
         self.pretrained_cfg = {"architecture": "digits_clip", "mean": half, "std": half, **sizes}
 
+    def embedded(self, x: Tensor) -> Tensor:
+        """Return embeddings ``[B, 64]``, not of unit length yet, of tokens ``[B, 17, 64]``."""
+        return self.projection(super().forward_head(x, pre_logits=True)).float()
+
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Return unit features, or logits, of tokens ``[B, 17, 64]``."""
-        embedded = self.projection(super().forward_head(x, pre_logits=True))
-        features = F.normalize(embedded.float(), dim=1)
+        features = F.normalize(self.embedded(x), dim=1)
         return features if pre_logits else self.head(features)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

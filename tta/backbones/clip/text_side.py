@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -69,9 +69,10 @@ class TextSide:
         text = json.dumps([self.class_names, self.templates], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def prompts(self, template: str) -> list[str]:
-        """Return the prompt of every class under a template."""
-        return [template.replace("{}", name) for name in self.class_names]
+    def prompts(self, template: str, kept: Iterable[int] | None = None) -> list[str]:
+        """Return the prompts of all classes under a template, or of the outputs in ``kept``."""
+        kept = range(len(self.class_names)) if kept is None else kept
+        return [template.replace("{}", self.class_names[output]) for output in kept]
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """Return token ids ``[n, L]`` on the tower's device, cut after the longest prompt."""
@@ -88,6 +89,11 @@ class TextSide:
     def encode_embedded(self, embedded: Tensor, ids: Tensor) -> Tensor:
         """Return unit vectors ``[n, D]`` of embedded tokens; gradients reach them."""
         return self.tower.encode_embedded(embedded, ids)
+
+    def logits(self, features: Tensor, embeddings: Tensor) -> Tensor:
+        """Return logits ``[N, C]`` of unit features ``[N, D]`` for text embeddings ``[C, D]``."""
+        logits = self.scale * features @ embeddings.T
+        return logits if self.bias is None else logits + self.bias
 
     def ensemble(self, templates: Sequence[str]) -> Tensor:
         """Return ``[C, D]``: the unit mean over templates of unit embeddings, class by class.

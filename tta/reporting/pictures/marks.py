@@ -22,6 +22,8 @@ METHODS = (
     *("drm", "pl", "foa", "rpl", "gtta", "ttaug"),
     *("unient", "ostta", "stamp", "sotta", "owttt"),
     *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
+    *("dmn", "boostadapter", "dpe", "onzeta", "stata"),
+    *("batclip", "clipartt", "watt", "cliptta"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
