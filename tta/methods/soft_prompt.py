@@ -35,7 +35,9 @@ class SoftPrompt:
                 f"template {template!r} has no words before the class's name, which prompt tuning "
                 "trains: pass one that has as --set prompt=..., or first among --templates"
             )
-        self.ids = self.text.tokens(self.text.prompts(template, backbone.class_ids))
+        kept = backbone.class_ids or range(len(self.text.class_names))
+        prompts = self.text.prompts(template)
+        self.ids = self.text.tokens([prompts[output] for output in kept])
         count = int(self.text.tokens([words]).argmax(1)) - 1  # without start and end
         with torch.no_grad():
             embedded = self.text.embed(self.ids)
