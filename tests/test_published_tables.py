@@ -19,7 +19,7 @@ TABLES = [table_file(name) for name in table_names()]
 DIGITS = DATASETS["digits-c"]
 
 # What papers have figures of and this package may not (yet) have.
-OTHER_METHODS = {"shot", "dda", "ttac_nq", "dmn", "dpe", "batclip", "clipartt", "watt"}
+OTHER_METHODS = {"shot", "dda", "ttac_nq"}
 OTHER_DATASETS = {"cityscapes", "imagenet-d109"}
 OTHER_SCENARIOS = {
     "iid",

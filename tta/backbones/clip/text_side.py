@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tta.backbones.clip.text_tower import TextTower, WholeTextTower, norm_parameters
+from tta.ops.from_host import from_host
 
 CHUNK = 256
 """Prompts that are encoded at a time."""
@@ -112,7 +113,8 @@ class TextSide:
         parts = [once[i : i + CHUNK] for i in range(0, len(once), CHUNK)]
         encoded = torch.cat([self.encode(self.tokens(part)) for part in parts])
         place = {prompt: row for row, prompt in enumerate(once)}
-        return encoded[[place[prompt] for prompt in prompts]]
+        rows = torch.tensor([place[prompt] for prompt in prompts])
+        return encoded[from_host(rows, encoded.device)]
 
     def norm_parameters(self) -> list[nn.Parameter]:
         """Return the affine parameters of the tower's norm layers, frozen as they are."""
