@@ -107,6 +107,6 @@ def test_fewer_digits_than_float32_fold_nothing():
 def test_methods_that_keep_the_network_are_these():
     kinds = {name: METHODS[name] for name in METHODS}
     kept = {name for name, kind in kinds.items() if kind.keeps_network(kind.Params())}
-    assert kept == {"source", "lame", "t3a", "drm"}
+    assert kept == {"source", "lame", "t3a", "drm", "onzeta", "stata"}
     drm = METHODS["drm"]
     assert not drm.keeps_network(drm.Params(adapt="all"))
