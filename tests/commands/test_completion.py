@@ -46,7 +46,7 @@ def test_bash_reads_the_script(script):
     [
         ("tta ru", ["run"]),
         ("tta run --method ro", ["roid", "rotta"]),
-        ("tta run --method tent --preset digits", ["digits-c", "digits-r"]),
+        ("tta run --method tent --preset digits", ["digits-c", "digits-r", "digits-seg"]),
         ("tta run --scenario mixed", ["mixed_domains", "mixed_domains_correlated"]),
         ("tta run --dataset digits-r", ["digits-r", "digits-r-source"]),
         ("tta run --sce", ["--scenario"]),
