@@ -174,4 +174,6 @@ def test_what_cannot_be_checked(arguments, words, capsys):
 def test_a_registered_method_is_checked_by_name(capsys):
     assert "tent" in METHODS
     assert main(["bn"]) == 0
-    assert "(batch_norm, fused_batch_norm)" in capsys.readouterr().out
+    assert (
+        "(batch_norm, fused_batch_norm, segmenting, segmenting_pyramid)" in capsys.readouterr().out
+    )
