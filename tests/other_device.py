@@ -34,10 +34,10 @@ FROM_LISTS = (torch.tensor, torch.as_tensor, Tensor.new_tensor)
 
 
 class Memory:
-    """Bytes of what is elsewhere now, and of the most that was since the last reset."""
+    """Bytes of what is elsewhere now, of the most since the last reset, and of the most ever."""
 
     def __init__(self) -> None:
-        self.held = self.peak = self.operators = 0
+        self.held = self.peak = self.greatest = self.operators = 0
         self._tensors: Counter[int] = Counter()
 
     def add(self, tensor: Elsewhere) -> None:
@@ -49,6 +49,7 @@ class Memory:
         self.held += size if self._tensors[key] == 0 else 0
         self._tensors[key] += 1
         self.peak = max(self.peak, self.held)
+        self.greatest = max(self.greatest, self.peak)
         weakref.finalize(tensor, self._remove, key, size)
 
     def _remove(self, key: int, size: int) -> None:

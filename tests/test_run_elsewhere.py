@@ -87,10 +87,11 @@ def test_memory_counts_a_teacher_and_no_snapshot(tmp_path, elsewhere):
         tensors = [*experiment.backbone.parameters(), *experiment.backbone.buffers()]
         model_bytes = sum(tensor.nbytes for tensor in tensors)
         rises[method] = experiment.method_bytes
+        MEMORY.greatest = 0
         summary = execution.run_experiment(experiment)
         assert next(experiment.backbone.parameters()).device.type == "cpu"
         assert summary["cost"]["memory_rise_bytes"] >= rises[method]
-        assert summary["cost"]["peak_memory_bytes"] <= MEMORY.peak
+        assert summary["cost"]["peak_memory_bytes"] <= MEMORY.greatest
         del experiment, tensors
     # The model itself; CoTTA's teacher and source model besides.
     assert rises["source"] == pytest.approx(model_bytes, rel=0.05)

@@ -246,7 +246,7 @@ def test_it_is_marked_on_the_page_and_in_pictures(diverged):
 
 
 def test_a_sweep_says_it():
-    finished = Finished("a", reused=False, mean_error=0.9, collapsed=False, nonfinite=True)
+    finished = Finished("a", False, "mean error 90.00 %", collapsed=False, nonfinite=True)
     line = _line(Outcome(Cell("tent", RunConfig()), finished))
     assert line == "tent: mean error 90.00 % (outputs not finite)"
     doubtful = dataclasses.replace(finished, nonfinite=False, warned=True)
