@@ -33,6 +33,8 @@ def elsewhere(monkeypatch):
         if hasattr(module, "generator_on"):
             monkeypatch.setattr(module, "generator_on", lambda device, generator: generator)
     monkeypatch.setattr(assembly, "choose_device", lambda *_: DEVICE)
+    # The stand-in is of this thread alone: images are not made ahead in another.
+    monkeypatch.setattr("tta.datasets.loading.core_count", lambda: 1)
     with OtherDevice() as mode:
         yield mode
 
