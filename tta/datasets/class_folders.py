@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from tta.datasets.image_files import ImageFileDataset
 from tta.datasets.packed_names import PackedNames
 from tta.datasets.scan import entries, is_hidden, is_image_name, scan
 from tta.datasets.stored import StoredDataset
-from tta.foundation.errors import UserError
 
 
 class ClassFolders(StoredDataset, ImageFileDataset):
@@ -38,15 +36,12 @@ class ClassFolders(StoredDataset, ImageFileDataset):
     def file(self, domain: str, severity: int, index: int) -> Path:
         return self.folder(domain, severity) / self._listing(domain, severity)[0][index]
 
-    def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
-        expected = self.facts.images_of(domain)
-        if size != expected:
-            folder = self.folder(domain, severity)
-            left_out = scan(folder, 1).words()
-            yield self.fault(
-                f"{str(folder)!r} holds {size} images where {self.facts.title} has {expected}"
-                + (f" (left out: {left_out})" if left_out else "")
-            )
+    def _found(self, domain: str, severity: int, size: int) -> str:
+        folder = self.folder(domain, severity)
+        left_out = scan(folder, 1).words()
+        return f"{str(folder)!r} holds {size} images" + (
+            f" (left out: {left_out})" if left_out else ""
+        )
 
     def _listing(self, domain: str, severity: int) -> tuple[PackedNames, np.ndarray]:
         folder = self.folder(domain, severity)

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tta.corruptions import CORRUPTIONS, corrupt, frost_source
+from tta.corruptions import CORRUPTIONS, frost_source
 from tta.datasets.base import NATURAL, Dataset, name_digest
 from tta.datasets.benchmark import Benchmark, shipped
+from tta.datasets.generated import CorruptedOnTheFly
 
 SIZE = 32
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -115,15 +116,13 @@ class SourceDigits(_Digits):
         super().__init__(source_split=True)
 
 
-class CorruptedDigits(_Digits):
+class CorruptedDigits(CorruptedOnTheFly, _Digits):
     """``digits-c``: the test split (897 scans) under the common corruptions, made on the fly."""
 
     name = "digits-c"
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
-    costly = True
-    makes_corruptions = True
     provenance = {"frost": frost_source(None)}
 
     def __init__(self) -> None:
@@ -132,7 +131,3 @@ class CorruptedDigits(_Digits):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         clean = super().images(domain, NATURAL, indices)
         return self.corrupted(clean, domain, severity, self.rows[indices])
-
-    def corrupted(self, clean: Tensor, domain: str, severity: float, ids: np.ndarray) -> Tensor:
-        """Return uint8 images ``[B, 3, 32, 32]`` of corruption ``domain``; ``ids`` seed draws."""
-        return corrupt(clean, domain, severity, ids=ids)

@@ -56,7 +56,7 @@ class CorruptedOnTheFly(Dataset):
 
     costly = True
     makes_corruptions = True
-    frost_textures: Path | None
+    frost_textures: Path | None = None
 
     def choose_frost(self, name: str, data_dir: Path | None) -> None:
         """Look for the official textures; ``name`` is that of the data set without them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,6 +38,16 @@ class StoredDataset(Dataset):
     def fault(self, problem: str) -> UserError:
         """Return an error that names the cure beside the problem."""
         return UserError(f"{problem}; {self.cure}")
+
+    def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
+        expected = self.facts.images_of(domain)
+        if size != expected:
+            found = self._found(domain, severity, size)
+            yield self.fault(f"{found} where {self.facts.title} has {expected}")
+
+    def _found(self, domain: str, severity: int, size: int) -> str:
+        """Return in words where ``size`` images of a domain are, other than were published."""
+        return f"{str(self.data_dir)!r} holds {size} images of {domain!r}"
 
     @property
     def cure(self) -> str:

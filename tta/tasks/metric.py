@@ -6,7 +6,7 @@ these to figures of a run. Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,13 +119,14 @@ class RunFigure:
     pooled: bool = False
 
 
-def _run_figures() -> Iterator[RunFigure]:
-    for metric in CALIBRATION:
+def run_figures(metrics: Iterable[Metric]) -> Iterator[RunFigure]:
+    """Yield the mean of each metric over visits, and its pooled figure where that is another."""
+    for metric in metrics:
         mean = f"mean {metric.header}" if metric.pools else metric.header
         yield RunFigure(f"mean_{metric.name}", mean, metric)
         if metric.pools:
             yield RunFigure(f"pooled_{metric.name}", f"pooled {metric.header}", metric, True)
 
 
-RUN_FIGURES = tuple(_run_figures())
+RUN_FIGURES = tuple(run_figures(CALIBRATION))
 """Of calibration; those of :data:`RATES` have columns of their own in every table."""

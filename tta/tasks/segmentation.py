@@ -8,7 +8,7 @@ domain, of the stream, or of any other set of images. Nothing here imports torch
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from tta.tasks.confusion import (
     pixel_accuracy,
     ratio,
 )
-from tta.tasks.metric import ECE, NLL, Metric, RunFigure, Samples
+from tta.tasks.metric import ECE, NLL, Metric, Samples, run_figures
 
 MATRIX = "matrix"
 """Confusion matrices ``[N, C, C + 1]`` beside the columns of samples."""
@@ -91,13 +91,5 @@ SEGMENTATION_METRICS = (
 """Of images of 256 pixels a side and more; of smaller ones every pixel tells of calibration."""
 
 
-def _figures() -> Iterator[RunFigure]:
-    for metric in SEGMENTATION_METRICS:
-        mean = f"mean {metric.header}" if metric.pools else metric.header
-        yield RunFigure(f"mean_{metric.name}", mean, metric)
-        if metric.pools:
-            yield RunFigure(f"pooled_{metric.name}", f"pooled {metric.header}", metric, True)
-
-
-SEGMENTATION_FIGURES = tuple(_figures())
+SEGMENTATION_FIGURES = tuple(run_figures(SEGMENTATION_METRICS))
 """Means over the visits to domains, and figures of the whole stream's summed matrix."""

@@ -81,12 +81,11 @@ class _CamVid(StoredDataset, DenseFiles):
         raise NotImplementedError
 
     def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
-        expected = self.facts.images_of(domain)
-        if not self._is_repacked and size != expected:
-            yield self.fault(
-                f"the lists in {str(self.data_dir / 'CamVid')!r} name {size} frames of {domain!r} "
-                f"where {self.facts.title} has {expected}"
-            )
+        if not self._is_repacked:
+            yield from super()._count_faults(domain, severity, size)
+
+    def _found(self, domain: str, severity: int, size: int) -> str:
+        return f"the lists in {str(self.data_dir / 'CamVid')!r} name {size} frames of {domain!r}"
 
     @property
     def _is_repacked(self) -> bool:

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tta.corruptions import CORRUPTIONS, corrupt, frost_source
+from tta.corruptions import CORRUPTIONS, frost_source
 from tta.corruptions.oblong import corrupt_labels
 from tta.datasets.base import Dataset, name_digest
 from tta.datasets.benchmark import Benchmark, shipped
 from tta.datasets.dense.files import SQUASH
 from tta.datasets.digits import digit_scans, split_rows
+from tta.datasets.generated import CorruptedOnTheFly
 
 SIZE = 64
 CLASSES = (*map(str, range(10)), "background")
@@ -156,15 +157,13 @@ class SourceDigitsOnCanvas(_DigitsOnCanvas):
         super().__init__(source_split=True)
 
 
-class CorruptedDigitsOnCanvas(_DigitsOnCanvas):
+class CorruptedDigitsOnCanvas(CorruptedOnTheFly, _DigitsOnCanvas):
     """``digits-seg``: 224 pictures of the test scans under the corruptions, made on the fly."""
 
     name = "digits-seg"
     domains = CORRUPTIONS
     severities = (1, 2, 3, 4, 5)
     default_severity = 5
-    costly = True
-    makes_corruptions = True
     provenance = {"frost": frost_source(None)}
 
     def __init__(self) -> None:
@@ -173,10 +172,6 @@ class CorruptedDigitsOnCanvas(_DigitsOnCanvas):
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         clean = super().images(domain, severity, indices)
         return self.corrupted(clean, domain, severity, indices)
-
-    def corrupted(self, clean: Tensor, domain: str, severity: float, ids: np.ndarray) -> Tensor:
-        """Return uint8 images ``[B, 3, 64, 64]`` of corruption ``domain``; ``ids`` seed draws."""
-        return corrupt(clean, domain, severity, ids=ids)
 
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         maps = self._maps[torch.from_numpy(indices)]

@@ -68,13 +68,8 @@ class _Streets(StoredDataset, DenseFiles):
     def _label_name(self, image: Path) -> Path:
         return image.with_name(image.name.removesuffix(self.image_suffix) + self.label_suffix)
 
-    def _count_faults(self, domain: str, severity: int, size: int) -> Iterator[UserError]:
-        expected = self.facts.images_of(domain)
-        if size != expected:
-            yield self.fault(
-                f"{str(self.trees(domain)[0])!r} holds {size} images where {self.facts.title} has "
-                f"{expected}"
-            )
+    def _found(self, domain: str, severity: int, size: int) -> str:
+        return f"{str(self.trees(domain)[0])!r} holds {size} images"
 
 
 class _CityscapesFiles(_Streets):

@@ -17,27 +17,6 @@ from tta.tasks.task import Task
 
 FACTS = ("precision", "window", "cloud_backbone", "on_nonfinite")
 DIGESTS = ("source_digest", "cloud_weights_sha256")
-OPTIONS = (
-    "upload_budget",
-    "link_latency",
-    "link_bandwidth",
-    "batch_interval",
-    "source",
-    "cloud_weights",
-    "memory_format",
-    "on_nonfinite",
-    "deterministic",
-    "compile",
-    "fold",
-    "score",
-    "cost",
-    "reset_rule",
-    "estimate_dropout",
-    "loss_size",
-)
-"""What namesakes may differ in beside their hyper-parameters: in the summary, in the options.
-
-The first four are hyper-parameters now; in older records they are options."""
 LATER = {
     name: getattr(RunConfig, name)
     for name in (
@@ -52,6 +31,20 @@ LATER = {
     )
 }
 """Defaults of options that older records have not."""
+OPTIONS = (
+    "upload_budget",
+    "link_latency",
+    "link_bandwidth",
+    "batch_interval",
+    "source",
+    "cloud_weights",
+    "memory_format",
+    "on_nonfinite",
+    *LATER,
+)
+"""What namesakes may differ in beside their hyper-parameters: in the summary, in the options.
+
+The first four are hyper-parameters now; in older records they are options."""
 MACHINE = ("device", "device_name", "threads")
 """What time and memory depend on, in a summary's ``environment``."""
 
