@@ -15,7 +15,10 @@ from tests.segmentation import CLASSES, Shapes, trained
 from tta.commands.compare import main as compare
 from tta.commands.plot import main as plot
 from tta.commands.report import main as report
+from tta.config import RunConfig
 from tta.datasets.subset import KeptClasses, Subset
+from tta.experiment import build
+from tta.experiment.given import Given
 from tta.experiment.segmenting import check_fits
 from tta.foundation.errors import UserError
 from tta.foundation.stops import Stopped
@@ -346,3 +349,15 @@ def test_source_maps_of_a_program():
         outputs("digits")
     with pytest.raises(UserError, match="holds 3: number classes from 0 to 2, and pixels"):
         outputs([(images, torch.full_like(maps, 3))])
+
+
+def test_label_maps_of_ones_own_data_are_resized_whole_with_their_images():
+    data, options = Shapes(6, (24, 48)), {**PLAIN, "input_size": (24, 24)}
+    given = Given(dataset=data, model=trained())
+    experiment = build(RunConfig(method="source", dataset="shapes", **options), given=given)
+    assert experiment.dataset.resizing.how == "squash"
+    rows = np.arange(4)
+    images, maps = experiment.stream.images(rows), experiment.stream.label_maps(rows)
+    assert images.shape[-2:] == maps.shape[-2:] == (24, 24)
+    raw = experiment.dataset.label_maps(experiment.plan.domains[0], 0, experiment.plan.index[rows])
+    assert torch.equal(maps, raw[:, :, 1::2])  # the nearest pixel, nothing cut off

@@ -1,8 +1,9 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
 from tests.corruptions.pictures import pictures
-from tta.corruptions.elastic import _affine_sources, bilinear
+from tta.corruptions.elastic import _affine_sources, _neighbours, bilinear
 from tta.corruptions.random import ImageRandom
 
 
@@ -41,3 +42,26 @@ def test_jitter_moves_the_anchors_by_at_most_its_size():
     for row, column in ((26, 26), (6, 26), (6, 6)):
         assert (rows[:, row, column] - row).abs().max() < 0.75
         assert (columns[:, row, column] - column).abs().max() < 0.75
+
+
+@pytest.mark.parametrize("mode", ["mirror", "reflect"])
+def test_neighbours_far_outside_are_folded_each_by_itself(mode):
+    side = 8
+    positions = torch.arange(-60.0, 60.0)
+    steps = {"mirror": [*range(8), *range(6, 0, -1)], "reflect": [*range(8), *range(7, -1, -1)]}
+    period = steps[mode]
+    before, after = _neighbours(positions, side, mode)
+    assert before.tolist() == [period[int(at) % len(period)] for at in positions]
+    assert after.tolist() == [period[int(at + 1) % len(period)] for at in positions]
+
+
+def test_a_warp_far_outside_takes_no_other_image_and_does_not_depend_on_the_batch():
+    images = torch.zeros(2, 3, 16, 16)
+    images[1] = 255.0
+    lines = torch.arange(16.0).view(1, 16, 1).expand(2, 16, 16)
+    rows = lines - torch.tensor([1.0, 40.5]).view(2, 1, 1)
+    columns = torch.arange(16.0).expand(2, 16, 16).contiguous()
+    warped = bilinear(images, rows, columns, "reflect")
+    assert (warped[0] == 0).all() and (warped[1] == 255).all()
+    alone = bilinear(images[:1], rows[:1], columns[:1], "reflect")
+    assert torch.equal(warped[:1], alone)

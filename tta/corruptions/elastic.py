@@ -134,9 +134,14 @@ def _neighbours(positions: Tensor, side: int, mode: str) -> tuple[Tensor, Tensor
     edge = 1 if mode == "reflect" else 0
     period = 2 * (side - 1 + edge)
     lowest, highest = positions.aminmax()
+    after = positions + 1
     if lowest < -period or highest >= period - edge:
-        positions = positions - torch.floor(positions / period).mul_(period)
-    return _fold(positions, period, edge), _fold(positions + 1, period, edge)
+        positions, after = _wrapped(positions, period), _wrapped(after, period)
+    return _fold(positions, period, edge), _fold(after, period, edge)
+
+
+def _wrapped(positions: Tensor, period: int) -> Tensor:
+    return positions - torch.floor(positions / period).mul_(period)
 
 
 def _fold(positions: Tensor, period: int, edge: int) -> Tensor:

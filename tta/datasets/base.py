@@ -139,8 +139,7 @@ class Dataset(ABC):
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return the classes of all pixels ``[B, H, W]`` (uint8, in host memory) of some samples.
 
-        Of segmentation alone; in the size in which their images are shown, or that of published
-        figures.
+        Of segmentation alone; in the size of :meth:`images`.
         """
         raise NotImplementedError(f"{self.name!r} has no label maps")
 
@@ -155,6 +154,13 @@ class Dataset(ABC):
     def shown(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return the given samples as models are shown them: ``[B, 3, H, W]``, uint8."""
         return self.fitted(self.images(domain, severity, indices))
+
+    def shown_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        """Return label maps ``[B, H, W]`` (uint8) as the images of :meth:`shown` are.
+
+        They may be of another size where published figures are.
+        """
+        return self.fitted_labels(self.label_maps(domain, severity, indices))
 
     def original(self, domain: str, severity: int, index: int) -> Tensor:
         """Return an image ``[3, H, W]`` (uint8, in host memory) before it is resized.
@@ -199,7 +205,7 @@ class Dataset(ABC):
     ) -> Tensor:
         """Return the label maps ``[B, H, W]`` of the samples of :meth:`gather`."""
         places = list(by_place(domain, severity))
-        parts = [self.label_maps(names[place], level, index[rows]) for place, level, rows in places]
+        parts = [self.shown_maps(names[place], level, index[rows]) for place, level, rows in places]
         if len(parts) == 1:
             return parts[0]
         order = np.argsort(np.concatenate([rows for _, _, rows in places]))

@@ -47,6 +47,20 @@ def _check_facts(made: Dataset, specification: str) -> None:
         if not is_whole(value):
             said = "has no" if value is None else f"has {value!r} as"
             raise UserError(f"dataset {specification!r} {said} {fact}; give it {forms[fact]}")
+    names = made.class_names
+    if names is not None and not _are_names(names, made.num_classes):
+        raise UserError(
+            f"dataset {specification!r} has {names!r:.80} as class_names; give it "
+            f"{made.num_classes} different texts, one for each class, or None"
+        )
+
+
+def _are_names(names: object, count: int) -> bool:
+    return (
+        isinstance(names, tuple | list)
+        and len(names) == len(set(map(str, names))) == count
+        and all(isinstance(name, str) and name for name in names)
+    )
 
 
 def _check_labels(labels: object, num_classes: int, whose: str) -> None:

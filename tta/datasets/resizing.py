@@ -85,6 +85,8 @@ FIT = Resizing(filter=Image.Resampling.BICUBIC)
 """As much of the image as fits."""
 IMAGENET = Resizing(crop=224 / 256)
 """The short side to 256 and the centre of 224, as the code of the papers has it."""
+SQUASH = Resizing("squash")
+"""The whole image in the wanted size, bilinearly: nothing of a scene is cut off."""
 AS_THEY_ARE = Resizing("none")
 """For images of the wanted size."""
 

@@ -82,6 +82,9 @@ class Subset(Dataset):
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self._whole.label_maps(domain, severity, self._rows[domain][indices])
 
+    def shown_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self._whole.shown_maps(domain, severity, self._rows[domain][indices])
+
     def check(self, domains: tuple[str, ...], severities: tuple[int, ...]) -> None:
         self._whole.check(domains, severities)
 
@@ -131,11 +134,17 @@ class KeptClasses(Subset):
         return labels if self._of_pixels else self._numbers[labels]
 
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self._renumbered(super().label_maps(domain, severity, indices))
+
+    def shown_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self._renumbered(super().shown_maps(domain, severity, indices))
+
+    def _renumbered(self, maps: Tensor) -> Tensor:
         table = torch.full((256,), self.ignore_label, dtype=torch.uint8)
         kept = np.flatnonzero(self._numbers >= 0)
         table[kept] = torch.from_numpy(self._numbers[kept]).to(torch.uint8)
         table[self._whole.ignore_label] = self.ignore_label
-        return table[super().label_maps(domain, severity, indices).long()]
+        return table[maps.long()]
 
     def _digest(self, whole: str) -> str:
         numbers = np.ascontiguousarray(self._numbers, "<i8").tobytes()

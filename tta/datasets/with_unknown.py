@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tta.datasets.base import Dataset
-from tta.datasets.resizing import AS_THEY_ARE, Resizing
+from tta.datasets.resizing import AS_THEY_ARE, SQUASH
 from tta.foundation.errors import UserError
 from tta.foundation.geometry import Size, in_words
 from tta.tasks.open_set import UNKNOWN
 
 FIRST_ID = 1_000_000_000
 """Of the unknown images, where corruptions draw by ids: none has the draws of a known one."""
-SQUASH = Resizing("squash", Image.Resampling.BILINEAR)
 WAYS = {
     "same domains": "of the same domains",
     "corrupted alike": "corrupted as the known images are",

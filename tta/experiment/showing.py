@@ -40,7 +40,7 @@ from PIL import Image
 from tta.backbones.backbone import Backbone
 from tta.backbones.sizes import evaluation_transform, has_own_size, refusal, stride, why_not
 from tta.datasets import Dataset
-from tta.datasets.resizing import AS_THEY_ARE, Resizing
+from tta.datasets.resizing import AS_THEY_ARE, SQUASH, Resizing
 from tta.foundation.errors import UserError
 from tta.foundation.geometry import FILTERS, HOWS, Size, as_option, in_words
 
@@ -308,7 +308,7 @@ def _usual_resizing(
         return AS_THEY_ARE
     if _follows_the_model(dataset, backbone) and dataset.task != "segmentation":
         return evaluation_transform(backbone, how)
-    published = type(dataset).resizing
+    published = SQUASH if dataset.task == "segmentation" else type(dataset).resizing
     return replace(published, how=how) if how else published
 
 

@@ -24,7 +24,7 @@ def labelled_images(dataset: Dataset, domain: str) -> tuple[Tensor, Tensor]:
     parts = np.array_split(np.arange(count), -(-count // _BATCH))
     place = domain, dataset.default_severity
     images = torch.cat([dataset.shown(*place, part) for part in parts])
-    return images, torch.cat([dataset.label_maps(*place, part) for part in parts])
+    return images, torch.cat([dataset.shown_maps(*place, part) for part in parts])
 
 
 def median_frequency_weights(labels: Tensor, classes: int, most: float = 4.0) -> Tensor:

@@ -33,7 +33,6 @@ def test_resized_alike(how, size):
     small, maps = fitted(images, size, resizing), fitted_labels(labels, size, resizing)
     assert maps.shape == (1, *size) and maps.dtype == torch.uint8
     assert apart(small, maps) < 0.04
-    assert how == "none" and size == (60, 80) or not torch.equal(maps, labels) or size == (60, 80)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (45, 75), (75, 44)])

@@ -19,9 +19,9 @@ from tta.corruptions import CORRUPTIONS, frost_source
 from tta.corruptions.oblong import corrupt_labels
 from tta.datasets.base import Dataset, name_digest
 from tta.datasets.benchmark import Benchmark, shipped
-from tta.datasets.dense.files import SQUASH
 from tta.datasets.digits import digit_scans, split_rows
 from tta.datasets.generated import CorruptedOnTheFly
+from tta.datasets.resizing import SQUASH
 
 SIZE = 64
 CLASSES = (*map(str, range(10)), "background")
@@ -141,7 +141,7 @@ class _DigitsOnCanvas(Dataset):
         return self._images[torch.from_numpy(indices)]
 
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
-        return self.fitted_labels(self._maps[torch.from_numpy(indices)])
+        return self._maps[torch.from_numpy(indices)]
 
     def digest(self) -> str:
         return name_digest(self)
@@ -175,4 +175,4 @@ class CorruptedDigitsOnCanvas(CorruptedOnTheFly, _DigitsOnCanvas):
 
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         maps = self._maps[torch.from_numpy(indices)]
-        return self.fitted_labels(corrupt_labels(maps, domain, severity, indices))
+        return corrupt_labels(maps, domain, severity, indices)

@@ -12,12 +12,9 @@ from torch import Tensor
 
 from tta.datasets.dense.label_files import check_pair, check_values, read_label_map
 from tta.datasets.image_files import ImageFileDataset
-from tta.datasets.resizing import Resizing
+from tta.datasets.resizing import SQUASH
 from tta.foundation.errors import UserError
 from tta.foundation.geometry import Size
-
-SQUASH = Resizing("squash")
-"""The whole image in the wanted size, bilinearly: nothing of a scene is cut off."""
 
 
 class DenseFiles(ImageFileDataset):
@@ -50,6 +47,9 @@ class DenseFiles(ImageFileDataset):
 
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return torch.stack([self._label_map(domain, int(index)) for index in indices])
+
+    def shown_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
+        return self.label_maps(domain, severity, indices)  # which are read in that size
 
     def _label_map(self, domain: str, index: int) -> Tensor:
         image, file = self.pairs(domain)[index]

@@ -74,7 +74,7 @@ def by_protocol(runs: Sequence[Run], split: bool) -> list[list[Run]]:
 def _facts(run: Run) -> dict[str, Any]:
     facts = {name: run.summary[name] for name in SUMMARY_FACTS}
     facts[CLASSES] = run.summary.get(CLASSES)
-    facts[PROMPTS] = run.summary.get("prompts", {}).get("digest")
+    facts[PROMPTS] = (run.summary.get("prompts") or {}).get("digest")
     facts |= {name: run.config.get(name) for name in STREAM_OPTIONS}
     default = RunConfig().to_mapping()
     return facts | {name: run.config.get(name, default[name]) for name in LATER_OPTIONS}

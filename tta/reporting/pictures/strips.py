@@ -66,8 +66,11 @@ def draw_strips(rows: Sequence[Row], width: float, count: int) -> Figure:
     shown = [_strips(row) for row in rows]
     names = list(rows[0].summary["class_iou"])
     first = shown[0]
-    if any(not np.array_equal(first.position, other.position) for other in shown):
-        raise UserError("these runs have pictures of unlike images: some did not come to their end")
+    if not all(_alike(first, other) for other in shown):
+        raise UserError(
+            "these runs have pictures of unlike images: some did not come to their end, or their "
+            "first seeds differ; name runs of one stream"
+        )
     chosen = np.unique(np.linspace(0, len(first.position) - 1, count).astype(int))
     colours = colours_of(first, names)
     parts: list[tuple[str, list[np.ndarray]]] = [
@@ -78,6 +81,13 @@ def draw_strips(rows: Sequence[Row], width: float, count: int) -> Figure:
         parts.append((row.label, [coloured(strips.strip[at, 4], colours) for at in chosen]))
     titles = [_title(first, at) for at in chosen]
     return _drawn(parts, titles, colours, width)
+
+
+def _alike(one: Strips, other: Strips) -> bool:
+    """Return whether images and labels are the same, at the same places of the stream."""
+    if not np.array_equal(one.position, other.position):
+        return False
+    return np.array_equal(one.strip[:, :4], other.strip[:, :4])
 
 
 def _strips(row: Row) -> Strips:

@@ -26,8 +26,9 @@ from tta.reporting.records.run_directory import (
 )
 from tta.reporting.records.soundness import damage, wildness
 from tta.reporting.records.stored_tables import check_domains, read_batches
-from tta.tasks.confusion import right
+from tta.tasks.confusion import mean_iou, right
 from tta.tasks.metric import RunFigure
+from tta.tasks.segmentation import BINS, MIOU
 from tta.tasks.task import SEGMENTATION, Task, recorded_task
 from tta.tasks.visits import judged_images
 
@@ -301,6 +302,11 @@ def _maps_fit(found: Matrices, summary: dict[str, Any]) -> bool:
     if found.matrix.shape != (summary["samples"], classes, classes + 1):
         return False
     if found.matrix.dtype.kind not in "iu" or found.visit.shape != (summary["samples"],):
+        return False
+    if found.bins.shape != (summary["samples"], len(BINS)):
+        return False
+    total = mean_iou(found.matrix.sum(0, dtype=np.int64))
+    if not np.isclose(total, summary[f"pooled_{MIOU.name}"], equal_nan=True):
         return False
     visit = pd.factorize(found.visit)[0]  # in order of appearance, as the rows are
     if np.bincount(visit).tolist() != [row["samples"] for row in rows]:

@@ -76,6 +76,15 @@ def _is_pace(value: Any) -> bool:
     return bool(whole) and all(check(value[name]) for name, check in checks.items())
 
 
+def _are_prompts(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and is_text(value.get("digest"))
+        and _are_texts(value.get("names"))
+        and _are_texts(value.get("templates"))
+    )
+
+
 def _is_probe(value: Any) -> bool:
     if not isinstance(value, dict) or not {"start", "after", "positions"} <= value.keys():
         return False
@@ -148,6 +157,7 @@ OPTIONAL: dict[str, Check] = {
     "tasks": _all_values(_or_none(is_positive)),
     "held_out": _all_values(_or_none(is_positive)),
     "recovery": _or_none(_all_values(is_positive)),
+    "prompts": _or_none(_are_prompts),
     "probe": _is_probe,
     "estimates": _all_values(_all_values(_or_none(is_number))),
     **dict.fromkeys(("resets", "window"), _or_none(is_count)),
