@@ -3,11 +3,11 @@
     python benchmarks/shared_stream.py --methods tent,rmt,roid --domains fog,contrast \
         --num-samples 64 --device cpu
 
-Options are those of `python -m tta.run`. Each round makes the runs in one process, together and
-one by one, in turns, after one that counts for nothing; with `--commands` as they are typed, each
-in a process of its own, and one for all. Printed are medians of the ratios, and records must be
-equal to the byte. What sharing saves in one process is making images and loading the model, twice;
-commands save starting as well.
+Options are those of `python -m tta.run`, without `--set`. Each round makes the runs in one process,
+together and one by one, in turns, after one that counts for nothing; with `--commands` as they are
+typed, each in a process of its own, and one for all. Printed are medians of the ratios, and records
+must be equal to the byte. What sharing saves in one process is making images and loading the model,
+twice; commands save starting as well.
 """
 
 from __future__ import annotations

@@ -240,7 +240,7 @@ def test_a_batch_of_two_hundred_is_two_hundred_of_one(method):
     # Of an episode that knows nothing of the others, or only of those before, some speak for all.
     few = {"views": 1} if method == "tda" else {"views": 2}
     params = {"stream_length": 200} if method == "onzeta" else few
-    images, some = make_images(200), 200 if method == "tda" else 12
+    images, some = make_images(200), 200 if method in ("tda", "onzeta") else 12
     together = adapted(NAMES, method, **params)(images)
     one_by_one = adapted(NAMES, method, **params)
     found = torch.cat([one_by_one(image) for image in images[:some].split(1)])

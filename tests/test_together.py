@@ -80,6 +80,28 @@ def made_batches(monkeypatch) -> list[int]:
     return made
 
 
+STOPPED = """
+from tta.foundation.stops import Stopped
+from tta.methods import Method
+
+class Fails(Method):
+    name = "fails"
+
+    def step(self, images):
+        raise ValueError("it broke")
+
+class Stops(Method):
+    name = "stops"
+    seen = 0
+
+    def step(self, images):
+        self.seen += 1
+        if self.seen == 2:
+            raise Stopped()
+        return self.predict(images)
+"""
+
+
 def test_runs_are_those_of_runs_alone_and_a_batch_is_made_once(tmp_path, monkeypatch):
     options = {"probe": "source", "probe_samples": 20, "estimate": ("aetta",)}
     methods = ["tent", "rmt", "source"]
@@ -239,3 +261,20 @@ def test_models_are_loaded_once_and_left_as_they_are():
     assert first.backbone.passes is not second.backbone.passes
     assert first.stream is second.stream
     assert first.fingerprint() != second.fingerprint()
+
+
+def test_what_failed_before_a_stop_is_told(tmp_path, capsys):
+    file = tmp_path / "own.py"
+    file.write_text(STOPPED)
+    words = [
+        "--methods",
+        f"{file}:Fails,{file}:Stops",
+        "--output",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    ]
+    words += ["--device", "cpu", "--num-samples", "64", "--batch-size", "16", "--domains", "fog"]
+    assert main(words) == 130
+    told = capsys.readouterr().err
+    assert "it broke" in told and told.count("stopped by") == 1

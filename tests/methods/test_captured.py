@@ -132,3 +132,18 @@ def test_obstacles_are_said():
     assert obstacle(METHODS["tent"], CUDA) is None
     assert obstacle(METHODS["tent"], torch.device("cpu")) == "graphs are of CUDA, and this is cpu"
     assert obstacle(METHODS["rmt"], CUDA).startswith("steps of 'rmt' leave the host something")
+
+
+@pytest.mark.parametrize("before", [2, 3, 4])
+def test_a_reset_while_steps_are_warming_begins_anew(graphs, before):
+    method = started("tent")
+    steps = CapturedSteps(method, {6}, FakeGraph)
+    for _ in range(before - 1):
+        steps.step(make_images(6))
+    steps.reset()
+    for _ in range(WARM_STEPS):
+        steps.step(make_images(6))
+    assert all(method.optimizer.state.values())
+    assert graphs[-1].replays == 0 and len(graphs) == 2
+    steps.step(make_images(6))
+    assert graphs[-1].replays == 1

@@ -1,6 +1,5 @@
 """Methods for image-text models against the authors' functions, on vectors of four numbers."""
 
-import copy
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.methods.image_text import CLASSES, FEATURES, LOGITS, SCALE, TEXT, WIDTH, close, views_of
+from tests.methods.image_text import CLASSES, FEATURES, LOGITS, SCALE, TEXT, WIDTH, close
 from tta.backbones.backbone import Backbone
 from tta.backbones.clip.classifier import UnitImageTower
 from tta.backbones.clip.text_side import TextSide
@@ -221,8 +220,3 @@ def test_tps(monkeypatch):
     close(found, "99.504024 98.280567 99.800136")
     close(shifts[0].grad[0], "-.340941 -.069451 .364471 .124485")
     close(shifts[1][0], ".001 .001 -.001 -.001")
-
-
-def test_views_of_an_image_are_rows_of_its_own():
-    assert list(range(60))[views_of(4, 10)] == list(range(12, 22))
-    assert copy.deepcopy(golden_backbone()).text.templates == ("a b {}",)

@@ -20,3 +20,9 @@ def test_equals_torchvision_to_the_bit(images, layout, turns):
     kept = images.clone()
     assert torch.equal(adjust_hue(images, turns), functional.adjust_hue(kept, turns))
     assert torch.equal(images, kept)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_greys_have_no_hue_in_any_precision(dtype):
+    greys = torch.tensor([0.0, 0.5, 1.0], dtype=dtype).view(3, 1, 1, 1).expand(3, 3, 2, 2)
+    assert torch.equal(adjust_hue(greys, 0.1), functional.adjust_hue(greys.clone(), 0.1))

@@ -126,7 +126,7 @@ def test_dropout_is_after_each_stage_and_keeps_the_mean():
 
 def test_a_model_without_stages_is_refused():
     class Bare:
-        name, compilation = "bare", None
+        name = "bare"
         model = torch.nn.Sequential(torch.nn.Linear(3, 3))
 
     with pytest.raises(UserError, match="'bare' does not tell its stages"):

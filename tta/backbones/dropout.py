@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tta.backbones.backbone import Backbone
+from tta.backbones.compilation import Compilation
 from tta.backbones.stages import stage_modules
 from tta.foundation.errors import UserError
 
@@ -29,7 +30,6 @@ class StageDropout:
 
     def __init__(self, backbone: Backbone, rate: float) -> None:
         self.rate = rate
-        self.compilation = backbone.compilation
         self._generator: torch.Generator | None = None
         stages = stage_modules(backbone.model)
         if not stages:
@@ -45,10 +45,15 @@ class StageDropout:
         return self  # copies of the model are switched together
 
     @contextlib.contextmanager
-    def on(self, generator: torch.Generator) -> Iterator[None]:
-        """Drop units meanwhile, drawn on the device of ``generator``, which must be the model's."""
+    def on(
+        self, generator: torch.Generator, compilation: Compilation | None = None
+    ) -> Iterator[None]:
+        """Drop units meanwhile, drawn on the device of ``generator``, which must be the model's.
+
+        ``compilation`` is that of the model that runs: it pauses.
+        """
         self._generator = generator
-        paused = self.compilation.paused() if self.compilation else contextlib.nullcontext()
+        paused = compilation.paused() if compilation else contextlib.nullcontext()
         try:
             with paused:  # a compiler does not take a generator
                 yield

@@ -107,7 +107,12 @@ def run_several(configs: Sequence[RunConfig], as_json: bool, quiet: bool, width:
                 ends[number] = end
         except KeyboardInterrupt as stop:
             stops.end()
-            return stopped(stop, experiments)
+            for number, end in ends.items():
+                if isinstance(end, Exception):
+                    _tell(configs[number], in_user_words(end))
+            ended = {configs[number].method for number in ends}
+            left = [one for one in experiments if one.config.method not in ended]
+            return stopped(stop, left or experiments)
     return _conclude(configs, [ends[number] for number in range(len(configs))], as_json, width)
 
 

@@ -166,11 +166,11 @@ class Experiment:
         return self._reads_source(Need.SOURCE_AT_PREPARE)
 
     @property
-    def _may_be_folded(self) -> bool:
-        """Whether the method can have a network with batch norm folded into convolutions."""
+    def is_folded(self) -> bool:
+        """Whether the method has a network with batch norm folded into convolutions."""
         keeps = type(self.adapting_method).keeps_network(self.params)
         folds = any(True for _ in batch_norm_layers(self.backbone))
-        return keeps and folds and self.backbone.precision is torch.float32
+        return self.config.fold and keeps and folds and self.backbone.precision is torch.float32
 
     @property
     def replays(self) -> bool:
@@ -245,7 +245,7 @@ class Experiment:
             **pacing_choices(self.config, self.plan),
             probe_samples=self.config.probe_samples if self.clean else RunConfig.probe_samples,
             device=self.device.type,
-            fold=self.config.fold and self._may_be_folded,
+            fold=self.is_folded,
             deterministic=self.config.deterministic and self.device.type == "cuda",
             memory_format=str(self.stream.memory_format)
             .removeprefix("torch.")

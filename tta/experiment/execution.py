@@ -82,7 +82,7 @@ def run_experiment(
 
 def run_experiments(
     experiments: Sequence[Experiment], progress: bool = False, stops: Stops | None = None
-) -> list[dict[str, Any] | Exception]:
+) -> list[dict[str, Any] | BaseException]:
     """Run several that share a stream, of which each batch is made once for all.
 
     Records are those of runs alone; of times and memory see
@@ -95,20 +95,18 @@ def run_experiments(
         stops: what is told of signals; None leaves them alone.
 
     Returns:
-        Of each its summary, or what it raised.
+        Of each its summary, or what it raised; that may be a KeyboardInterrupt, see :func:`run`.
 
     Raises:
-        KeyboardInterrupt: see :func:`run`.
+        KeyboardInterrupt: one came after the stream.
     """
     first, stops = experiments[0], stops or Stops()
     company = Company(first.stream, [one.method_bytes for one in experiments])
     with rounding_of(first.config, first.device):
         parts = [_part(experiment, progress, stops, company) for experiment in experiments]
         ends = evaluate_together(company.batches, parts, stops)
-    for end in ends:
-        if isinstance(end, BaseException) and not isinstance(end, Exception):
-            raise end
-    stops.obey()
+    if all(isinstance(end, Exception | dict) for end in ends):
+        stops.obey()
     return ends
 
 
@@ -159,10 +157,8 @@ def _prepare(
     """Prepare the method; a signal ends the run at once."""
     experiment.stream.warm_up()
     warnings = experiment.warnings  # while the model is still there to tell
-    for warning in warnings if experiment.beside is None else ():
-        print(printable(f"warning: {warning}"), file=sys.stderr)
-    if experiment.compile_reason and experiment.beside is None:
-        print(printable(f"--compile: {experiment.compile_reason}; not compiled"), file=sys.stderr)
+    if company.runs == 0:  # the first that sees batches speaks for all
+        _warn(experiment, warnings)
     _put_aside(experiment)
     memory = company.join(experiment.method_bytes)
     synchronize(experiment.device)
@@ -170,12 +166,21 @@ def _prepare(
     _start(experiment, directory, saved)
     synchronize(experiment.device)
     seconds = time.perf_counter() - started
+    memory.leave()
     compiling = warm_up(experiment)
+    memory.enter()
     if not experiment.replays:
         experiment.close()
     return Course(
         experiment, directory, progress, saved, stops, memory, company, seconds, compiling
     )
+
+
+def _warn(experiment: Experiment, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(printable(f"warning: {warning}"), file=sys.stderr)
+    if experiment.compile_reason:
+        print(printable(f"--compile: {experiment.compile_reason}; not compiled"), file=sys.stderr)
 
 
 def _put_aside(experiment: Experiment) -> None:

@@ -28,6 +28,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "arithmetic": [
             experiment.config.precision,
             experiment.config.compile,
+            experiment.is_folded,
             str(source.memory_format),
             arithmetic(experiment.device),
         ],

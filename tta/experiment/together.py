@@ -56,7 +56,13 @@ def run_together(
                 runs[number] = one
         if runs:
             shown(list(runs.values()))
-            yield from zip(runs, run_experiments(list(runs.values()), progress, stops), strict=True)
+            ends = dict(
+                zip(runs, run_experiments(list(runs.values()), progress, stops), strict=True)
+            )
+            stopped = [end for end in ends.values() if not isinstance(end, Exception | dict)]
+            yield from ((number, end) for number, end in ends.items() if end not in stopped)
+            if stopped:
+                raise stopped[0]
 
 
 def _made(configs: Sequence[RunConfig], share_of_memory: float) -> Sequence[Experiment | Exception]:

@@ -1,10 +1,10 @@
 """How long torch's threads wait for each other before they sleep.
 
 OpenMP's threads spin for milliseconds between one parallel loop and the next. On a quiet machine
-that is a sixth faster for small networks than to sleep at once; where other programs take the
-cores, it is several times slower, and takes more cores from them (``results/busy.md``). How long
-they wait is decided when torch is loaded. No figure depends on it: the number of threads, which
-decides how sums are rounded, stays as it is.
+that is faster for small networks than to sleep at once; where other programs take the cores, it is
+slower, and takes more cores from them (``benchmarks/busy.py`` measures both). How long they wait is
+decided when torch is loaded. No figure depends on it: the number of threads, which decides how sums
+are rounded, stays as it is.
 """
 
 from __future__ import annotations

@@ -98,8 +98,9 @@ class CapturedSteps:
         """Return nothing: methods that count are not captured."""
 
     def reset(self) -> None:
-        """Reset the method."""
+        """Reset the method; what was warm is not: it has another optimizer's state."""
         self.method.reset()
+        self._records.clear()
 
 
 class _Record:

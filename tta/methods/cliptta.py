@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
@@ -88,7 +89,8 @@ class ClipTta(Method):
     def step(self, images: Tensor) -> Tensor:
         alone = self.params.adapt_to == "memory"
         if alone:
-            self._remember(images, self.backbone.features(images).detach())
+            with torch.no_grad():
+                self._remember(images, self.backbone.features(images))
         for number in range(self.params.steps):
             losses = []
             if not alone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +30,8 @@ class OnZeta(ImageByImage):
     predicted equally often is assumed, and hurts where it is not so. Where a stream is reset, n is
     the length up to the next reset, of the longest part.
 
-    Images count one by one, whatever the batch; but steps so long magnify rounding, so that after
-    some sixty images outputs of another batch size are others in their third digit and beyond.
+    Images are encoded one by one: steps so long magnify rounding, and that of a batch's features
+    depends on its size.
     """
 
     name = "onzeta"
@@ -60,9 +61,10 @@ class OnZeta(ImageByImage):
         known = params.stream_length is not None
         return super().needs(params) | (frozenset() if known else {Need.STREAM_LENGTH})
 
-    @classmethod
-    def keeps_network(cls, params: Params) -> bool:
-        return True
+    @torch.no_grad()
+    def encoded(self, images: Tensor) -> Iterator[Tensor]:
+        for image in images.split(1):
+            yield from super().encoded(image)
 
     def configure(self) -> None:
         self.proxies = F.normalize(self.backbone.class_rows, dim=1)

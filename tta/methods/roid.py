@@ -80,7 +80,8 @@ class Roid(Tent):
     def _adapt(self, images: Tensor, logits: Tensor, weights: Tensor, selected: Tensor) -> None:
         augment = ROID_PHOTOMETRIC if self.backbone.dense else ROID_AUGMENT
         view = self.backbone(augment(images[selected], self.generator))
-        chosen = logits[selected]
+        counted = weights[selected].unsqueeze(1) > 0  # others may be no numbers, and NaN x 0 is NaN
+        chosen, view = (torch.where(counted, z, 0.0) for z in (logits[selected], view))
         losses = soft_likelihood_ratio(chosen) + symmetric_cross_entropy(view, chosen)
         count = (self.params.compat and self.usual_batch) or len(images)
         count *= weights[0].numel()  # pixels, or an image

@@ -43,6 +43,10 @@ class ImageByImage(Method):
     def needs(cls, params: Any) -> frozenset[Need]:
         return frozenset({Need.IMAGE_TEXT})
 
+    @classmethod
+    def keeps_network(cls, params: Any) -> bool:
+        return True
+
     def step(self, images: Tensor) -> Tensor:
         return torch.stack([self.episode(features) for features in self.encoded(images)])
 

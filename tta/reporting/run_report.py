@@ -300,7 +300,7 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
     ]
     if "runs_on_the_stream" in cost:
         shared = f"{cost['runs_on_the_stream']} runs shared the stream"
-        lines.insert(-2, f"{shared}; times are of its own turns and of making the images")
+        lines.insert(-2, f"{shared}; times are of its own turns and of waiting for images")
     lines[-2:-2] = [*prompt_lines(summary), *protocol_lines(summary), *estimate_lines(summary)]
     if "unknown_images" in summary:
         lines.insert(3, _of_open_set(summary))

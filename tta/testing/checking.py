@@ -86,6 +86,10 @@ def _dense_findings(kind: type[Method], params: dict[str, Any]) -> Iterator[Find
     if defaults is None:
         return
     values = build_params(kind.Params, {**defaults, **params}, kind.name)
+    try:
+        kind(make_backbone(next(iter(DENSE_BACKBONES))), values, seed=0)
+    except UserError:  # parameters that are for images of classes alone
+        return
     for backbone in DENSE_BACKBONES:
         for check in (*CHECKS, *DENSE_CHECKS):
             yield Finding(check, backbone, _fault(check, _maker(kind, values, backbone)))

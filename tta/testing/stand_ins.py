@@ -78,7 +78,8 @@ DENSE_BACKBONES = {
 """Networks that segment, by kind; the second has batch norm over a map of one pixel."""
 IMAGE_TEXT = "image_text"
 """The kind of backbone that methods for image-text models need: with layer norm, as a ViT."""
-KINDS = (*BACKBONES, IMAGE_TEXT)
+KINDS = (*BACKBONES, *DENSE_BACKBONES, IMAGE_TEXT)
+"""Of stand-in backbones."""
 
 
 def make_backbone(kind: str) -> Backbone:

@@ -136,8 +136,10 @@ def _head(text: TextSide) -> nn.Linear:
 
 def _embeddings(text: TextSide, model: list[str], device: torch.device, cached: bool) -> Tensor:
     ids = text.tokenize(text.prompts(text.templates[0])).tolist()  # as a program may give another
+    one = text.encode(text.tokens(text.prompts(text.templates[0])[:1]))  # what weights do not say
     facts = {
         "model": model,
+        "tower": hashlib.sha256(one.detach().double().cpu().numpy().tobytes()).hexdigest(),
         "prompts": text.digest,
         "tokens": hashlib.sha256(repr(ids).encode()).hexdigest(),
         "arithmetic": arithmetic(device),

@@ -15,7 +15,8 @@ from tta.streams.stream import Batch, Stream
 class Company:
     """One stream and the runs that see it, each batch made once for all.
 
-    A run is charged with making a batch, as if it were alone, and with its own turn. On a CPU its
+    A run is charged with the wait for each batch, which is shorter than alone where images are made
+    ahead during the turns of others, and with its own turn. On a CPU its
     memory is looked at in its turns 1, 2, 4, 8 and so on, as setting back the peak of a process
     takes time; on a GPU in all.
 

@@ -171,6 +171,7 @@ def _estimator(experiment: Experiment) -> Estimator | None:
         experiment.device,
         experiment.dropout,
         ResetRule() if config.reset_rule == "aetta" else None,
+        experiment.backbone.compilation,
     )
 
 

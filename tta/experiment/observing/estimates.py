@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tta.backbones.compilation import Compilation
 from tta.backbones.dropout import StageDropout
 from tta.experiment.observing.estimate_table import EstimateTable
 from tta.streams.loop import Adapter
@@ -37,6 +38,8 @@ class Estimator:
         device: where outputs are.
         dropout: in the models that ``predict`` uses; None where nothing is dropped.
         rule: says when to reset; None for never.
+        compilation: of the models that ``predict`` uses, see
+            :class:`~tta.backbones.compilation.Compilation`; None where they are not compiled.
 
     Attributes:
         latest: estimates of the latest batch ``[E]``.
@@ -53,10 +56,11 @@ class Estimator:
         device: torch.device | str = "cpu",
         dropout: StageDropout | None = None,
         rule: ResetRule | None = None,
+        compilation: Compilation | None = None,
     ) -> None:
         self.table, self.outputs, self.classes = table, outputs, classes
         self.predict, self.seed, self.device = predict, seed, device
-        self.dropout, self.rule = dropout, rule
+        self.dropout, self.rule, self.compilation = dropout, rule, compilation
         self.latest: Tensor | None = None
         self.resets: list[int] = []
         self._error: Tensor | None = None
@@ -81,7 +85,7 @@ class Estimator:
         key = np.random.SeedSequence([self.seed, self._batches]).generate_state(1, np.uint64)
         generator = torch.Generator(self.device).manual_seed(int(key[0] >> 1))
         assert self.dropout is not None  # noqa: S101 - made with the name "aetta"
-        with self.dropout.on(generator):
+        with self.dropout.on(generator, self.compilation):
             dropped = torch.stack([self._log_p(images) for _ in range(PASSES)])
         error, entropy = disagreement(log_p, dropped)
         self._error = smoothed(self._error, error, entropy, self.classes)

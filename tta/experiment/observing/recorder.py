@@ -36,9 +36,9 @@ from tta.tasks.task import task_of
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""
 PASS_COUNTERS = ("forwards", "backwards")
+"""Images that went through the model, charged to the last image of a batch."""
 MapParts = tuple[Judge, Sequence[str], Palette]
 """Judges outputs by label maps; the names of their classes, and their colours in pictures."""
-"""Images that went through the model, charged to the last image of a batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_TINY = 1e-45  # float32's smallest: divides nought by nought, and leaves all else as it is
-
 
 def adjust_hue(images: Tensor, turns: float) -> Tensor:
     """Turn the hue of images ``[B, 3, H, W]`` in [0, 1] by ``turns`` of the colour circle.
@@ -17,13 +15,17 @@ def adjust_hue(images: Tensor, turns: float) -> Tensor:
     value, brightest = images.max(1, keepdim=True)
     chroma = value - images.amin(1, keepdim=True)
     hue = _hue(images, value, chroma, brightest).add_(turns).remainder_(1.0)
-    saturation = chroma / value.clamp_min(_TINY)
+    saturation = chroma / _or_one(value)
     return _colours(hue, saturation, value)
+
+
+def _or_one(values: Tensor) -> Tensor:
+    return values.where(values != 0, 1.0)
 
 
 def _hue(images: Tensor, value: Tensor, chroma: Tensor, brightest: Tensor) -> Tensor:
     """Return the hue ``[B, 1, H, W]`` in [0, 1)."""
-    missing = (value - images) / chroma.clamp_min(_TINY)
+    missing = (value - images) / _or_one(chroma)
     after, before = (missing.roll(step, 1).gather(1, brightest) for step in (1, -1))
     return after.add_(2.0 * brightest).sub_(before).mul_(1.0 / 6.0).add_(1.0).fmod_(1.0)
 

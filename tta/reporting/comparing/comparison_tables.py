@@ -116,7 +116,7 @@ def _shared_notes(rows: Sequence[Row]) -> list[str]:
         for row in rows
         if any("runs_on_the_stream" in run.summary["cost"] for run in row.runs)
     ]
-    shared = "runs shared a stream: times are of their own turns and of making the images, memory "
+    shared = "runs shared a stream: times are of their own turns and of waiting for images, memory "
     return [f"{shared}is without that of the others: {'; '.join(labels)}"] if labels else []
 
 
