@@ -10,6 +10,7 @@ take turns, in rotated order, and medians are over rounds.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from timing.busy import NETS, POLICIES, measure, row, serve
@@ -57,7 +58,8 @@ def _kept() -> dict[tuple[str, str], list[str]]:
 def _page(rows: dict[tuple[str, str], list[str]]) -> str:
     wanted = [(net, str(count)) for net in NETS.values() for count in COUNTS]
     shown = markdown(HEADER, [rows[key] for key in wanted if key in rows])
-    head = f"# Busy machines\n\n`python benchmarks/busy.py`\n\n{machine()}."
+    command = " ".join(["python benchmarks/busy.py", *sys.argv[1:]])
+    head = f"# Busy machines\n\n`{command}`\n\n{machine()}."
     return f"{head}\n\n{CELLS}\n\n{shown}\n"
 
 
