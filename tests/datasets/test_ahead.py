@@ -1,6 +1,7 @@
 """Costly images are made one batch ahead in a thread: same batches, same errors, no thread left."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ def test_a_pass_that_is_broken_off_leaves_no_thread_and_no_work():
     assert next(made) == 0
     made.close()
     assert not threads() and len(asked) <= 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc tells threads here")
+def test_no_thread_is_still_ending_when_a_pass_is_over():
+    """A process forked while MKL gives back a thread's memory would wait for its locks for ever."""
+
+    def load(_):
+        torch.rand(4, 32, 32).double() @ torch.rand(32, 32).double()
+        return f"/proc/self/task/{threading.get_native_id()}"
+
+    for _ in range(200):
+        assert not any(Path(task).exists() for task in list(one_ahead(load, range(2))))
 
 
 def test_an_empty_pass():
