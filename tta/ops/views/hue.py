@@ -15,17 +15,13 @@ def adjust_hue(images: Tensor, turns: float) -> Tensor:
     value, brightest = images.max(1, keepdim=True)
     chroma = value - images.amin(1, keepdim=True)
     hue = _hue(images, value, chroma, brightest).add_(turns).remainder_(1.0)
-    saturation = chroma / _or_one(value)
+    saturation = (chroma / value).nan_to_num_(0.0)  # of black
     return _colours(hue, saturation, value)
-
-
-def _or_one(values: Tensor) -> Tensor:
-    return values.where(values != 0, 1.0)
 
 
 def _hue(images: Tensor, value: Tensor, chroma: Tensor, brightest: Tensor) -> Tensor:
     """Return the hue ``[B, 1, H, W]`` in [0, 1)."""
-    missing = (value - images) / _or_one(chroma)
+    missing = ((value - images) / chroma).nan_to_num_(0.0)  # of greys
     after, before = (missing.roll(step, 1).gather(1, brightest) for step in (1, -1))
     return after.add_(2.0 * brightest).sub_(before).mul_(1.0 / 6.0).add_(1.0).fmod_(1.0)
 
