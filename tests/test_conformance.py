@@ -24,6 +24,7 @@ PARAMS = {
     "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
     "asr": {**ALL_SELECTED, "initial_share": 1.2},  # above ln C: every step ends in a reset
     "boostadapter": {"views": 3, "gate": (0.0, 3.0)},
+    "buffer": {"scale": 0.1},
     "cema": {
         "exclude_unreliable": False,
         "low_margin": None,
@@ -52,6 +53,7 @@ PARAMS = {
     "petta": {"memory_size": 8},
     "pl": {"threshold": 0.0},
     "rdumb": {**ALL_SELECTED, "reset_interval": 2},
+    "reservoir": {"source_styles": 3, "copies": 3, "styles_kept": 6, "quantile": 0.0},
     "rmt": {"warm_up_samples": 12},
     "rotta": {"memory_size": 8, "update_interval": 4},
     "sar": {"margin": 2.0},

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tta.config import RunConfig
 from tta.foundation.stream_options import RANDOM, plain_markov
 from tta.methods.dense import dense_defaults
-from tta.methods.params import build_params
-from tta.presets import published_params
+from tta.methods.params import build_params, changed_params
+from tta.methods.published import published_for
 from tta.streams import (
     SCENARIO_OPTIONS,
     ScenarioOptions,
@@ -41,16 +41,15 @@ def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) ->
     published, origin = {}, ""
     if name is not None:
         backbone = config.backbone or dataset.benchmark.backbone or ""
-        published, origin = published_params(name, method.name, backbone)
+        published, origin = published_for(method, name, backbone, config.set)
     origin = origin or "the method's defaults"
     if getattr(dataset, "task", None) == SEGMENTATION.name:
         published = {**(dense_defaults(method) or {}), **published}
     usual = build_params(method.Params, published, method.name)
     params = build_params(method.Params, {**published, **config.set}, method.name)
-    names = [field.name for field in fields(params)]
-    changed = [name for name in names if getattr(params, name) != getattr(usual, name)]
+    changed = changed_params(params, usual)
     if changed:
-        origin += ", with " + ", ".join(f"{name}={getattr(params, name)}" for name in changed)
+        origin += ", with " + ", ".join(f"{name}={value}" for name, value in changed.items())
     return params, origin
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from tta.foundation.errors import UserError, did_you_mean
@@ -52,6 +52,20 @@ def param(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def inner_params(of: str, params_of: Callable[[str], type]) -> Any:
+    """Declare the hyper-parameters of a method that another parameter of the same class names.
+
+    They are given one by one as ``OF.NAME``, or all in a mapping; the built ``Params`` of that
+    method is what the field holds.
+
+    Args:
+        of: the parameter that holds the method's name.
+        params_of: returns a method's ``Params`` class by its name.
+    """
+    metadata = {"help": f"hyper-parameters of that method, as {of}.NAME", "params_of": params_of}
+    return dataclasses.field(default=None, metadata={**metadata, "of": of})
+
+
 def trained_param() -> Any:
     """Declare which parameters of the network are trained, where all of it could be."""
     return param(
@@ -81,6 +95,7 @@ def build_params(params_class: type[P], values: Mapping[str, Any], method: str) 
     """
     fields = {field.name: field for field in dataclasses.fields(params_class)}  # type: ignore[arg-type]
     hints = get_type_hints(params_class)
+    values, inner = _apart(values, fields)
     checked = {}
     for name, value in values.items():
         if name not in fields:
@@ -89,7 +104,47 @@ def build_params(params_class: type[P], values: Mapping[str, Any], method: str) 
         converted = _convert(value, hints[name], f"{method}.{name}")
         _check_range(converted, fields[name].metadata, f"{method}.{name}")
         checked[name] = converted
+    for name, given in inner.items():
+        of, params_of = fields[name].metadata["of"], fields[name].metadata["params_of"]
+        chosen = checked.get(of, fields[of].default)
+        checked[name] = build_params(params_of(chosen), given, chosen)
     return params_class(**checked)
+
+
+def changed_params(params: Any, usual: Any) -> dict[str, Any]:
+    """Return the values in which ``params`` differ from ``usual``; of a method inside, by name."""
+    changed = {}
+    for field in dataclasses.fields(params):
+        value, before = getattr(params, field.name), getattr(usual, field.name)
+        if value == before:
+            continue
+        if "of" in field.metadata:
+            inner = changed_params(value, before if type(value) is type(before) else type(value)())
+            changed |= {f"{field.metadata['of']}.{name}": of for name, of in inner.items()}
+        else:
+            changed[field.name] = value
+    return changed
+
+
+def _apart(
+    values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field[Any]]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the values of a method itself, and by field those of a method inside it.
+
+    Raises:
+        UserError: what should be a mapping is none.
+    """
+    own, inner = dict(values), {}
+    for name, field in fields.items():
+        if "of" not in field.metadata:
+            continue
+        prefix = field.metadata["of"] + "."
+        whole = own.pop(name, None)
+        if whole is not None and not isinstance(whole, Mapping):
+            raise UserError(f"parameter {name} must be a mapping, but got {shown(whole)}")
+        single = {key: own.pop(key) for key in list(own) if key.startswith(prefix)}
+        inner[name] = {**(whole or {}), **{k.removeprefix(prefix): v for k, v in single.items()}}
+    return own, inner
 
 
 def _convert(value: Any, hint: Any, label: str) -> Any:
