@@ -111,7 +111,9 @@ def _take_their_weights(method):
         for name, layer in layers.items():
             block, _, place = name.rpartition(".conv")[0], None, name.rpartition(".conv")[2][0]
             prefix = f"{block}.buffer_{place}" if block else "buffer_0"
-            of = {key: torch.from_numpy(stored[f"tent_buffer_s1/{prefix}.{key}"]) for key in (
-                "conv1.weight", "conv3.weight", "scale1", "scale2")}
+            of = {
+                key: torch.from_numpy(stored[f"tent_buffer_s1/{prefix}.{key}"])
+                for key in ("conv1.weight", "conv3.weight", "scale1", "scale2")
+            }
             layer.pointwise.copy_(of["conv1.weight"])
             layer.spatial.copy_(of["conv3.weight"])

@@ -53,7 +53,9 @@ def test_a_far_style_brings_a_cluster_and_a_near_one_or_a_short_batch_none():
     assert clusters.assign(one, limit, True, draws) == (pytest.approx([1.0]), False)
     assert not clusters.assign(far, limit, False, draws).is_new
     shares, is_new = clusters.assign(far, limit, True, draws)
-    assert is_new and shares.tolist() == pytest.approx([math.exp(-5) / (1 + math.exp(-5)), 1], abs=0.01)
+    assert is_new and shares.tolist() == pytest.approx(
+        [math.exp(-5) / (1 + math.exp(-5)), 1], abs=0.01
+    )
     assert not clusters.assign(-far, limit, True, draws).is_new  # there are two already
 
 
@@ -84,7 +86,11 @@ def test_styles_are_log_variances_of_maps_and_tokens():
 
 
 def _vgg():
-    convolutions = [nn.Conv2d(3, 64, 3, 1, 1), nn.Conv2d(64, 64, 3, 1, 1), nn.Conv2d(64, 128, 3, 1, 1)]
+    convolutions = [
+        nn.Conv2d(3, 64, 3, 1, 1),
+        nn.Conv2d(64, 64, 3, 1, 1),
+        nn.Conv2d(64, 128, 3, 1, 1),
+    ]
     convolutions.append(nn.Conv2d(128, 128, 3, 1, 1))
     relu = [nn.ReLU(inplace=True) for _ in range(3)]
     a, b, c, d = convolutions
@@ -107,11 +113,16 @@ def test_another_style_is_adapted_to_apart_and_predicted_by_shares():
     assert len(reservoir.copies) == 2
     stored = reservoir.copies[0]["parameters"]
     assert all(torch.equal(*pair) for pair in zip(stored, learned, strict=True))
-    assert any(not torch.equal(*pair) for pair in zip(stored, reservoir.copies[1]["parameters"], strict=True))
+    assert any(
+        not torch.equal(*pair)
+        for pair in zip(stored, reservoir.copies[1]["parameters"], strict=True)
+    )
     shares = torch.tensor([0.25, 0.75])
     mean = averaged(reservoir.inner, reservoir.copies, shares, 1)
     for row, value in enumerate(mean["parameters"]):
-        expected = sum(s * c["parameters"][row] for s, c in zip(shares, reservoir.copies, strict=True))
+        expected = sum(
+            s * c["parameters"][row] for s, c in zip(shares, reservoir.copies, strict=True)
+        )
         torch.testing.assert_close(value, expected)
     assert mean["optimizer"] is reservoir.copies[1]["optimizer"]
 

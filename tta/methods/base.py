@@ -183,7 +183,7 @@ class Method:
         else:
             self.take_prepared(stored["prepared"])
             self.load_state_dict(stored["state"])
-        self._remember(self._captured(parked=not self.resets_often))
+        self._start_from(self._captured(parked=not self.resets_often))
         if cache and stored is None:
             cache.save(self.preparation())
 
@@ -237,7 +237,7 @@ class Method:
         for name, value in tensors.items():
             setattr(self, name, value.to(next(self.backbone.parameters()).device))
 
-    def _remember(self, initial: dict[str, Any]) -> None:
+    def _start_from(self, initial: dict[str, Any]) -> None:
         """Take a captured state for the one that :meth:`reset` returns to."""
         self._initial = initial
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tta.foundation.errors import UserError
 from tta.methods.base import Method
 from tta.methods.buffer_layers import insert_buffers
 from tta.methods.params import param
 from tta.methods.plug_in import PlugIn, PlugInParams
 from tta.methods.tent import Tent
-from tta.foundation.errors import UserError
 
 
 class Buffer(PlugIn):

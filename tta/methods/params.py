@@ -52,18 +52,21 @@ def param(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def inner_params(of: str, params_of: Callable[[str], type]) -> Any:
-    """Declare the hyper-parameters of a method that another parameter of the same class names.
+def inner_params(of: str) -> Any:
+    """Declare the hyper-parameters of the method that the parameter ``of`` names.
 
-    They are given one by one as ``OF.NAME``, or all in a mapping; the built ``Params`` of that
-    method is what the field holds.
-
-    Args:
-        of: the parameter that holds the method's name.
-        params_of: returns a method's ``Params`` class by its name.
+    They are given one by one as ``OF.NAME``, or all in a mapping; the field holds the built
+    ``Params`` of that method.
     """
-    metadata = {"help": f"hyper-parameters of that method, as {of}.NAME", "params_of": params_of}
-    return dataclasses.field(default=None, metadata={**metadata, "of": of})
+    metadata = {"help": f"hyper-parameters of that method, as {of}.NAME", "of": of}
+    return dataclasses.field(default=None, metadata=metadata)
+
+
+def find_registered(name: str) -> Any:
+    """Return a method class by name; see :func:`tta.methods.find_method`."""
+    from tta.methods import find_method  # here: it is where this module is known
+
+    return find_method(name)
 
 
 def trained_param() -> Any:
@@ -87,8 +90,20 @@ class OptimizerParams:
     weight_decay: float = param(0.0, "weight decay", minimum=0.0)
 
 
-def build_params(params_class: type[P], values: Mapping[str, Any], method: str) -> P:
+def build_params(
+    params_class: type[P],
+    values: Mapping[str, Any],
+    method: str,
+    find: Callable[[str], Any] = find_registered,
+) -> P:
     """Return ``params_class`` with ``values`` over its defaults.
+
+    Args:
+        params_class: a method's ``Params``.
+        values: by name.
+        method: its name, for messages.
+        find: returns the class of a method inside by name; None where nothing is known of it yet,
+            whose hyper-parameters then stay as they are given.
 
     Raises:
         UserError: an unknown name, a value of another type, or one out of range.
@@ -105,9 +120,10 @@ def build_params(params_class: type[P], values: Mapping[str, Any], method: str) 
         _check_range(converted, fields[name].metadata, f"{method}.{name}")
         checked[name] = converted
     for name, given in inner.items():
-        of, params_of = fields[name].metadata["of"], fields[name].metadata["params_of"]
+        of = fields[name].metadata["of"]
         chosen = checked.get(of, fields[of].default)
-        checked[name] = build_params(params_of(chosen), given, chosen)
+        kind = find(chosen)
+        checked[name] = given if kind is None else build_params(kind.Params, given, chosen, find)
     return params_class(**checked)
 
 
@@ -118,10 +134,10 @@ def changed_params(params: Any, usual: Any) -> dict[str, Any]:
         value, before = getattr(params, field.name), getattr(usual, field.name)
         if value == before:
             continue
-        if "of" in field.metadata:
+        if "of" in field.metadata and not isinstance(value, Mapping):
             inner = changed_params(value, before if type(value) is type(before) else type(value)())
             changed |= {f"{field.metadata['of']}.{name}": of for name, of in inner.items()}
-        else:
+        elif "of" not in field.metadata:
             changed[field.name] = value
     return changed
 

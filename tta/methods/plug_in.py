@@ -22,11 +22,11 @@ class PlugInParams:
     """Which method is inside, and its hyper-parameters: its own defaults where none are given."""
 
     inner: str = param("tent", "the method inside: a name, or FILE.py:CLASS")
-    inner_params: Any = inner_params("inner", lambda name: find_method(name).Params)
+    inner_params: object = inner_params("inner")
 
 
 class PlugIn(Method):
-    """Wraps any method, which it names: ``--method PLUG_IN --set inner=tent inner.lr=0.01``.
+    """Wraps any method, which it names: ``--method NAME --set inner=tent --set inner.lr=0.01``.
 
     The method inside is made of the same backbone and draws from the same generator. It is part of
     the state, prepares itself, and needs what it always needs. A preset's values for it hold.
@@ -62,9 +62,9 @@ class PlugIn(Method):
     def prepare(self, source: SourceData | None) -> None:
         self.inner.prepare(source)
 
-    def _remember(self, initial: dict[str, Any]) -> None:
-        super()._remember(initial)
-        self.inner._remember(initial["inner"])
+    def _start_from(self, initial: dict[str, Any]) -> None:
+        super()._start_from(initial)
+        self.inner._start_from(initial["inner"])
 
     def prepared_tensors(self) -> dict[str, Any]:
         return {**super().prepared_tensors(), "inner": self.inner.prepared_tensors()}

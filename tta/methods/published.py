@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tta.foundation.errors import UserError
-from tta.methods import find_method
-from tta.methods.base import Method
+from tta.methods.params import find_registered
 from tta.presets import published_params
+
+if TYPE_CHECKING:
+    from tta.methods import Method
 
 
 def published_for(
-    method: type[Method], preset: str, backbone: str, given: Mapping[str, Any]
+    method: type[Method],
+    preset: str,
+    backbone: str,
+    given: Mapping[str, Any],
+    find: Callable[[str], Any] = find_registered,
 ) -> tuple[dict[str, Any], str]:
     """Return a preset's hyper-parameters of a method on a backbone, and where they come from.
 
@@ -26,6 +31,7 @@ def published_for(
         preset: its name.
         backbone: name.
         given: by the user, who may have chosen the method inside.
+        find: see :func:`tta.methods.params.build_params`.
 
     Raises:
         UserError: there is no such preset.
@@ -36,7 +42,7 @@ def published_for(
             of, usual = field.metadata["of"], method.Params()
             before = published.get(of, getattr(usual, of))
             chosen = given.get(of, before)
-            inner, inner_origin = _published_inner(of, chosen, preset, backbone)
+            inner, inner_origin = _published_inner(of, find(chosen), preset, backbone, find)
             own = published if chosen == before else _without_inner(of, published)
             published = {**inner, **own}
             origin = "; ".join(filter(None, [origin, inner_origin]))
@@ -44,16 +50,14 @@ def published_for(
 
 
 def _published_inner(
-    of: str, chosen: Any, preset: str, backbone: str
+    of: str, kind: Any, preset: str, backbone: str, find: Callable[[str], Any]
 ) -> tuple[dict[str, Any], str]:
     """Return what a preset says of the method inside, by ``OF.NAME``, and where that is from."""
-    try:
-        kind = find_method(chosen)
-    except UserError:
-        return {}, ""  # refused by name where the parameters are built
-    params, origin = published_for(kind, preset, backbone, {})
+    if kind is None:
+        return {}, ""
+    params, origin = published_for(kind, preset, backbone, {}, find)
     inside = {f"{of}.{name}": value for name, value in params.items()}
-    return inside, origin and f"{chosen}: {origin}"
+    return inside, origin and f"{kind.name}: {origin}"
 
 
 def _without_inner(of: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _WEIGHTS = (nn.Parameter, nn.Module)
 
 
 def copy_of(method: Method) -> Copy:
-    """Return what a method trains, its optimiser and its running tensors; no memories, no streams."""
+    """Return what a method trains, its optimiser and running tensors; no memories, no streams."""
     parts = {name: getattr(method, name) for name in method.state}
     return {name: capture(part) for name, part in parts.items() if isinstance(_first(part), _OWN)}
 

@@ -19,7 +19,7 @@ _LEAST_VARIANCE = 1e-5
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-class _Seen(Exception):
+class _Seen(Exception):  # noqa: N818 - no error: nothing more is needed
     """Ends a forward pass behind the last layer that is looked at."""
 
 
