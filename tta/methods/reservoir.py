@@ -129,6 +129,7 @@ class Reservoir(PlugIn):
         for stored in self.copies:
             take(self.inner, stored)
             values.append(_undecided(log_probabilities(self.inner.predict(images), self.outputs)))
+        # Waits for the device, where a copy is added alone: the host copies the one that is chosen.
         return self.copies[int(torch.stack(values).argmin())]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-_LR = 1e-4
+_LR, _DECAY, _EPS = 1e-4, 0.01, 1e-8
+_FIRST, _SECOND = 0.9, 0.999
 _COUNT_RESET = 10
 """Once so many times as many styles have been seen as are kept, counting starts over."""
 
@@ -40,8 +42,10 @@ class StyleClusters:
         self._set_offsets(centre.new_zeros(1, len(centre)))
 
     def _set_offsets(self, offsets: Tensor) -> None:
-        self.offsets = nn.Parameter(offsets)
-        self.optimizer = torch.optim.AdamW([self.offsets], lr=_LR)
+        """Go on from other offsets of the centroids from the first; moments start anew."""
+        self.offsets = offsets
+        self.moments = torch.zeros_like(offsets), torch.zeros_like(offsets)
+        self.steps = 0
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -59,22 +63,32 @@ class StyleClusters:
         """
         styles = torch.cat([self.past, style[None]])
         # Waits for the device: the host decides whether there is another copy.
-        is_new = may_add and len(self) < self.most and bool(self._nearest(style) > threshold)
+        is_new = (
+            may_add and len(self) < self.most and bool(self._distances(style).amin() > threshold)
+        )
         if is_new:
-            self._set_offsets(torch.cat([self.offsets.detach(), (style - self.centre)[None]]))
-        distances = torch.cdist(styles, self.centre + self.offsets)
-        with torch.enable_grad():
-            self._learn(styles)
+            self._set_offsets(torch.cat([self.offsets, (style - self.centre)[None]]))
+        shares = (-self._distances(style)).softmax(0)
+        self._learn(styles)
         self._keep(style, generator)
-        return Assignment((-distances[-1].detach()).softmax(0), is_new)
+        return Assignment(shares, is_new)
 
-    def _nearest(self, style: Tensor) -> Tensor:
-        return torch.cdist(style[None], (self.centre + self.offsets).detach()).amin()
+    def _distances(self, style: Tensor) -> Tensor:
+        return torch.cdist(style[None], self.centre + self.offsets)[0]
 
     def _learn(self, styles: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        clustering_loss(styles, self.centre + self.offsets).backward()
-        self.optimizer.step()
+        """Take a step of AdamW, whose count of steps torch's own would read from a tensor."""
+        with torch.enable_grad():
+            offsets = self.offsets.detach().requires_grad_(True)
+            loss = clustering_loss(styles, self.centre + offsets)
+            (gradient,) = torch.autograd.grad(loss, offsets)
+        self.steps += 1
+        mean, square = self.moments
+        mean.lerp_(gradient, 1 - _FIRST)
+        square.mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
+        spread = (square.sqrt() / math.sqrt(1 - _SECOND**self.steps)).add_(_EPS)
+        moved = self.offsets * (1 - _LR * _DECAY)
+        self.offsets = moved.addcdiv_(mean, spread, value=-_LR / (1 - _FIRST**self.steps))
 
     def _keep(self, style: Tensor, generator: torch.Generator) -> None:
         room = self.kept * len(self)
@@ -93,8 +107,9 @@ class StyleClusters:
         return {
             "past": self.past.clone(),
             "seen": self.seen,
-            "offsets": self.offsets.detach().clone(),
-            "optimizer": self.optimizer.state_dict(),
+            "offsets": self.offsets.clone(),
+            "moments": [moment.clone() for moment in self.moments],
+            "steps": self.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -102,7 +117,8 @@ class StyleClusters:
         device = self.centre.device
         self.past, self.seen = state["past"].to(device), state["seen"]
         self._set_offsets(state["offsets"].to(device))
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.moments = tuple(moment.to(device) for moment in state["moments"])
+        self.steps = state["steps"]
 
 
 def _row(place: int, like: Tensor) -> Tensor:
@@ -125,5 +141,8 @@ def clustering_loss(styles: Tensor, centroids: Tensor) -> Tensor:
 def distance_quantile(styles: Tensor, share: float) -> Tensor:
     """Return a quantile of the distances, where any, between styles ``[N, D]``: a scalar."""
     distances = torch.cdist(styles, styles).triu(1)
-    apart = distances[distances > 0]
-    return torch.quantile(apart, share) if len(apart) else distances.new_zeros(())
+    apart = distances[distances > 0].sort().values
+    if not len(apart):
+        return distances.new_zeros(())
+    place = share * (len(apart) - 1)
+    return apart[math.floor(place)].lerp(apart[math.ceil(place)], place - math.floor(place))
