@@ -19,7 +19,7 @@ from tta.backbones.domain_heads import DomainHeads
 from tta.datasets.base import Dataset
 from tta.datasets.digits import NAMES, TEMPLATE
 from tta.methods import METHODS, Method, Need
-from tta.methods.params import build_params
+from tta.methods.params import INNER, build_params
 from tta.methods.requirements import check_needs
 from tta.ops.generators import seeded_layers
 from tta.source.source_data import SourceData
@@ -120,10 +120,9 @@ def _known(kind: type[Method], changes: dict[str, Any]) -> dict[str, Any]:
     usual = kind.Params()
     known = {}
     for field in dataclasses.fields(usual):
-        if "of" in field.metadata:
-            of = field.metadata["of"]
-            inside = _known(METHODS[getattr(usual, of)], changes)
-            known |= {f"{of}.{name}": value for name, value in inside.items()}
+        if field.name == INNER:
+            inside = _known(METHODS[usual.inner], changes)
+            known |= {f"{INNER}.{name}": value for name, value in inside.items()}
         elif field.name in changes:
             known[field.name] = changes[field.name]
     return known

@@ -80,8 +80,6 @@ def test_what_was_changed_is_named_as_it_was_typed():
     usual = build_params(kind, {}, "reservoir")
     changed = build_params(kind, {"inner.lr": 0.5, "copies": 2}, "reservoir")
     assert changed_params(changed, usual) == {"inner.lr": 0.5, "copies": 2}
-    other = build_params(kind, {"inner": "sar", "inner.margin": 0.3}, "reservoir")
-    assert changed_params(other, usual) == {"inner": "sar", "inner.margin": 0.3}
 
 
 def test_a_preset_s_values_of_the_method_inside_hold():
@@ -102,6 +100,13 @@ def test_a_run_knows_what_is_inside_however_it_is_written():
     typed = RunConfig(method="reservoir", set={"inner": "sar", "inner.margin": 0.3})
     params, origin = resolve_params(METHODS["reservoir"], typed, dataset)
     assert params.inner_params.margin == 0.3 and "inner.margin=0.3" in origin
+    typed = RunConfig(method="reservoir", set={"inner": "rmt"})
+    assert resolve_params(METHODS["reservoir"], typed, dataset)[1].endswith(", with inner=rmt")
+    nested = {"inner": "buffer", "inner.inner": "eata", "inner.inner.lr": 0.5}
+    typed = RunConfig(method="reservoir", preset="imagenet-c", set=nested)
+    deep, origin = resolve_params(METHODS["reservoir"], typed, dataset)
+    assert deep.inner_params.inner_params.lr == 0.5
+    assert origin.endswith("with inner=buffer, inner.inner=eata, inner.inner.lr=0.5")
     again = RunConfig(method="reservoir", set=dataclasses.asdict(params))
     assert resolve_params(METHODS["reservoir"], again, dataset)[0] == params
 

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tta.config import RunConfig
 from tta.foundation.stream_options import RANDOM, plain_markov
 from tta.methods.dense import dense_defaults
-from tta.methods.params import build_params, changed_params, find_registered
+from tta.methods.params import (
+    build_params,
+    changed_params,
+    choices_inside,
+    find_registered,
+)
 from tta.methods.published import published_for
 from tta.streams import (
     SCENARIO_OPTIONS,
@@ -52,9 +57,10 @@ def resolve_params(
     origin = origin or "the method's defaults"
     if getattr(dataset, "task", None) == SEGMENTATION.name:
         published = {**(dense_defaults(method) or {}), **published}
-    usual = build_params(method.Params, published, method.name, find)
+    inside = choices_inside(config.set)
+    usual = build_params(method.Params, {**published, **inside}, method.name, find)
     params = build_params(method.Params, {**published, **config.set}, method.name, find)
-    changed = changed_params(params, usual)
+    changed = inside | changed_params(params, usual)
     if changed:
         origin += ", with " + ", ".join(f"{name}={value}" for name, value in changed.items())
     return params, origin

@@ -15,6 +15,9 @@ GREATEST_FLOAT = 3.4e38
 """Beyond it is infinity in float32, in which models compute."""
 GREATEST_WHOLE = 10**9
 """Of counts and sizes."""
+INNER = "inner"
+"""The parameter of a method around another one that names the other."""
+_WITHIN = "inner_params"
 
 
 def param(
@@ -52,14 +55,15 @@ def param(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def inner_params(of: str) -> Any:
-    """Declare the hyper-parameters of the method that the parameter ``of`` names.
+def inner_params() -> Any:
+    """Declare, as ``inner_params``, the hyper-parameters of the method that ``inner`` names.
 
-    They are given one by one as ``OF.NAME``, or all in a mapping; the field holds the built
+    They are given one by one as ``inner.NAME``, or all in a mapping; the field holds the built
     ``Params`` of that method.
     """
-    metadata = {"help": f"hyper-parameters of that method, as {of}.NAME", "of": of}
-    return dataclasses.field(default=None, metadata=metadata)
+    return dataclasses.field(
+        default=None, metadata={"help": "hyper-parameters of that method, as inner.NAME"}
+    )
 
 
 def find_registered(name: str) -> Any:
@@ -110,7 +114,7 @@ def build_params(
     """
     fields = {field.name: field for field in dataclasses.fields(params_class)}  # type: ignore[arg-type]
     hints = get_type_hints(params_class)
-    values, inner = _apart(values, fields)
+    values, within = _apart(values) if _WITHIN in fields else (values, {})
     checked = {}
     for name, value in values.items():
         if name not in fields:
@@ -119,11 +123,11 @@ def build_params(
         converted = _convert(value, hints[name], f"{method}.{name}")
         _check_range(converted, fields[name].metadata, f"{method}.{name}")
         checked[name] = converted
-    for name, given in inner.items():
-        of = fields[name].metadata["of"]
-        chosen = checked.get(of, fields[of].default)
+    if _WITHIN in fields:
+        chosen = checked.get(INNER, fields[INNER].default)
         kind = find(chosen)
-        checked[name] = given if kind is None else build_params(kind.Params, given, chosen, find)
+        built = within if kind is None else build_params(kind.Params, within, chosen, find)
+        checked[_WITHIN] = built
     return params_class(**checked)
 
 
@@ -134,33 +138,38 @@ def changed_params(params: Any, usual: Any) -> dict[str, Any]:
         value, before = getattr(params, field.name), getattr(usual, field.name)
         if value == before:
             continue
-        if "of" in field.metadata and not isinstance(value, Mapping):
-            inner = changed_params(value, before if type(value) is type(before) else type(value)())
-            changed |= {f"{field.metadata['of']}.{name}": of for name, of in inner.items()}
-        elif "of" not in field.metadata:
+        if field.name == _WITHIN and dataclasses.is_dataclass(value):
+            inside = changed_params(value, before)
+            changed |= {f"{INNER}.{name}": changed_value for name, changed_value in inside.items()}
+        else:
             changed[field.name] = value
     return changed
 
 
-def _apart(
-    values: Mapping[str, Any], fields: Mapping[str, dataclasses.Field[Any]]
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return the values of a method itself, and by field those of a method inside it.
+def choices_inside(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some values that say which methods are inside."""
+    return {name: value for name, value in values.items() if name.split(".")[-1] == INNER}
+
+
+def values_inside(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some values that are the method's inside, by its names."""
+    prefix = f"{INNER}."
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+
+
+def _apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of a method itself, and those of the method inside it.
 
     Raises:
         UserError: what should be a mapping is none.
     """
-    own, inner = dict(values), {}
-    for name, field in fields.items():
-        if "of" not in field.metadata:
-            continue
-        prefix = field.metadata["of"] + "."
-        whole = own.pop(name, None)
-        if whole is not None and not isinstance(whole, Mapping):
-            raise UserError(f"parameter {name} must be a mapping, but got {shown(whole)}")
-        single = {key: own.pop(key) for key in list(own) if key.startswith(prefix)}
-        inner[name] = {**(whole or {}), **{k.removeprefix(prefix): v for k, v in single.items()}}
-    return own, inner
+    whole = values.get(_WITHIN) or {}
+    if not isinstance(whole, Mapping):
+        raise UserError(f"parameter {_WITHIN} must be a mapping, but got {shown(whole)}")
+    inside = values_inside(values)
+    own = {name: value for name, value in values.items() if not name.startswith(f"{INNER}.")}
+    own.pop(_WITHIN, None)
+    return own, {**whole, **inside}
 
 
 def _convert(value: Any, hint: Any, label: str) -> Any:

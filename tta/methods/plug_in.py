@@ -22,7 +22,7 @@ class PlugInParams:
     """Which method is inside, and its hyper-parameters: its own defaults where none are given."""
 
     inner: str = param("tent", "the method inside: a name, or FILE.py:CLASS")
-    inner_params: object = inner_params("inner")
+    inner_params: object = inner_params()
 
 
 class PlugIn(Method):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from tta.methods.params import find_registered
+from tta.methods.params import INNER, find_registered, values_inside
 from tta.presets import published_params
 
 if TYPE_CHECKING:
@@ -34,32 +33,20 @@ def published_for(
         find: see :func:`tta.methods.params.build_params`.
 
     Raises:
-        UserError: there is no such preset.
+        UserError: there is no such preset, or no method of the name inside.
     """
     published, origin = published_params(preset, method.name, backbone)
-    for field in fields(method.Params):  # type: ignore[arg-type]
-        if "of" in field.metadata:
-            of, usual = field.metadata["of"], method.Params()
-            before = published.get(of, getattr(usual, of))
-            chosen = given.get(of, before)
-            inner, inner_origin = _published_inner(of, find(chosen), preset, backbone, find)
-            own = published if chosen == before else _without_inner(of, published)
-            published = {**inner, **own}
-            origin = "; ".join(filter(None, [origin, inner_origin]))
-    return published, origin
-
-
-def _published_inner(
-    of: str, kind: Any, preset: str, backbone: str, find: Callable[[str], Any]
-) -> tuple[dict[str, Any], str]:
-    """Return what a preset says of the method inside, by ``OF.NAME``, and where that is from."""
+    usual = getattr(method.Params, INNER, None)
+    if usual is None:
+        return published, origin
+    before = published.get(INNER, usual)
+    chosen = given.get(INNER, before)
+    kind = find(chosen)
     if kind is None:
-        return {}, ""
-    params, origin = published_for(kind, preset, backbone, {}, find)
-    inside = {f"{of}.{name}": value for name, value in params.items()}
-    return inside, origin and f"{kind.name}: {origin}"
-
-
-def _without_inner(of: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return hyper-parameters without those of the method inside, which is another now."""
-    return {name: value for name, value in params.items() if not name.startswith(f"{of}.")}
+        return published, origin
+    inside, inner_origin = published_for(kind, preset, backbone, values_inside(given), find)
+    if chosen != before:  # what is said of another method inside does not hold
+        published = {name: v for name, v in published.items() if not name.startswith(f"{INNER}.")}
+    published = {f"{INNER}.{name}": value for name, value in inside.items()} | published
+    origins = origin, inner_origin and f"{chosen}: {inner_origin}"
+    return published, "; ".join(filter(None, origins))
