@@ -13,6 +13,7 @@ from tests.fakes import (
 )
 from tta.foundation.errors import UserError
 from tta.methods import METHODS, Need
+from tta.methods.params import build_params
 from tta.methods.requirements import check_needs
 from tta.testing.checks import CHECKS, difference
 
@@ -20,10 +21,18 @@ from tta.testing.checks import CHECKS, difference
 # OWTTT's alignment would throw drawn weights, whose features are far from the source's, to NaN.
 # CEMA uploads and replays at once, and thresholds let every sample pass, so that every part runs.
 ALL_SELECTED = {"margin": 2.0, "redundancy_margin": 2.0}
+
+
+def inside(params: dict) -> dict:
+    """Return hyper-parameters of the method inside a plug-in."""
+    return {f"inner.{name}": value for name, value in params.items()}
+
+
 PARAMS = {
     "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
-    "asr": {**ALL_SELECTED, "initial_share": 1.2},  # above ln C: every step ends in a reset
+    "asr": {**inside(ALL_SELECTED), "initial_share": 1.2},  # above ln C: every step ends in a reset
     "boostadapter": {"views": 3, "gate": (0.0, 3.0)},
+    "buffer": {"scale": 0.1},
     "cema": {
         "exclude_unreliable": False,
         "low_margin": None,
@@ -52,6 +61,7 @@ PARAMS = {
     "petta": {"memory_size": 8},
     "pl": {"threshold": 0.0},
     "rdumb": {**ALL_SELECTED, "reset_interval": 2},
+    "reservoir": {"source_styles": 3, "copies": 3, "styles_kept": 6, "quantile": 0.0},
     "rmt": {"warm_up_samples": 12},
     "rotta": {"memory_size": 8, "update_interval": 4},
     "sar": {"margin": 2.0},
@@ -105,7 +115,7 @@ def make_method(name: str, kind: str):
         reason = f"the optional package {OPTIONAL[name]} is not installed"
         pytest.importorskip(OPTIONAL[name], reason=reason)
     method = METHODS[name]
-    params = method.Params(**PARAMS.get(name, {}))
+    params = build_params(method.Params, PARAMS.get(name, {}), name)
     backbone = make_backbone(kind)
     if Need.DOMAIN_HEADS in method.needs(params):
         attach_domain_heads(backbone)

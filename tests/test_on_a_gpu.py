@@ -23,6 +23,7 @@ from tta.commands.run import main
 from tta.datasets.images import to_device
 from tta.experiment import run
 from tta.methods import METHODS, Need
+from tta.methods.params import build_params
 from tta.source.source_data import SourceData
 
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 4))]
@@ -53,7 +54,7 @@ def started(name, device):
         pytest.importorskip(OPTIONAL[name])
     kind = kind_for(name)
     method = METHODS[name]
-    params = method.Params(**PARAMS.get(name, {}))
+    params = build_params(method.Params, PARAMS.get(name, {}), name)
     backbone, cloud = make_backbone(kind), make_backbone(kind)
     if Need.DOMAIN_HEADS in method.needs(params):
         attach_domain_heads(backbone)

@@ -11,6 +11,7 @@ from tests.fakes import RandomImages, attach_domain_heads, make_backbone, make_i
 from tests.other_device import DEVICE, Elsewhere, OtherDevice, send
 from tests.test_conformance import OPTIONAL, PARAMS, kind_for
 from tta.methods import METHODS, Need
+from tta.methods.params import build_params
 from tta.source.source_data import SourceData
 
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 4))]
@@ -28,7 +29,7 @@ def elsewhere(monkeypatch):
 
 def started(name, kind, device):
     method = METHODS[name]
-    params = method.Params(**PARAMS.get(name, {}))
+    params = build_params(method.Params, PARAMS.get(name, {}), name)
     backbone, cloud = make_backbone(kind), make_backbone(kind)
     if Need.DOMAIN_HEADS in method.needs(params):
         attach_domain_heads(backbone)

@@ -110,10 +110,10 @@ def test_deyo_has_the_values_of_its_script_for_each_of_its_networks(backbone, va
 )
 def test_asr_has_the_constants_of_its_scripts_and_resets_as_published(preset, backbone, values):
     params, _ = resolve("asr", "imagenet-c", backbone, preset=preset)
-    found = (params.adapter, params.threshold_rate, params.initial_share, params.kept_slope)
+    found = (params.inner, params.threshold_rate, params.initial_share, params.kept_slope)
     assert found == values
     assert params.compat
-    assert (params.penalty, params.kept_share, params.lr) == (5.0, 0.5, 0.00025)
+    assert (params.penalty, params.kept_share, params.inner_params.lr) == (5.0, 0.5, 0.00025)
 
 
 @pytest.mark.parametrize("dataset", ["cifar10-c", "cifar100-c", "imagenet-c", "domainnet126"])

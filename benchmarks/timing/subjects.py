@@ -19,6 +19,7 @@ from tta.backbones.domain_heads import DomainHeads
 from tta.datasets.base import Dataset
 from tta.datasets.digits import NAMES, TEMPLATE
 from tta.methods import METHODS, Method, Need
+from tta.methods.params import INNER, build_params
 from tta.methods.requirements import check_needs
 from tta.ops.generators import seeded_layers
 from tta.source.source_data import SourceData
@@ -33,8 +34,8 @@ FULL_WORK = {
 }
 """Thresholds that let every sample pass, by name: a skipped sample would cost nothing."""
 
-PREPARATION = ("warm_up_samples", "fisher_samples")
-"""Numbers of source images that only preparation depends on; made small."""
+PREPARATION = ("warm_up_samples", "fisher_samples", "source_styles")
+"""Numbers of source images, or batches, that only preparation depends on; made small."""
 
 
 class Noise(Dataset):
@@ -99,11 +100,8 @@ class Subject:
 
     def start(self, kind: type[Method], **params: Any) -> Method:
         """Return a method of class ``kind``; see :meth:`method`."""
-        defaults = kind.Params()
-        fields = {field.name for field in dataclasses.fields(defaults)}
         changes: dict[str, Any] = dict.fromkeys(PREPARATION, len(self.images)) | FULL_WORK
-        known = {key: value for key, value in changes.items() if key in fields}
-        chosen = dataclasses.replace(defaults, **(known | params))
+        chosen = build_params(kind.Params, _known(kind, changes) | params, kind.name)
         backbone = self.backbone.clone()
         if Need.DOMAIN_HEADS in kind.needs(chosen):
             with seeded_layers(0):  # on two devices the same
@@ -115,6 +113,19 @@ class Subject:
             method.attach_model(self.backbone.clone())
         method.start(self.source())
         return method
+
+
+def _known(kind: type[Method], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return those of ``changes`` that a method has, or the usual method inside it."""
+    usual = kind.Params()
+    known = {}
+    for field in dataclasses.fields(usual):
+        if field.name == INNER:
+            inside = _known(METHODS[usual.inner], changes)
+            known |= {f"{INNER}.{name}": value for name, value in inside.items()}
+        elif field.name in changes:
+            known[field.name] = changes[field.name]
+    return known
 
 
 @cache

@@ -71,6 +71,11 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "owttt": {("methods/owttt.py", "_decide")},
     "petta": {("ops/memory.py", "_read")},
     "pl": {("methods/pl.py", "step")},
+    "reservoir": {
+        ("methods/reservoir.py", "step"),
+        ("methods/reservoir.py", "_most_informative"),
+        ("methods/reservoir_clusters.py", "assign"),
+    },
     "rdumb": {("methods/eta.py", "step")},
     "roid": {("methods/roid.py", "adapt")},
     "rotta": {("ops/memory.py", "_read")},

@@ -6,6 +6,7 @@ import torch
 
 from tests.fakes import NUM_CLASSES, make_backbone, make_images, make_source
 from tta.methods import METHODS
+from tta.methods.params import build_params
 
 IMAGES = make_images(8, seed=5)
 
@@ -17,7 +18,7 @@ def make(name: str, kind: str = "layer_norm", **params):
     with torch.no_grad():
         weight = backbone.classifier.weight
         weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
-    made = method(backbone, method.Params(**params), seed=2)
+    made = method(backbone, build_params(method.Params, params, name), seed=2)
     made.start(make_source())
     return made
 

@@ -7,9 +7,11 @@ import torch
 
 from tests.fakes import NUM_CLASSES
 from tests.methods.selective import IMAGES, make, parameters
+from tests.test_conformance import inside
 
 SELECTED = {"margin": 9.0, "redundancy_margin": 2.0}
 SGD = {"optimizer": "sgd", "lr": 0.5, "momentum": 0.0, "nesterov": False}
+INSIDE, SGD_INSIDE = inside(SELECTED), inside(SGD)
 NEVER = {"initial_share": 1e-6}
 ALWAYS = {"initial_share": 2.0 * NUM_CLASSES}
 
@@ -21,7 +23,7 @@ def entropy_of_mean(logits):
 
 @pytest.mark.parametrize("adapter", ["eta", "roid"])
 def test_without_resets_it_is_the_adapter(adapter):
-    asr = make("asr", adapter=adapter, **SELECTED, **NEVER)
+    asr = make("asr", inner=adapter, **(INSIDE if adapter == "eta" else {}), **NEVER)
     plain = make(adapter, **(SELECTED if adapter == "eta" else {}))
     for _ in range(3):
         torch.testing.assert_close(asr.step(IMAGES), plain.step(IMAGES))
@@ -29,7 +31,7 @@ def test_without_resets_it_is_the_adapter(adapter):
 
 
 def test_the_threshold_follows_the_entropy_of_the_mean_logits():
-    asr = make("asr", **SELECTED, **NEVER, **SGD)
+    asr = make("asr", **INSIDE, **NEVER, **SGD_INSIDE)
     threshold = math.log(1e-6 * NUM_CLASSES)
     source = asr.predict(IMAGES).argmax(1)
     seen = set()
@@ -45,7 +47,7 @@ def test_the_threshold_follows_the_entropy_of_the_mean_logits():
 
 @pytest.mark.parametrize(("slope", "kept"), [(0.0, 0.5), (0.1, None), (1e3, 0.0)])
 def test_a_reset_takes_the_last_layers_back_to_the_source(slope, kept):
-    asr = make("asr", kept_slope=slope, **SELECTED, **ALWAYS, **SGD)
+    asr = make("asr", kept_slope=slope, **INSIDE, **ALWAYS, **SGD_INSIDE)
     plain = make("eta", **SELECTED, **SGD)
     source = [parameter.detach().clone() for parameter in plain.parameters]
     logits = plain.step(IMAGES)
@@ -58,11 +60,11 @@ def test_a_reset_takes_the_last_layers_back_to_the_source(slope, kept):
         expected = plain.parameters[row] if row < count else source[row]
         assert torch.equal(parameter, expected)
     assert asr.steps == 0
-    assert (asr.adapter.mean_probabilities == 0).all()
+    assert (asr.inner.mean_probabilities == 0).all()
 
 
 def test_the_penalty_draws_to_what_was_learned_before_the_reset():
-    asr = make("asr", kept_slope=0.0, **SELECTED, **ALWAYS, **SGD)
+    asr = make("asr", kept_slope=0.0, **INSIDE, **ALWAYS, **SGD_INSIDE)
     plain = make("eta", **SELECTED, **SGD)
     source = parameters(plain)
     plain.step(IMAGES)
@@ -86,7 +88,7 @@ def test_the_penalty_draws_to_what_was_learned_before_the_reset():
 
 
 def test_later_rounds_move_the_anchor_by_a_tenth():
-    asr = make("asr", **SELECTED, **ALWAYS, **SGD)
+    asr = make("asr", **INSIDE, **ALWAYS, **SGD_INSIDE)
     asr.step(IMAGES)
     first, now = asr.centre[0].clone(), asr.parameters[0].detach().clone()
     asr.step(IMAGES)
@@ -94,13 +96,13 @@ def test_later_rounds_move_the_anchor_by_a_tenth():
 
 
 def test_compat_resets_the_model_that_roid_averages_with():
-    asr = make("asr", adapter="roid", compat=True, kept_slope=0.0, **ALWAYS)
+    asr = make("asr", inner="roid", compat=True, kept_slope=0.0, **ALWAYS)
     plain = make("roid")
     plain.step(IMAGES)
     asr.step(IMAGES)
     assert torch.equal(parameters(asr), parameters(plain))
     half = math.ceil(len(plain.parameters) / 2)
-    averaged = asr.adapter.source_parameters
+    averaged = asr.inner.source_parameters
     for row, parameter in enumerate(asr.parameters):
         expected = parameter if row < half else plain.source_parameters[row]
         assert torch.equal(averaged[row], expected)
@@ -109,8 +111,8 @@ def test_compat_resets_the_model_that_roid_averages_with():
 
 
 def test_compat_divides_roids_loss_by_the_usual_batch():
-    options = {**SGD, **NEVER, "lr": 0.01, "compat": True}
-    asr, plain = make("asr", adapter="roid", **options), make("roid", **SGD | {"lr": 0.01})
+    options = {**SGD_INSIDE, **NEVER, "inner.lr": 0.01, "compat": True, "inner.compat": True}
+    asr, plain = make("asr", inner="roid", **options), make("roid", **SGD | {"lr": 0.01})
     asr.usual_batch = 4
     plain.usual_batch, plain.params = 4, plain.Params(**SGD | {"lr": 0.01}, compat=True)
     asr.step(IMAGES)

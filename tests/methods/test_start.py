@@ -14,6 +14,7 @@ from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.methods.asr import AdaptiveSelectiveReset
 from tta.methods.base import SOURCE_NEEDS
+from tta.methods.params import build_params
 from tta.methods.tent import Tent
 
 IMAGES = make_images(6)
@@ -50,7 +51,7 @@ def test_it_is_started_as_by_hand():
 def test_one_that_prepares_from_source_images_is_refused_until_it_is_started(name, call):
     assert name in NEEDY
     method = METHODS[name](
-        make_backbone("batch_norm"), METHODS[name].Params(**PARAMS.get(name, {}))
+        make_backbone("batch_norm"), build_params(METHODS[name].Params, PARAMS.get(name, {}), name)
     )
     with pytest.raises(UserError, match=rf"'{name}'.*call start\(source\) before {call}\(\)"):
         method.load_state_dict({}) if call == "load_state_dict" else CALLS[call](method)
@@ -76,7 +77,7 @@ def test_a_start_that_fails_is_none():
 def test_a_method_inside_another_is_started_with_it():
     method = AdaptiveSelectiveReset(make_backbone("batch_norm"))
     method.step(IMAGES)
-    assert "step" not in vars(method.adapter)
+    assert "step" not in vars(method.inner)
 
 
 def test_a_copy_of_an_unstarted_method_starts_itself():

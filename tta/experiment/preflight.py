@@ -100,7 +100,12 @@ def check_method(config: RunConfig, dataset: Any = None) -> None:
         load_preset(config.preset)
     method = _declared(METHODS, config.method)
     if method is not None:
-        resolve_params(method, config, dataset or _UNKNOWN)
+        resolve_params(method, config, dataset or _UNKNOWN, _declared_method)
+
+
+def _declared_method(name: str) -> Any:
+    METHODS.check(name)
+    return _declared(METHODS, name)
 
 
 def _declared(registry: Registry, name: str) -> Any:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
 from tta.foundation.stream_options import RANDOM, plain_markov
 from tta.methods.dense import dense_defaults
-from tta.methods.params import build_params
-from tta.presets import published_params
+from tta.methods.params import (
+    build_params,
+    changed_params,
+    choices_inside,
+    find_registered,
+)
+from tta.methods.published import published_for
 from tta.streams import (
     SCENARIO_OPTIONS,
     ScenarioOptions,
@@ -31,26 +37,32 @@ OWN_SOURCE = "source"
 """What ``--probe`` calls the source images of a run."""
 
 
-def resolve_params(method: type[Method], config: RunConfig, dataset: Dataset) -> tuple[Any, str]:
+def resolve_params(
+    method: type[Method],
+    config: RunConfig,
+    dataset: Dataset,
+    find: Callable[[str], Any] = find_registered,
+) -> tuple[Any, str]:
     """Return the hyper-parameters of a run and where they come from.
 
     ``--set`` goes over the preset, the preset over the method's defaults, of which it may have
-    others for segmentation. In words, only what it changes counts.
+    others for segmentation. In words, only what it changes counts. ``find`` is that of
+    :func:`tta.methods.params.build_params`.
     """
     name = preset_of(config, dataset)
     published, origin = {}, ""
     if name is not None:
         backbone = config.backbone or dataset.benchmark.backbone or ""
-        published, origin = published_params(name, method.name, backbone)
+        published, origin = published_for(method, name, backbone, config.set, find)
     origin = origin or "the method's defaults"
     if getattr(dataset, "task", None) == SEGMENTATION.name:
         published = {**(dense_defaults(method) or {}), **published}
-    usual = build_params(method.Params, published, method.name)
-    params = build_params(method.Params, {**published, **config.set}, method.name)
-    names = [field.name for field in fields(params)]
-    changed = [name for name in names if getattr(params, name) != getattr(usual, name)]
+    inside = choices_inside(config.set)
+    usual = build_params(method.Params, {**published, **inside}, method.name, find)
+    params = build_params(method.Params, {**published, **config.set}, method.name, find)
+    changed = inside | changed_params(params, usual)
     if changed:
-        origin += ", with " + ", ".join(f"{name}={getattr(params, name)}" for name in changed)
+        origin += ", with " + ", ".join(f"{name}={value}" for name, value in changed.items())
     return params, origin
 
 

@@ -29,8 +29,8 @@ from tta.methods.cloud import layout
 from tta.methods.dense import dense_defaults
 from tta.methods.flaws import flaw_of_method
 from tta.methods.params import build_params
+from tta.methods.published import published_for
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
-from tta.presets import published_params
 from tta.source.source_data import SourceData
 
 SOURCE_BATCH = 64
@@ -159,7 +159,7 @@ def _params(
 ) -> Any:
     published: dict[str, Any] = {}
     if preset not in (None, "defaults"):
-        published, origin = published_params(preset, kind.name, backbone.name)
+        published, origin = published_for(kind, preset, backbone.name, given)
         if not origin:
             raise UserError(f"preset {preset!r} says nothing of method {kind.name!r}; leave it out")
     usual = (dense_defaults(kind) or {}) if backbone.dense else {}

@@ -9,40 +9,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tta.methods.base import Method, Need
-from tta.methods.eta import Eta
 from tta.methods.params import param
-from tta.methods.roid import Roid
+from tta.methods.plug_in import PlugIn, PlugInParams
 from tta.methods.state import restore
 from tta.ops.ema import ema_update
 from tta.ops.loss_scaling import scale_state
 from tta.ops.losses import entropy
 from tta.ops.prior_correction import correct_prior
 
-ADAPTERS = {"eta": Eta, "roid": Roid}
 
-
-class AdaptiveSelectiveReset(Method):
+class AdaptiveSelectiveReset(PlugIn):
     """Lets ETA or ROID adapt, and resets the last layers when predictions concentrate.
 
     The entropy of a batch's mean logits is compared with its own moving threshold, which follows
     it the faster the more predictions agree with the source model's. Once below, the parameters
     of the last layers go back to the source, the more of them the deeper the fall, and the
-    optimiser and the adapter's mean prediction start anew. What was learned until then stays
+    optimiser and the inner method's mean prediction start anew. What was learned until then stays
     on as an anchor: a penalty draws the parameters to their mean, weighted by their mean squared
     gradients, and by the square of the share of predictions that differ from the source's (Lim
     et al., ICLR 2026). With a single image per batch every certain prediction is a reset.
 
     ROID's outputs are corrected by their prior, and judged before that. In the published code a
     reset with ROID changes the model that weights are averaged with and leaves the adapted one as
-    it is; ``compat=True`` does the same, and is ROID's ``compat`` too. With ETA it changes nothing.
+    it is; ``compat=True`` does the same (``inner.compat`` is ROID's own). With ETA it changes
+    nothing.
     """
 
     name = "asr"
     paper = "Lim et al., When and where to reset matters for long-term TTA, ICLR 2026"
     resets_often = True
     state = (
-        "adapter",
+        "inner",
         "reset_parameters",
         "threshold",
         "strength",
@@ -55,10 +52,10 @@ class AdaptiveSelectiveReset(Method):
     )
 
     @dataclass(frozen=True)
-    class Params(Eta.Params, Roid.Params):
-        """Hyper-parameters, those of both adapters among them."""
+    class Params(PlugInParams):
+        """Hyper-parameters; those of the method inside are ``inner.NAME``."""
 
-        adapter: str = param("eta", "the method that adapts", choices=tuple(ADAPTERS))
+        inner: str = param("eta", "the method inside", choices=("eta", "roid"))
         threshold_rate: float = param(
             0.15, "M0: step of the threshold where no prediction differs", minimum=0.0, maximum=1.0
         )
@@ -75,26 +72,21 @@ class AdaptiveSelectiveReset(Method):
             20.0, "R1: how much less for each nat below the threshold", unit="1/nat", minimum=0.0
         )
         compat: bool = param(
-            False, "with ROID, reset the model that weights are averaged with; ROID's compat too"
+            False, "with ROID, reset the model that weights are averaged with, as published"
         )
 
-    @classmethod
-    def needs(cls, params: Any) -> frozenset[Need]:
-        return frozenset({Need.NORM_AFFINE})
-
     def configure(self) -> None:
-        self.adapter = ADAPTERS[self.params.adapter](self.backbone, self.params)
-        self.adapter.generator = self.generator
+        super().configure()
         self.source = self.backbone.clone().requires_grad_(False)
-        self.parameters = self.adapter.parameters
+        self.parameters = self.inner.parameters
         self.source_parameters = [parameter.detach().clone() for parameter in self.parameters]
-        averaged = self.params.compat and self.params.adapter == "roid"
-        self.reset_parameters = self.adapter.source_parameters if averaged else self.parameters
+        averaged = self.params.compat and self.params.inner == "roid"
+        self.reset_parameters = self.inner.source_parameters if averaged else self.parameters
         self.strength, self.steps, self.resets = 0.0, 0, 0
         self.threshold = self._initial_threshold()
         for name in ("squared_gradients", "parameter_sums", "importance", "centre"):
             setattr(self, name, [torch.zeros_like(values) for values in self.source_parameters])
-        self.adapter.optimizer.register_step_pre_hook(self._penalize)
+        self.inner.optimizer.register_step_pre_hook(self._penalize)
 
     def _initial_threshold(self) -> float:
         return math.log(self.params.initial_share * self.backbone.num_classes)
@@ -102,10 +94,10 @@ class AdaptiveSelectiveReset(Method):
     def step(self, images: Tensor) -> Tensor:
         self.steps += 1
         torch._foreach_add_(self.parameter_sums, [p.detach() for p in self.parameters])
-        roid = self.params.adapter == "roid"
-        self.adapter.usual_batch = self.usual_batch
-        logits = self.adapter.adapt(images) if roid else self.adapter.step(images)
-        # Waits for the device, as the adapter has: both figures decide what the host does next.
+        roid = self.params.inner == "roid"
+        self.hand_down()
+        logits = self.inner.adapt(images) if roid else self.inner.step(images)
+        # Waits for the device, as the method inside has: both figures decide what the host does.
         concentration, differing = self._judge(images, logits).tolist()
         self.strength = self.params.penalty * differing**2
         if concentration < self.threshold:
@@ -123,7 +115,7 @@ class AdaptiveSelectiveReset(Method):
 
     @torch.no_grad()
     def _penalize(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        """Add the penalty's gradient to the adapter's, just before its optimiser takes a step."""
+        """Add the penalty's gradient to the inner method's, just before its optimiser steps."""
         rows = [row for row, p in enumerate(self.parameters) if p.grad is not None]
         of_used = [
             [group[row] for row in rows]
@@ -146,11 +138,11 @@ class AdaptiveSelectiveReset(Method):
         kept = math.ceil(share * len(self.parameters))
         values = [*self.parameters[:kept], *self.source_parameters[kept:]]
         torch._foreach_copy_(self.reset_parameters, values)
-        scale = scale_state(self.adapter.optimizer)
+        scale = scale_state(self.inner.optimizer)
         for name in ("optimizer", "mean_probabilities"):
-            fresh = restore(getattr(self.adapter, name), self._initial["adapter"][name])
-            setattr(self.adapter, name, fresh)
-        self.adapter.optimizer.param_groups[0].update(scale)
+            fresh = restore(getattr(self.inner, name), self._initial["inner"][name])
+            setattr(self.inner, name, fresh)
+        self.inner.optimizer.param_groups[0].update(scale)
         self.threshold = self._initial_threshold()
         self.steps = 0
 
@@ -164,13 +156,3 @@ class AdaptiveSelectiveReset(Method):
             ema_update(anchor, torch._foreach_div(sums, self.steps), decay)
             torch._foreach_zero_(sums)
         self.resets += 1
-
-    def predict(self, images: Tensor) -> Tensor:
-        return self.adapter.predict(images)
-
-    @property
-    def has_own_score(self) -> bool:
-        return type(self).score is not AdaptiveSelectiveReset.score or self.adapter.has_own_score
-
-    def score(self, outputs: Tensor) -> Tensor:
-        return self.adapter.score(outputs)

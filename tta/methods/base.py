@@ -181,10 +181,9 @@ class Method:
         if stored is None:
             self.prepare(source)
         else:
-            for name, value in stored["prepared"].items():
-                setattr(self, name, value.to(next(self.backbone.parameters()).device))
+            self.take_prepared(stored["prepared"])
             self.load_state_dict(stored["state"])
-        self._initial = self._captured(parked=not self.resets_often)
+        self._start_from(self._captured(parked=not self.resets_often))
         if cache and stored is None:
             cache.save(self.preparation())
 
@@ -227,8 +226,20 @@ class Method:
 
     def preparation(self) -> dict[str, Any]:
         """Return what :meth:`start` has made: the same entry as in a cache."""
-        prepared = {name: getattr(self, name) for name in self.prepared}
-        return {"prepared": prepared, "state": park(self._initial)}
+        return {"prepared": self.prepared_tensors(), "state": park(self._initial)}
+
+    def prepared_tensors(self) -> dict[str, Any]:
+        """Return what :attr:`prepared` names, and that of a method inside."""
+        return {name: getattr(self, name) for name in self.prepared}
+
+    def take_prepared(self, tensors: dict[str, Any]) -> None:
+        """Take :meth:`prepared_tensors` of an equal method, from any device."""
+        for name, value in tensors.items():
+            setattr(self, name, value.to(next(self.backbone.parameters()).device))
+
+    def _start_from(self, initial: dict[str, Any]) -> None:
+        """Take a captured state for the one that :meth:`reset` returns to."""
+        self._initial = initial
 
     def step(self, images: Tensor) -> Tensor:
         """Adapt to ``images`` ``[B, 3, H, W]`` in [0, 1] and return outputs ``[B, C]``.

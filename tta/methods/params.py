@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from tta.foundation.errors import UserError, did_you_mean
@@ -15,6 +15,9 @@ GREATEST_FLOAT = 3.4e38
 """Beyond it is infinity in float32, in which models compute."""
 GREATEST_WHOLE = 10**9
 """Of counts and sizes."""
+INNER = "inner"
+"""The parameter of a method around another one that names the other."""
+_WITHIN = "inner_params"
 
 
 def param(
@@ -52,6 +55,24 @@ def param(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def inner_params() -> Any:
+    """Declare, as ``inner_params``, the hyper-parameters of the method that ``inner`` names.
+
+    They are given one by one as ``inner.NAME``, or all in a mapping; the field holds the built
+    ``Params`` of that method.
+    """
+    return dataclasses.field(
+        default=None, metadata={"help": "hyper-parameters of that method, as inner.NAME"}
+    )
+
+
+def find_registered(name: str) -> Any:
+    """Return a method class by name; see :func:`tta.methods.find_method`."""
+    from tta.methods import find_method  # here: it is where this module is known
+
+    return find_method(name)
+
+
 def trained_param() -> Any:
     """Declare which parameters of the network are trained, where all of it could be."""
     return param(
@@ -73,14 +94,27 @@ class OptimizerParams:
     weight_decay: float = param(0.0, "weight decay", minimum=0.0)
 
 
-def build_params(params_class: type[P], values: Mapping[str, Any], method: str) -> P:
+def build_params(
+    params_class: type[P],
+    values: Mapping[str, Any],
+    method: str,
+    find: Callable[[str], Any] = find_registered,
+) -> P:
     """Return ``params_class`` with ``values`` over its defaults.
+
+    Args:
+        params_class: a method's ``Params``.
+        values: by name.
+        method: its name, for messages.
+        find: returns the class of a method inside by name; None where nothing is known of it yet,
+            whose hyper-parameters then stay as they are given.
 
     Raises:
         UserError: an unknown name, a value of another type, or one out of range.
     """
     fields = {field.name: field for field in dataclasses.fields(params_class)}  # type: ignore[arg-type]
     hints = get_type_hints(params_class)
+    values, within = _apart(values) if _WITHIN in fields else (values, {})
     checked = {}
     for name, value in values.items():
         if name not in fields:
@@ -89,7 +123,53 @@ def build_params(params_class: type[P], values: Mapping[str, Any], method: str) 
         converted = _convert(value, hints[name], f"{method}.{name}")
         _check_range(converted, fields[name].metadata, f"{method}.{name}")
         checked[name] = converted
+    if _WITHIN in fields:
+        chosen = checked.get(INNER, fields[INNER].default)
+        kind = find(chosen)
+        built = within if kind is None else build_params(kind.Params, within, chosen, find)
+        checked[_WITHIN] = built
     return params_class(**checked)
+
+
+def changed_params(params: Any, usual: Any) -> dict[str, Any]:
+    """Return the values in which ``params`` differ from ``usual``; of a method inside, by name."""
+    changed = {}
+    for field in dataclasses.fields(params):
+        value, before = getattr(params, field.name), getattr(usual, field.name)
+        if value == before:
+            continue
+        if field.name == _WITHIN and dataclasses.is_dataclass(value):
+            inside = changed_params(value, before)
+            changed |= {f"{INNER}.{name}": changed_value for name, changed_value in inside.items()}
+        else:
+            changed[field.name] = value
+    return changed
+
+
+def choices_inside(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some values that say which methods are inside."""
+    return {name: value for name, value in values.items() if name.split(".")[-1] == INNER}
+
+
+def values_inside(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some values that are the method's inside, by its names."""
+    prefix = f"{INNER}."
+    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+
+
+def _apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of a method itself, and those of the method inside it.
+
+    Raises:
+        UserError: what should be a mapping is none.
+    """
+    whole = values.get(_WITHIN) or {}
+    if not isinstance(whole, Mapping):
+        raise UserError(f"parameter {_WITHIN} must be a mapping, but got {shown(whole)}")
+    inside = values_inside(values)
+    own = {name: value for name, value in values.items() if not name.startswith(f"{INNER}.")}
+    own.pop(_WITHIN, None)
+    return own, {**whole, **inside}
 
 
 def _convert(value: Any, hint: Any, label: str) -> Any:
