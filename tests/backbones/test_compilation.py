@@ -22,6 +22,12 @@ from tta.ops.norm.batch_norm import (
 )
 from tta.ops.norm.instance_aware import InstanceAwareBatchNorm
 from tta.ops.norm.renorm import RenormBatchNorm
+from tta.ops.norm.unmixed import UnmixedBatchNorm, Unmixing
+
+
+def noise(layer):
+    return torch.randn(4, layer.num_features, generator=torch.Generator().manual_seed(0))
+
 
 KINDS = {
     "batch": AdaptiveBatchNorm,
@@ -32,12 +38,13 @@ KINDS = {
     "robust": RobustBatchNorm,
     "instance-aware": InstanceAwareBatchNorm,
     "renorm": RenormBatchNorm,
+    "unmixed": lambda layer: UnmixedBatchNorm(layer, noise(layer), Unmixing()),
 }
 BOUND = 2e-5
 """Largest difference relative to the largest value: of outputs, gradients, moved statistics."""
 
 
-MOVING = ["running", "robust", "instance-aware", "renorm"]
+MOVING = ["running", "robust", "instance-aware", "renorm", "unmixed"]
 NETS = [
     "small",
     pytest.param("batch_norm", marks=pytest.mark.slow),

@@ -87,6 +87,7 @@ METHODS: Registry[type[Method]] = Registry(
         "tpt": "tta.methods.tpt:Tpt",
         "ttaug": "tta.methods.ttaug:AveragedViews",
         "unient": "tta.methods.unient:UnifiedEntropy",
+        "unmix_tns": "tta.methods.unmix_tns:UnmixTns",
         "vte": "tta.methods.vte:Vte",
         "watt": "tta.methods.watt:Watt",
         "zero": "tta.methods.zero:Zero",
