@@ -61,6 +61,7 @@ PARAMS = {
     "tda": {"gate": (0.0, 3.0)},
     "tps": {"views": 3},
     "tpt": {"views": 3},
+    "tribe": {"margin": 2.0, "class_momentum": 0.1},
     "ttaug": {"views": 3},
     "unient": {"criterion": "unient_plus"},
     "vte": {"views": 3, "share": 0.7},

@@ -123,3 +123,19 @@ def test_unmix_tns_stays_the_authors(seed):
     expected, figure = recorded(f"sub400__unmixtns_source__s{seed}", len(found))
     assert different(found, expected) == 0
     assert error(found, 400, 15) == pytest.approx(figure["mean"], abs=0.1)
+
+
+def test_tribe_is_the_authors_but_for_the_views_it_draws():
+    found = run("tribe", 200, 3)
+    expected, _ = recorded("sub200__tribe__s1", len(found))
+    assert np.abs(found - expected)[:BATCH].max() < 0.02  # float16; no view has played a part
+    assert different(found[BATCH:], expected[BATCH:]) < 30  # the source network's: 241
+
+
+@pytest.mark.slow
+def test_tribe_over_three_seeds():
+    outputs = [run("tribe", 200, 15, seed) for seed in (1, 2, 3)]
+    _, figure = recorded("sub200__tribe__s1", 0)
+    assert np.mean([error(found, 200, 15) for found in outputs]) == pytest.approx(
+        figure["mean"], abs=0.5
+    )

@@ -65,6 +65,7 @@ PARAMS = {
     "stamp": {"views": 2, "margin": 2.0},
     "tps": {"views": 4},
     "tpt": {"views": 4},
+    "tribe": {"margin": 2.0},
     "ttaug": {"views": 2},
     "vte": {"views": 4},
     "watt": {"templates": ("the digit {}", "a scan of a handwritten {}"), "rounds": 2},

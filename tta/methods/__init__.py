@@ -85,6 +85,7 @@ METHODS: Registry[type[Method]] = Registry(
         "tent": "tta.methods.tent:Tent",
         "tps": "tta.methods.tps:Tps",
         "tpt": "tta.methods.tpt:Tpt",
+        "tribe": "tta.methods.tribe:Tribe",
         "ttaug": "tta.methods.ttaug:AveragedViews",
         "unient": "tta.methods.unient:UnifiedEntropy",
         "unmix_tns": "tta.methods.unmix_tns:UnmixTns",
