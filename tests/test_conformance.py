@@ -49,6 +49,7 @@ PARAMS = {
     "note": {"memory_size": 8, "update_interval": 4, "convert_batch_norm": True},
     "onzeta": {"stream_length": 15},
     "owttt": {"alignment_weight": 1e-6},
+    "palm": {"margin": 2.0, "largest_score": 1e6},
     "petta": {"memory_size": 8},
     "pl": {"threshold": 0.0},
     "rdumb": {**ALL_SELECTED, "reset_interval": 2},

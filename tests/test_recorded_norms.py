@@ -139,3 +139,19 @@ def test_tribe_over_three_seeds():
     assert np.mean([error(found, 200, 15) for found in outputs]) == pytest.approx(
         figure["mean"], abs=0.5
     )
+
+
+def test_palm_is_the_authors_but_for_the_views_it_draws():
+    found = run("palm", 400, 1)
+    expected, _ = recorded("sub400__palm__s1", len(found))
+    assert np.abs(found - expected)[:BATCH].max() < 0.02  # float16; no view has played a part
+    assert different(found[BATCH:], expected[BATCH:]) < 6  # batch statistics alone: 4
+
+
+@pytest.mark.slow
+def test_palm_over_three_seeds():
+    outputs = [run("palm", 400, 15, seed) for seed in (1, 2, 3)]
+    _, figure = recorded("sub400__palm__s1", 0)
+    assert np.mean([error(found, 400, 15) for found in outputs]) == pytest.approx(
+        figure["mean"], abs=0.5
+    )

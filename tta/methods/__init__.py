@@ -64,6 +64,7 @@ METHODS: Registry[type[Method]] = Registry(
         "onzeta": "tta.methods.onzeta:OnZeta",
         "ostta": "tta.methods.ostta:Ostta",
         "owttt": "tta.methods.owttt:OpenWorldTraining",
+        "palm": "tta.methods.palm:Palm",
         "petta": "tta.methods.petta:Petta",
         "pl": "tta.methods.pl:PseudoLabelling",
         "rdumb": "tta.methods.rdumb:RDumb",

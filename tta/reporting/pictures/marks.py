@@ -24,7 +24,7 @@ METHODS = (
     *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
     *("dmn", "boostadapter", "dpe", "onzeta", "stata"),
     *("batclip", "clipartt", "watt", "cliptta"),
-    *("unmix_tns", "tribe"),
+    *("unmix_tns", "tribe", "palm"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
