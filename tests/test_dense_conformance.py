@@ -25,7 +25,7 @@ def maker(name, backbone):
 def test_those_that_segment_are_these():
     assert set(dense_methods()) == {
         *("source", "bn", "bn_alpha", "bn_ema", "core", "tent", "pl", "rpl", "eta", "eata", "sar"),
-        *("shot_im", "cotta", "rmt", "roid"),
+        *("shot_im", "cotta", "rmt", "roid", "unmix_tns"),
     }
 
 

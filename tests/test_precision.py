@@ -24,7 +24,10 @@ def started(name, dtype, kind="batch_norm", **params):
 
 
 HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-ADAPTING = [("tent", {}), ("sar", {"margin": 2.0}), ("core", {}), ("rmt", {"warm_up_samples": 6})]
+ADAPTING = [
+    *(("tent", {}), ("sar", {"margin": 2.0}), ("core", {}), ("rmt", {"warm_up_samples": 6})),
+    *(("unmix_tns", {}), ("tribe", {"margin": 2.0}), ("palm", {"margin": 9.0})),
+]
 
 
 @HALVES
@@ -105,6 +108,8 @@ OVERFLOWING = [
     ("adacontrast", {"queue_size": 16}),
     ("spa", {}),
     ("asr", {"inner": "roid"}),
+    ("tribe", {"margin": 2.0}),
+    ("palm", {"margin": 9.0, "largest_score": 1e6}),
 ]
 
 

@@ -83,6 +83,7 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "sotta": {("ops/memory.py", "_read")},
     "spa": {("methods/spa.py", "step")},
     "stamp": {("ops/memory.py", "_read")},
+    "tribe": {("methods/tribe.py", "step")},
     "unient": {("methods/unient.py", "_known")},
 }
 """Waits that a method's code explains where they stand: the host must decide what comes next, or

@@ -14,6 +14,7 @@ from tta.backbones import compilation, wrap_model
 from tta.backbones.backbone import Backbone
 from tta.backbones.compilation import Compilation, choose_compilation
 from tta.foundation.errors import UserError
+from tta.ops.norm.balanced import BalancedBatchNorm, members_of
 from tta.ops.norm.batch_norm import (
     AdaptiveBatchNorm,
     EmaBatchNorm,
@@ -22,6 +23,12 @@ from tta.ops.norm.batch_norm import (
 )
 from tta.ops.norm.instance_aware import InstanceAwareBatchNorm
 from tta.ops.norm.renorm import RenormBatchNorm
+from tta.ops.norm.unmixed import UnmixedBatchNorm, Unmixing
+
+
+def noise(layer):
+    return torch.randn(4, layer.num_features, generator=torch.Generator().manual_seed(0))
+
 
 KINDS = {
     "batch": AdaptiveBatchNorm,
@@ -32,12 +39,14 @@ KINDS = {
     "robust": RobustBatchNorm,
     "instance-aware": InstanceAwareBatchNorm,
     "renorm": RenormBatchNorm,
+    "balanced": lambda layer: BalancedBatchNorm(layer, 4, 0.3, 0.2),
+    "unmixed": lambda layer: UnmixedBatchNorm(layer, noise(layer), Unmixing()),
 }
 BOUND = 2e-5
 """Largest difference relative to the largest value: of outputs, gradients, moved statistics."""
 
 
-MOVING = ["running", "robust", "instance-aware", "renorm"]
+MOVING = ["running", "robust", "instance-aware", "renorm", "balanced", "unmixed"]
 NETS = [
     "small",
     pytest.param("batch_norm", marks=pytest.mark.slow),
@@ -55,6 +64,8 @@ def prepared(kind, net="small", moving=False):
         layer.requires_grad_(True)
         if isinstance(layer, EmaBatchNorm):
             layer.follow = moving
+        if isinstance(layer, BalancedBatchNorm) and moving:
+            layer.members = members_of(torch.arange(6) % 3, torch.ones(6).bool(), 4)
         if isinstance(layer, RenormBatchNorm):
             layer.statistics = "move" if moving else "use"
     return backbone

@@ -7,6 +7,8 @@ the optimiser's parameter groups, so that it is saved, loaded and reset with the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -45,6 +47,24 @@ def scaled(optimizer: Optimizer, loss: Tensor) -> Tensor:
     """Return ``loss``, scaled if ``optimizer`` takes scaled losses."""
     scale = optimizer.param_groups[0].get("loss_scale")
     return loss if scale is None else loss * scale
+
+
+def unscaled_gradients(
+    optimizer: Optimizer, loss: Tensor, parameters: Sequence[Tensor], retain_graph: bool = False
+) -> list[Tensor]:
+    """Return the gradients of ``loss`` itself; scaled on the way if ``optimizer`` takes that.
+
+    Args:
+        optimizer: whose scale it is.
+        loss: a scalar.
+        parameters: gradients of those that it does not depend on are zeros.
+        retain_graph: whether there will be another backward pass.
+    """
+    gradients = torch.autograd.grad(
+        scaled(optimizer, loss), parameters, retain_graph=retain_graph, materialize_grads=True
+    )
+    scale = optimizer.param_groups[0].get("loss_scale")
+    return list(gradients if scale is None else torch._foreach_div(list(gradients), scale))
 
 
 def scale_state(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -47,6 +47,16 @@ def norm_affine_parameters(model: nn.Module) -> list[nn.Parameter]:
     return list(found)
 
 
+def convolution_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return weights and biases of two-dimensional convolutions, each once, in module order."""
+    found: dict[nn.Parameter, None] = {}
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            own = module.named_parameters(recurse=False)
+            found.update(dict.fromkeys(value for name, value in own if name in _AFFINE))
+    return list(found)
+
+
 def all_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return every parameter of the model, class tokens and position embeddings included."""
     return list(model.parameters())

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from tta.ops.norm.batch_norm import EmaBatchNorm
+from tta.ops.norm.imagewise import imagewise_affine, per_channel, position_count, scale_and_shift
 
 THRESHOLD = 4.0
 """k of NOTE: standard errors by which an image's statistics must differ to count."""
-
-Coefficients = Callable[..., tuple[Tensor, Tensor]]
 
 
 def instance_aware_moments(
@@ -53,103 +48,30 @@ def instance_aware_moments(
     return (own_mean - mean).clamp(-error, error), corrected.relu()
 
 
-class ImagewiseAffine(torch.autograd.Function):
-    """``(x - mean) * scale + shift``, all three per image and channel, in few passes over x.
-
-    Scale and shift ``[B, C, 1, ...]`` are what ``coefficients`` makes of the means, of the sums
-    of squares about them, and of further small tensors; autograd goes through it. With t for
-    ``x - mean``, L positions and g the gradient at the output, the activations enter as the sums
-    of g and g t alone, and
-
-        dL/dx = scale g + 2 dL/dsquares t + (dL/dmean - scale sum g) / L
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, coefficients: Coefficients, *small: Tensor | None) -> Tensor:
-        dims = list(range(2, x.dim()))
-        mean = _sum(x, dims) / _positions(x)
-        centred = x - mean
-        products = centred * centred
-        leaves = [mean, _sum(products, dims), *small]
-        wanted = any(ctx.needs_input_grad)
-        leaves = [t if t is None else t.detach().requires_grad_(wanted) for t in leaves]
-        with torch.set_grad_enabled(wanted):
-            scale, shift = coefficients(*leaves)
-        if wanted:
-            ctx.save_for_backward(centred)
-            ctx.leaves, ctx.scale, ctx.shift, ctx.dims = leaves, scale, shift, dims
-        return torch.addcmul(shift.detach(), centred, scale.detach(), out=products)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (centred,), scale = ctx.saved_tensors, ctx.scale.detach()
-        products = gradient * centred
-        total, dscale = _sum(gradient, ctx.dims), _sum(products, ctx.dims)
-        leaves = [leaf for leaf in ctx.leaves if leaf is not None]
-        outputs = ctx.scale, ctx.shift
-        found = iter(
-            torch.autograd.grad(outputs, leaves, (dscale, total), True, materialize_grads=True)
-        )
-        dmean, dsquares, *rest = (t if t is None else next(found) for t in ctx.leaves)
-        dx = None
-        if ctx.needs_input_grad[0]:
-            offset = (dmean - scale * total) / _positions(centred)
-            dx = torch.addcmul(offset, centred, 2 * dsquares, out=products)
-            dx.addcmul_(gradient, scale)
-        return dx, None, *rest
-
-
-def _plain_affine(x: Tensor, coefficients: Coefficients, *small: Tensor | None) -> Tensor:
-    """Return what :class:`ImagewiseAffine` does, in operations that a compiler fuses."""
-    dims = list(range(2, x.dim()))
-    mean = _sum(x, dims) / _positions(x)
-    centred = x - mean
-    scale, shift = coefficients(mean, _sum(centred.square(), dims), *small)
-    return centred * scale + shift
-
-
-def _sum(x: Tensor, dims: list[int]) -> Tensor:
-    return x.sum(dims, keepdim=True) if dims else x
-
-
-def _positions(x: Tensor) -> int:
-    return x.shape[2:].numel()
-
-
 class InstanceAwareBatchNorm(EmaBatchNorm):
     """IABN of NOTE (Gong et al., NeurIPS 2022), in place of a batch-norm layer.
 
     Corrects the running statistics for each image; while it follows, those of the batch, towards
-    which it moves the running ones. All variances are unbiased. Moments are float32 whatever the
-    type of activations: fewer digits would lose or overflow them.
+    which it moves the running ones. All variances are unbiased.
     """
 
     instance_aware = True
 
     def normalize(self, x: Tensor) -> Tensor:
-        count, positions = x.numel() // x.shape[1], _positions(x)
+        count, positions = x.numel() // x.shape[1], position_count(x)
 
         def coefficients(own: Tensor, squares: Tensor, *affine: Tensor) -> tuple[Tensor, Tensor]:
-            shape = [1, -1] + [1] * (x.dim() - 2)
-            weight, bias = (None if t is None else t.view(shape) for t in affine)
             if self.follow and count > 1:
                 mean, var = self._followed(*_moments_of_all(own, squares, count))
             else:
-                mean, var = (moment.view(shape) for moment in self.source_moments)
+                mean, var = (per_channel(moment, x) for moment in self.source_moments)
             own_var = squares / max(1, positions - 1)
             off, var = instance_aware_moments(
                 own, own_var, mean, var, positions, THRESHOLD, self.eps
             )
-            scale = torch.rsqrt(var + self.eps)
-            scale = scale if weight is None else scale * weight
-            shift = off * scale
-            return scale, shift if bias is None else shift + bias
+            return scale_and_shift(off, var, self.eps, *affine)
 
-        compiling = torch.compiler.is_compiling()
-        normalise = _plain_affine if compiling else ImagewiseAffine.apply
-        normal = normalise(x.float(), coefficients, self.weight, self.bias)
-        return normal.to(x.dtype)
+        return imagewise_affine(x, coefficients, self.weight, self.bias)
 
     def _followed(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """Move the running statistics to those of a batch, which are returned."""

@@ -26,6 +26,7 @@ METHODS = (
     *("dmn", "boostadapter", "dpe", "onzeta", "stata"),
     *("batclip", "clipartt", "watt", "cliptta"),
     *("buffer", "reservoir"),
+    *("unmix_tns", "tribe", "palm"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
