@@ -11,6 +11,7 @@ from tests.fakes import (
     make_backbone,
     make_source,
 )
+from tests.weight_files import file_for
 from tta.foundation.errors import UserError
 from tta.methods import METHODS, Need
 from tta.methods.requirements import check_needs
@@ -22,6 +23,7 @@ from tta.testing.checks import CHECKS, difference
 ALL_SELECTED = {"margin": 2.0, "redundancy_margin": 2.0}
 PARAMS = {
     "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
+    "atlas": {"threshold": 0.0, "lr": 0.05},
     "asr": {**ALL_SELECTED, "initial_share": 1.2},  # above ln C: every step ends in a reset
     "boostadapter": {"views": 3, "gate": (0.0, 3.0)},
     "cema": {
@@ -105,7 +107,7 @@ def make_method(name: str, kind: str):
         reason = f"the optional package {OPTIONAL[name]} is not installed"
         pytest.importorskip(OPTIONAL[name], reason=reason)
     method = METHODS[name]
-    params = method.Params(**PARAMS.get(name, {}))
+    params = method.Params(**PARAMS.get(name, {}), **file_for(name, kind))
     backbone = make_backbone(kind)
     if Need.DOMAIN_HEADS in method.needs(params):
         attach_domain_heads(backbone)
