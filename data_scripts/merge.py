@@ -22,8 +22,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tta.backbones import create_backbone
@@ -36,11 +36,9 @@ from tta.datasets import Dataset
 from tta.datasets.subset import Subset, split_validation
 from tta.experiment.showing import show
 from tta.foundation.errors import UserError, message_of
-from tta.foundation.files import written_aside
-from tta.foundation.version import __version__
 from tta.source.fisher import fisher_diagonal
 from tta.source.merging import average, check_alike, fisher_merge, greedy_soup
-from tta.source.models import make_folder
+from tta.source.models import make_folder, write_network
 from tta.source.source_data import SourceData
 from tta.source.statistics import estimate_statistics
 from tta.source.training import accuracy
@@ -198,18 +196,30 @@ def _network(file: Path, domains: Dataset, name: str | None) -> Backbone:
     name = name or domains.benchmark.backbone
     if name is None:
         raise UserError("pass --backbone NAME: this dataset has no backbone of its own")
-    return create_backbone(name, weights=file, num_classes=domains.num_classes)
+    network = create_backbone(name, weights=file, num_classes=domains.num_classes)
+    if network.domain_heads is not None:
+        raise UserError(f"{file} has a head for each of several domains; merge others")
+    return network
 
 
 def _check_recipe(file: Path, fraction: float, seed: int) -> None:
     """Refuse a validation part on which a network was trained, where its file tells."""
-    recipe = json.loads(read_checkpoint(file).metadata.get("recipe", "{}"))
+    recipe = _recipe(file)
     trained = recipe.get("validation_fraction", fraction), recipe.get("seed", seed)
     if trained != (fraction, seed):
         raise UserError(
-            f"{file} was trained with --validation-fraction {trained[0]:g} --seed {trained[1]}: "
+            f"{file} was trained with --validation-fraction {trained[0]} --seed {trained[1]}: "
             "its training images are among those of the validation part here; pass the same"
         )
+
+
+def _recipe(file: Path) -> dict[str, Any]:
+    """Return the recipe in a checkpoint's header; nothing where there is none."""
+    try:
+        found = json.loads(read_checkpoint(file).metadata.get("recipe", "{}"))
+    except (ValueError, RecursionError):  # somebody else's
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _check_normalisation(networks: dict[Path, Backbone]) -> None:
@@ -231,15 +241,7 @@ def save(kitchen: Kitchen, merged: Merged, path: Path) -> None:
         for number, share in merged.shares.items()
     ]
     how = merged.how + (", statistics estimated anew" if kitchen.estimate else "")
-    metadata = {
-        "architecture": kitchen.scratch.name,
-        "num_classes": str(kitchen.scratch.num_classes),
-        "tta": __version__,
-        **merged_metadata(how, parts),
-    }
-    state = {key: value.contiguous() for key, value in kitchen.scratch.model.state_dict().items()}
-    with written_aside(path, shared=True) as aside:
-        save_file(state, aside, metadata)
+    write_network(kitchen.scratch, path, merged_metadata(how, parts))
 
 
 def _options() -> argparse.Namespace:

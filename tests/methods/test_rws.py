@@ -141,3 +141,15 @@ def test_a_file_is_known_by_what_it_holds(tmp_path):
     copy = shutil.copy(vectors_for("batch_norm"), tmp_path / "copy.safetensors")
     assert make(signatures=str(copy)).digests == one
     assert make(signatures=write_vectors(backbone, tmp_path / "less", bits=8)).digests != one
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_steps_in_half_precision_stay_near(dtype):
+    outputs = []
+    for precision in (torch.float32, dtype):
+        method = make(signature="fog")
+        method.backbone.precision = precision
+        outputs.append(method.step(make_images(6)))
+    full, half = outputs
+    assert half.dtype == torch.float32
+    assert (full - half).abs().max() < 0.1 * full.abs().max()

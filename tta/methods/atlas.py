@@ -62,9 +62,7 @@ class Atlas(Method):
         """Hyper-parameters."""
 
         vectors: str | None = param(
-            None,
-            "of task vectors for this network; this or checkpoints has to be given",
-            unit="file",
+            None, "where task vectors are kept; this or checkpoints has to be given", unit="file"
         )
         checkpoints: tuple[str, ...] | None = param(
             None, "of this network, whose differences from the source are the task vectors"

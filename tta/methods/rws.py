@@ -54,7 +54,7 @@ class RobustWeightSignatures(Method):
         """Hyper-parameters."""
 
         signatures: str | None = param(
-            None, "of signatures for this network; has to be given", unit="file"
+            None, "where signatures for this network are kept; has to be given", unit="file"
         )
         signature: str | None = param(
             None, "name of one, or of several joined by +, that is added throughout"
