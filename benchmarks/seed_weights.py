@@ -61,20 +61,21 @@ FILES = ((7, 32), (7, 8), (7, 4), (7, 2), (None, 32), (None, 4))
 """First layers that signatures are of, or all, and bits of each value."""
 OF_SOUPS = (
     "Four of six networks are equal on the held-out scans, so that these choose little. Running "
-    "statistics estimated anew are worth half a point to three points under corruption; with them the "
-    "greedy soup is the only one that is no worse there than its best ingredient."
+    "statistics estimated anew are worth half a point to three points under corruption; with them"
+    " the greedy soup is the only one that is no worse there than its best ingredient."
 )
 """What one learns from the first table."""
 OF_SIGNATURES = (
-    "Statistics of batch-norm inputs tell these corruptions apart as well as their names do, and least "
-    "entropy nearly so. Eight bits are as good as 32, and four lose a tenth of a point for a seventh of the "
-    "bytes."
+    "Statistics of batch-norm inputs tell these corruptions apart as well as their names do, and "
+    "least entropy nearly so. Eight bits are as good as 32, and four lose a tenth of a point for "
+    "a seventh of the bytes."
 )
 """From the second."""
 OF_METHODS = (
-    "Signatures want statistics that go with them, as the paper estimates them anew: where the source's "
-    "weigh 0.9, they are worse than none, which is bn_alpha. aTLAS gains by entropy; at its published rate "
-    "it hardly moves in so short a stream, and mirrored crops make other digits of some."
+    "Signatures want statistics that go with them, as the paper estimates them anew: where the "
+    "source's weigh 0.9, they are worse than none, which is bn_alpha. At the published rate and "
+    "loss aTLAS stays at bn in so short a stream; entropy, ten times the rate, and no mirrored "
+    "crops, which make other digits of some, each help."
 )
 """From the third."""
 FEW = 256
