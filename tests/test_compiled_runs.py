@@ -141,7 +141,13 @@ def assert_near(name, make):
         assert (one - other).abs().max() <= BOUNDS[name] * one.abs().max()
 
 
-PLAIN = {Need.CLOUD_MODEL, Need.DOMAIN_HEADS, Need.VISION_TRANSFORMER, Need.INSTANCE_AWARE_NORM}
+PLAIN = {
+    Need.CLOUD_MODEL,
+    Need.DOMAIN_HEADS,
+    Need.VISION_TRANSFORMER,
+    Need.INSTANCE_AWARE_NORM,
+    Need.WEIGHT_VECTORS,
+}
 
 
 @pytest.mark.parametrize("name", ["tent", "rmt"])

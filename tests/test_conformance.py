@@ -11,6 +11,7 @@ from tests.fakes import (
     make_backbone,
     make_source,
 )
+from tests.weight_files import file_for
 from tta.foundation.errors import UserError
 from tta.methods import METHODS, Need
 from tta.methods.params import build_params
@@ -30,6 +31,7 @@ def inside(params: dict) -> dict:
 
 PARAMS = {
     "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
+    "atlas": {"threshold": 0.0, "lr": 0.05},
     "asr": {**inside(ALL_SELECTED), "initial_share": 1.2},  # above ln C: every step ends in a reset
     "boostadapter": {"views": 3, "gate": (0.0, 3.0)},
     "buffer": {"scale": 0.1},
@@ -117,7 +119,7 @@ def make_method(name: str, kind: str):
         reason = f"the optional package {OPTIONAL[name]} is not installed"
         pytest.importorskip(OPTIONAL[name], reason=reason)
     method = METHODS[name]
-    params = build_params(method.Params, PARAMS.get(name, {}), name)
+    params = build_params(method.Params, {**PARAMS.get(name, {}), **file_for(name, kind)}, name)
     backbone = make_backbone(kind)
     if Need.DOMAIN_HEADS in method.needs(params):
         attach_domain_heads(backbone)

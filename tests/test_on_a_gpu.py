@@ -19,6 +19,7 @@ from benchmarks.timing.host_draws import host_draws
 from tests.fakes import RandomImages, attach_domain_heads, make_backbone, make_images
 from tests.reporting.test_checkpoint import config, records, resumed, run_killed
 from tests.test_conformance import OPTIONAL, PARAMS, assert_equal_states, kind_for
+from tests.weight_files import file_for
 from tta.commands.run import main
 from tta.datasets.images import to_device
 from tta.experiment import run
@@ -54,7 +55,7 @@ def started(name, device):
         pytest.importorskip(OPTIONAL[name])
     kind = kind_for(name)
     method = METHODS[name]
-    params = build_params(method.Params, PARAMS.get(name, {}), name)
+    params = build_params(method.Params, {**PARAMS.get(name, {}), **file_for(name, kind)}, name)
     backbone, cloud = make_backbone(kind), make_backbone(kind)
     if Need.DOMAIN_HEADS in method.needs(params):
         attach_domain_heads(backbone)

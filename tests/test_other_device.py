@@ -10,6 +10,7 @@ import torch
 from tests.fakes import RandomImages, attach_domain_heads, make_backbone, make_images
 from tests.other_device import DEVICE, Elsewhere, OtherDevice, send
 from tests.test_conformance import OPTIONAL, PARAMS, kind_for
+from tests.weight_files import file_for
 from tta.methods import METHODS, Need
 from tta.methods.params import build_params
 from tta.source.source_data import SourceData
@@ -29,7 +30,7 @@ def elsewhere(monkeypatch):
 
 def started(name, kind, device):
     method = METHODS[name]
-    params = build_params(method.Params, PARAMS.get(name, {}), name)
+    params = build_params(method.Params, {**PARAMS.get(name, {}), **file_for(name, kind)}, name)
     backbone, cloud = make_backbone(kind), make_backbone(kind)
     if Need.DOMAIN_HEADS in method.needs(params):
         attach_domain_heads(backbone)

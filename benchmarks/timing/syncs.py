@@ -52,6 +52,7 @@ bookkeeping of memory banks, the search of FOA, and tokens of new prompts."""
 
 DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "asr": {("methods/asr.py", "step"), ("methods/eta.py", "step")},
+    "atlas": {("methods/atlas.py", "step")},
     "cema": {
         ("methods/cema.py", "_upload"),
         ("methods/cloud.py", "to_bytes"),

@@ -9,6 +9,7 @@ from benchmarks.timing.subjects import subject
 from benchmarks.timing.syncs import DOCUMENTED, SyncCounter, undocumented
 from tests.fakes import make_images
 from tests.test_conformance import needs
+from tests.weight_files import WANTED, write_vectors
 from tta.methods import METHODS, Need
 
 
@@ -48,6 +49,7 @@ def test_the_counter_lets_masks_and_gathers_pass():
 IMAGE_TEXT = [name for name in METHODS if needs(name, Need.IMAGE_TEXT)]
 NETS = {"foa": "digits_vit", "rem": "digits_vit"} | dict.fromkeys(IMAGE_TEXT, "digits_clip")
 PARAMS = {
+    "atlas": {"threshold": 0.0},
     "boostadapter": {"views": 4},
     "clipartt": {"steps": 2},
     "cliptta": {"steps": 2, "memory_sample": 1},
@@ -74,21 +76,25 @@ PARAMS = {
 }
 
 
-def made(name):
+def made(name, folder):
     if name == "foa":
         pytest.importorskip("cmaes")
-    return subject(NETS.get(name, "cifar_resnet20"), 4).method(name, **PARAMS.get(name, {}))
+    case = subject(NETS.get(name, "cifar_resnet20"), 4)
+    params = dict(PARAMS.get(name, {}))
+    if name in WANTED:
+        params[WANTED[name]] = write_vectors(case.backbone, folder / "vectors.safetensors")
+    return case.method(name, **params)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_steps_wait_nowhere_but_where_it_is_documented(name):
-    method = made(name)
+def test_steps_wait_nowhere_but_where_it_is_documented(name, tmp_path):
+    method = made(name, tmp_path)
     assert undocumented(method, [make_images(4, seed) for seed in range(2)]) == {}
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTED))
-def test_what_is_documented_does_wait(name):
-    method = made(name)
+def test_what_is_documented_does_wait(name, tmp_path):
+    method = made(name, tmp_path)
     with SyncCounter() as counter:
         method.step(make_images(4))
     assert set(counter.places) & DOCUMENTED[name]

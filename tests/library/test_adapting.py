@@ -36,7 +36,12 @@ def normalised_around(kind):
     return Normalised(kind())
 
 
-OF_OTHER_NETWORKS = {Need.DOMAIN_HEADS, Need.VISION_TRANSFORMER, Need.IMAGE_TEXT}
+OF_OTHER_NETWORKS = {
+    Need.DOMAIN_HEADS,
+    Need.VISION_TRANSFORMER,
+    Need.IMAGE_TEXT,
+    Need.WEIGHT_VECTORS,
+}
 OWN = {
     "own": (OwnNet, ()),
     "normalises inside": (normalised_around, (OwnNet,)),
@@ -97,7 +102,9 @@ def test_methods_around_an_own_network(name):
         tta.adapt, network, name, input_size=SIZE, source=SOURCE, cloud=network, batch_size=6
     )
     if name == "foa" or METHODS[name].needs(METHODS[name].Params()) & OF_OTHER_NETWORKS:
-        words = "a head for each|vision transformer of|one of timm's|image-text models"
+        words = (
+            "a head for each|vision transformer of|one of timm's|image-text models|directions in"
+        )
         with pytest.raises(UserError, match=words):
             make(**params)
         return

@@ -14,6 +14,7 @@ from tta.backbones.checkpoint_file import CheckpointFile
 from tta.backbones.domain_heads import split_state
 from tta.backbones.key_names import Converted, convert, with_new_weight_norm
 from tta.backbones.leftovers import take_bookkeeping, take_classifier, take_normalisation
+from tta.backbones.merged_words import merged_words
 from tta.backbones.state_dicts import (
     Network,
     StateDict,
@@ -105,7 +106,7 @@ def load_checkpoint(
     model.changed_eps = eps
     if instance_aware:
         replace_batch_norm(model, InstanceAwareBatchNorm)
-    said = [file.form, *words, *parts.words, converted]
+    said = [file.form, merged_words(file.metadata), *words, *parts.words, converted]
     return Loaded(
         heads, normalisation, f"{file.path.name}: {'; '.join(filter(None, said)) or 'as it is'}"
     )

@@ -6,7 +6,8 @@ import argparse
 import pickle
 import re
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ class CheckpointFile:
         path: the file.
         content: what it holds: tensors and plain values.
         form: how it is stored, in words, where its name says otherwise; else empty.
+        metadata: what the header of a safetensors file says beside the tensors.
     """
 
     path: Path
     content: Any
     form: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_checkpoint(path: str | Path) -> CheckpointFile:
@@ -43,17 +46,20 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     named_safetensors = path.suffix.lower() == ".safetensors"
     if is_safetensors(head):
         form = "" if named_safetensors else "safetensors by its content"
-        return CheckpointFile(path, _read_safetensors(path), form)
+        tensors, metadata = _read_safetensors(path)
+        return CheckpointFile(path, tensors, form, metadata)
     form = "a pickle of torch.save by its content" if named_safetensors else ""
     return CheckpointFile(path, _read_torch(path), form)
 
 
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, str]]:
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
     except (SafetensorError, *DAMAGE) as error:
         raise _damaged(path, error) from error
 

@@ -276,6 +276,7 @@ class Experiment:
         facts = {k: v for k, v in self.resolved().items() if k not in passed_over}
         facts["method"] = type(self.adapting_method).__qualname__  # "code" has its file
         facts["scenario"] = self.scenario  # likewise
+        facts["set"] = {**facts["set"], **self.adapting_method.digests}
         facts["stream"] = self.plan.digest
         facts["data"] = self.dataset.digest()
         facts["classes"] = self.backbone.class_ids  # what --classes and --class-order came to

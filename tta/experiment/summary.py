@@ -16,6 +16,7 @@ from tta.experiment.observing.recorder import Recorder
 from tta.experiment.pacing import pace_in_words
 from tta.experiment.parts import batch_size_of
 from tta.experiment.saving.checkpoints import Checkpoints
+from tta.methods import Method
 from tta.streams.adaptation_set import held_out_figures
 from tta.streams.pacing.paced import Paced
 from tta.streams.stream import labels_of
@@ -91,6 +92,7 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
         "outputs": method.outputs,
         "needs": sorted(need.value for need in needs),
         "params": dataclasses.asdict(experiment.params),
+        **_files(experiment.adapting_method),
         "preset": experiment.preset,
         "dataset": experiment.dataset.name,
         "scenario": experiment.scenario,
@@ -103,6 +105,11 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
         "compile": config.compile,
         "resets": int(experiment.plan.reset_before.sum()),
     }
+
+
+def _files(method: Method) -> dict[str, Any]:
+    """Return digests of the files that hyper-parameters name; nothing where none does."""
+    return {"params_files": dict(method.digests)} if method.digests else {}
 
 
 def _open_set(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:

@@ -37,6 +37,7 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "adacontrast": "tta.methods.adacontrast:AdaContrast",
         "asr": "tta.methods.asr:AdaptiveSelectiveReset",
+        "atlas": "tta.methods.atlas:Atlas",
         "batclip": "tta.methods.batclip:BatClip",
         "bn": "tta.methods.bn:BatchNormOne",
         "bn_alpha": "tta.methods.bn_alpha:AlphaBatchNorm",
@@ -75,6 +76,7 @@ METHODS: Registry[type[Method]] = Registry(
         "roid": "tta.methods.roid:Roid",
         "rotta": "tta.methods.rotta:Rotta",
         "rpl": "tta.methods.rpl:RobustPseudoLabelling",
+        "rws": "tta.methods.rws:RobustWeightSignatures",
         "santa": "tta.methods.santa:Santa",
         "sar": "tta.methods.sar:Sar",
         "shot_im": "tta.methods.shot_im:ShotInformationMaximization",

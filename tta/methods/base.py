@@ -7,10 +7,11 @@ saving and loading follow from those names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -45,6 +46,8 @@ class Need(str, Enum):
     """An image-text model: unit features, and a head of scaled text embeddings."""
     TEXT_ENCODER = "text_encoder"
     """Such a model whose text tower takes embedded tokens, for soft prompts."""
+    WEIGHT_VECTORS = "weight_vectors"
+    """A file of directions in weight space, which a hyper-parameter names."""
     STREAM_LENGTH = "stream_length"
     """How many images will come: :attr:`Method.stream_length`."""
 
@@ -94,6 +97,9 @@ class Method:
     another tensor, so that a GPU can repeat it alone. Not inherited: a class says it for itself."""
     resets_often: ClassVar[bool] = False
     """Whether steps go back to the initial state so often that it is kept on the device."""
+    digests: Mapping[str, str] = MappingProxyType({})
+    """SHA-256 of the files that hyper-parameters name, by hyper-parameter: a run is another one
+    where a file holds something else, and the same where it lies elsewhere."""
     decoded: Callable[[], Sequence[Tensor]] | None = None
     """Returns the images of the batch at hand as their data set has them, before they are resized:
     uint8 ``[3, H, W]`` of any size, in host memory; None: nobody has them."""

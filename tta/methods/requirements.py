@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -88,11 +89,23 @@ def check_needs(
         raise UserError(
             f"method {method.name!r} must know how many images will come: pass stream_length=..."
         )
+    if Need.WEIGHT_VECTORS in needs:
+        raise UserError(
+            f"method {method.name!r} moves the source model along directions in weight space, and "
+            f"none are given; pass {_file_parameters(method)}, a file that "
+            "tta.source.weight_vectors.save_vectors has written for this network"
+        )
     if needs & SOURCE_NEEDS and not has_source:
         raise UserError(
             f"method {method.name!r} needs source images; pass --source NAME, "
             "arrays:PATH.npz or folder:PATH"
         )
+
+
+def _file_parameters(method: type[Method]) -> str:
+    fields = dataclasses.fields(method.Params)
+    files = [field.name for field in fields if field.metadata.get("unit") == "file"]
+    return " or ".join(f"--set {name}=FILE" for name in files)
 
 
 def _check_cloud(method: type[Method], backbone: Backbone, cloud: Backbone | None) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -37,6 +38,15 @@ def save_source_model(
     metadata tells ``architecture``, ``num_classes``, ``domains`` (a JSON list in the order of the
     heads), ``recipe`` (JSON) and the ``tta`` version.
     """
+    facts = {"domains": json.dumps(domains), "recipe": json.dumps(dataclasses.asdict(recipe))}
+    write_network(backbone, path, facts)
+
+
+def write_network(backbone: Backbone, path: Path, facts: Mapping[str, str]) -> None:
+    """Write a network with its ``architecture``, ``num_classes`` and further facts in the header.
+
+    Keys are as :func:`save_source_model` says.
+    """
     state = backbone.model.state_dict()
     if backbone.domain_heads is not None:
         heads = backbone.domain_heads.state_dict()
@@ -46,9 +56,8 @@ def save_source_model(
     metadata = {
         "architecture": backbone.name,
         "num_classes": str(backbone.num_classes),
-        "domains": json.dumps(domains),
-        "recipe": json.dumps(dataclasses.asdict(recipe)),
         "tta": __version__,
+        **facts,
     }
     with written_aside(path, shared=True) as aside:
         save_file({key: value.contiguous() for key, value in state.items()}, aside, metadata)

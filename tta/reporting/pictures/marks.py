@@ -27,6 +27,7 @@ METHODS = (
     *("batclip", "clipartt", "watt", "cliptta"),
     *("buffer", "reservoir"),
     *("unmix_tns", "tribe", "palm"),
+    *("rws", "atlas"),
 )
 """Whose place is their position here; a new method is put at the end."""
 

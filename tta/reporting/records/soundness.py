@@ -157,6 +157,7 @@ OPTIONAL: dict[str, Check] = {
     "tasks": _all_values(_or_none(is_positive)),
     "held_out": _all_values(_or_none(is_positive)),
     "recovery": _or_none(_all_values(is_positive)),
+    "params_files": _all_values(is_text),
     "prompts": _or_none(_are_prompts),
     "probe": _is_probe,
     "estimates": _all_values(_all_values(_or_none(is_number))),

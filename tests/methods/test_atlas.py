@@ -1,0 +1,149 @@
+"""aTLAS: the loss by hand, coefficients and their gradients, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import tta
+from tests.fakes import make_backbone, make_images
+from tests.weight_files import vectors_for
+from tta.foundation.errors import UserError
+from tta.methods.atlas import Atlas
+from tta.methods.atlas_loss import confident, pseudo_targets, unsupervised_fixmatch
+from tta.methods.requirements import check_needs
+from tta.ops.losses import entropy
+from tta.ops.norm.batch_norm import replace_batch_norm
+from tta.source.weight_vectors import read_vectors
+
+WEAK = torch.tensor([[4.0, 0, 0], [1, 0.5, 0], [0, 3, 0]])
+STRONG = torch.tensor([[3.0, 0.5, 0], [0.2, 1, 0], [0.5, 2, 0]])
+
+
+def make(kind="batch_norm", **params):
+    given = {"vectors": vectors_for(kind), "threshold": 0.0, **params}
+    return Atlas(make_backbone(kind), Atlas.Params(**given), seed=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("soft", 0.342940), ("sharpened", 0.220353), ("hard", 0.215114)]
+)
+def test_the_loss_is_that_of_sure_images(kind, expected):
+    likely = WEAK.softmax(1).amax(1)
+    assert_close(likely, torch.tensor([0.964663, 0.506480, 0.909443]), rtol=0, atol=1e-6)
+    chosen = confident(WEAK, kind, 0.85)
+    assert chosen.tolist() == [True, False, True]
+    loss = unsupervised_fixmatch(STRONG, pseudo_targets(WEAK, kind), chosen)
+    assert_close(loss, torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+def test_no_sure_image_is_no_loss_and_no_step():
+    strong = STRONG.clone().requires_grad_()
+    chosen = torch.zeros(3, dtype=torch.bool)
+    loss = unsupervised_fixmatch(strong, pseudo_targets(WEAK, "soft"), chosen)
+    assert loss == 0
+    method = make(threshold=1.0)
+    before = method.state_dict()
+    method.step(make_images(6))
+    assert torch.equal(method.coefficients, torch.zeros_like(method.coefficients))
+    assert not method.optimizer.state
+    assert before["optimizer"]["state"] == method.state_dict()["optimizer"]["state"]
+
+
+def test_the_first_batch_is_the_source_models():
+    images, backbone = make_images(6), make_backbone("batch_norm")
+    replace_batch_norm(backbone)
+    assert_close(make().step(images), backbone(images).detach())
+
+
+@pytest.mark.parametrize("kind", ["batch_norm", "layer_norm"])
+def test_coefficients_get_the_gradient_of_the_composed_network(kind):
+    """As by differentiating through theta_0 + sum of coefficients times vectors."""
+    images, method = make_images(6), make(kind, loss="entropy", optimizer="sgd", clip=1e9)
+    vectors = read_vectors(vectors_for(kind)).vectors
+    backbone = make_backbone(kind)
+    replace_batch_norm(backbone)
+    head = set(backbone.classifier.parameters())
+    named = {k: v for k, v in backbone.model.named_parameters() if v not in head}
+    coefficients = torch.full((2, len(named)), 0.3, requires_grad=True)
+    moved = {
+        f"model.{key}": value
+        + sum(coefficients[i, t] * vectors[name][key] for i, name in enumerate(vectors))
+        for t, (key, value) in enumerate(named.items())
+    }
+    logits = torch.func.functional_call(backbone, moved, (images,))
+    entropy(logits).mean().backward()
+    with torch.no_grad():
+        method.coefficients.fill_(0.3)
+    method._move()
+    found = []
+    method.optimizer.step = lambda: found.append(method.coefficients.grad.clone())
+    assert_close(method.step(images), logits.detach(), rtol=1e-4, atol=1e-4)
+    largest = float(coefficients.grad.abs().max())
+    assert_close(found[0], coefficients.grad, rtol=1e-3, atol=1e-4 * largest)
+
+
+def test_weights_are_where_the_coefficients_say_and_the_classifier_stays():
+    method, source = make(lr=0.1), make_backbone("batch_norm")
+    head = [value.clone() for value in method.backbone.classifier.parameters()]
+    for seed in range(2):
+        method.step(make_images(6, seed))
+    assert method.coefficients.abs().max() > 0.1
+    vectors = read_vectors(vectors_for("batch_norm")).vectors
+    own, start = (dict(b.model.named_parameters()) for b in (method.backbone, source))
+    for column, parameter in enumerate(method.parameters):
+        (key,) = [name for name, value in own.items() if value is parameter]
+        moves = (method.coefficients[i, column] * vectors[n][key] for i, n in enumerate(vectors))
+        assert_close(parameter, start[key] + sum(moves), rtol=1e-4, atol=1e-5)
+        assert parameter.grad is None
+    assert all(map(torch.equal, head, method.backbone.classifier.parameters()))
+
+
+def test_gradients_are_clipped():
+    method = make(loss="entropy", optimizer="sgd", clip=1e-3)
+    found = []
+    method.optimizer.step = lambda: found.append(float(method.coefficients.grad.norm()))
+    method.step(make_images(6))
+    assert found[0] <= 1e-3 * 1.001
+
+
+def test_task_vectors_may_come_from_checkpoints(tmp_path):
+    expert = make_backbone("batch_norm").model
+    with torch.no_grad():
+        for parameter in expert.parameters():
+            parameter.mul_(1.1)
+    torch.save(expert.state_dict(), tmp_path / "expert.pt")
+    files = (str(tmp_path / "expert.pt"),)
+    method = make(vectors=None, checkpoints=files, lr=0.05)
+    assert len(method.digests["checkpoints"]) == 64
+    outputs = [method.step(make_images(6, seed)) for seed in range(2)]
+    assert all(found.isfinite().all() for found in outputs)
+    assert method.coefficients.shape[0] == 1
+    with pytest.raises(UserError, match="exclude each other"):
+        make(checkpoints=files)
+    with pytest.raises(UserError, match="does not fit backbone"):
+        make("layer_norm", vectors=None, checkpoints=files)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("loss", ["ufm", "entropy"])
+def test_steps_in_half_precision_stay_near(dtype, loss):
+    outputs = []
+    for precision in (torch.float32, dtype):
+        backbone = make_backbone("batch_norm")
+        backbone.precision = precision
+        given = {"vectors": vectors_for("batch_norm"), "threshold": 0.0, "loss": loss}
+        method = Atlas(backbone, Atlas.Params(**given), seed=3)
+        method.start()
+        outputs.append([method.step(make_images(6, seed)) for seed in range(3)])
+    for full, half in zip(*outputs, strict=True):
+        assert (full - half).abs().max() < 0.1 * full.abs().max()
+
+
+def test_without_vectors_it_is_refused_before_the_stream():
+    words = "'atlas' moves.*pass --set vectors=FILE, a file"
+    with pytest.raises(UserError, match=words):
+        check_needs(Atlas, Atlas.Params(), make_backbone("batch_norm"), has_source=True)
+    with pytest.raises(UserError, match=words):
+        tta.adapt(make_backbone("batch_norm").model, "atlas")

@@ -1,0 +1,196 @@
+"""Merging the weights of several networks into one: soups and Fisher-weighted means.
+
+State dicts are those of one architecture, fine-tuned from one initialisation. Nothing here reads a
+file or an image, but for what the caller hands over to judge a soup.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tta.foundation.errors import UserError
+
+State = Mapping[str, Tensor]
+LEAST_COSINE = 0.1
+"""Mean cosine of weight matrices below which networks did not start alike: of unrelated ones it is
+0 but for chance."""
+_SMALLEST = 1e-30  # norm of a Fisher information that is divided by
+
+
+@dataclass(frozen=True)
+class Soup:
+    """A mean of some networks, and how it was chosen.
+
+    Attributes:
+        members: numbers of the networks in it, in the order in which they came in.
+        state: their mean.
+        accuracy: of that mean.
+    """
+
+    members: tuple[int, ...]
+    state: dict[str, Tensor]
+    accuracy: float
+
+
+def check_alike(states: Mapping[str, State], least: float = LEAST_COSINE) -> None:
+    """Refuse networks whose weights cannot be averaged.
+
+    Args:
+        states: by a name for messages, at least one.
+        least: mean cosine of the weight matrices of two of them; 0 or below passes over where they
+            started.
+
+    Raises:
+        UserError: there are other tensors in one, tensors of another shape, or it did not start
+            from the same initialisation.
+    """
+    (first, expected), *others = states.items()
+    for name, state in others:
+        if fault := _other_tensors(expected, state):
+            raise UserError(
+                f"{name} cannot be merged with {first}: {fault}; merge networks of one "
+                "architecture, for the same classes"
+            )
+    for (one, left), (other, right) in itertools.combinations(states.items(), 2):
+        found = mean_cosine(left, right)
+        if found < least:
+            raise UserError(
+                f"{other} cannot be merged with {one}: their weights have a mean cosine of "
+                f"{found:.2f}, below {least:g}, as of networks that started from other weights; "
+                "merge networks that were fine-tuned from the same ones"
+            )
+
+
+def _other_tensors(expected: State, state: State) -> str:
+    """Return how the names or shapes of two state dicts differ; empty where they do not."""
+    missing = [key for key in expected if key not in state]
+    more = [key for key in state if key not in expected]
+    if missing or more:
+        return "; ".join(
+            f"it {verb} {len(keys)} tensors, {keys[0]!r} first"
+            for verb, keys in (("lacks", missing), ("has further", more))
+            if keys
+        )
+    for key, value in expected.items():
+        if value.shape != state[key].shape:
+            return f"{key!r} has shape {list(state[key].shape)}, not {list(value.shape)}"
+    return ""
+
+
+def mean_cosine(one: State, other: State) -> float:
+    """Return the cosine between tensors of at least two dimensions, averaged; 1 without any."""
+    pairs = [
+        (value.flatten().double(), other[key].flatten().double())
+        for key, value in one.items()
+        if value.dim() > 1 and value.is_floating_point()
+    ]
+    cosines = [torch.cosine_similarity(a, b, dim=0) for a, b in pairs]
+    return float(torch.stack(cosines).mean()) if cosines else 1.0
+
+
+def average(states: Sequence[State], weights: Sequence[float] | None = None) -> dict[str, Tensor]:
+    """Return the mean of state dicts, running statistics included; counters are the first's.
+
+    Args:
+        states: with the same names and shapes.
+        weights: of each, at least one above 0; they are divided by their sum. None: all alike.
+    """
+    shares = _shares(weights, len(states))
+    return {
+        key: _mean([state[key] for state in states], shares)
+        if value.is_floating_point()
+        else value.clone()
+        for key, value in states[0].items()
+    }
+
+
+def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
+    weights = [1.0] * count if weights is None else list(weights)
+    return [weight / sum(weights) for weight in weights]
+
+
+def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    total = torch.zeros_like(values[0], dtype=torch.float64)
+    for value, share in zip(values, shares, strict=True):
+        total.add_(value.double(), alpha=share)
+    return total.to(values[0].dtype)
+
+
+def greedy_soup(
+    states: Sequence[State],
+    accuracies: Sequence[float],
+    evaluate: Callable[[dict[str, Tensor]], float],
+) -> Soup:
+    """Return the mean of those networks that make it better, tried from the best one downwards.
+
+    A network comes in where the mean with it is strictly more accurate than any soup before
+    (Wortsman et al., ICML 2022, recipe 1). Of equal accuracies the earlier network is tried first.
+
+    Args:
+        states: with the same names and shapes.
+        accuracies: of each, on held-out images.
+        evaluate: returns the accuracy of a mean on the same images.
+    """
+    first, *others = sorted(range(len(states)), key=lambda number: -accuracies[number])
+    soup = Soup((first,), average([states[first]]), accuracies[first])
+    for number in others:
+        count = len(soup.members)
+        tried = average([soup.state, states[number]], [count, 1])
+        accuracy = evaluate(tried)
+        if accuracy > soup.accuracy:
+            soup = Soup((*soup.members, number), tried, accuracy)
+    return soup
+
+
+def fisher_merge(
+    states: Sequence[State],
+    fishers: Sequence[State],
+    weights: Sequence[float] | None = None,
+    *,
+    floor: float = 1e-6,
+    favour_first: bool = True,
+    normalise: bool = True,
+) -> dict[str, Tensor]:
+    """Return the mean of networks in which each weight counts as much as it matters to its own.
+
+    ``theta = sum c_i F_i theta_i / sum c_i F_i`` per weight, with ``c_i = lambda_i / |F_i|``
+    (Matena and Raffel, NeurIPS 2022, eq. 4, and the norm of the authors' code). What has no Fisher
+    information, such as running statistics, is the mean by ``weights``; so is a weight that
+    matters to none.
+
+    Args:
+        states: with the same names and shapes.
+        fishers: diagonal Fisher information of each, see :func:`tta.source.fisher.fisher_diagonal`.
+        weights: lambda of each; None: all alike.
+        floor: least Fisher information.
+        favour_first: let the floor hold for the first network alone, so that its value stays where
+            the others have no Fisher information.
+        normalise: divide by the norm of the Fisher information over all weights.
+    """
+    shares = _shares(weights, len(states))
+    plain = average(states, shares)
+    scales = [
+        share / _norm(f) if normalise else share for share, f in zip(shares, fishers, strict=True)
+    ]
+    for key in fishers[0]:
+        total = torch.zeros_like(plain[key], dtype=torch.float64)
+        summed = torch.zeros_like(total)
+        for number, (state, fisher) in enumerate(zip(states, fishers, strict=True)):
+            matters = fisher[key].double()
+            if number == 0 or not favour_first:
+                matters = matters.clamp_min(floor)
+            total += scales[number] * matters
+            summed += scales[number] * matters * state[key].double()
+        merged = (summed / total).to(plain[key].dtype)
+        plain[key] = torch.where(total > 0, merged, plain[key])
+    return plain
+
+
+def _norm(fisher: State) -> float:
+    squares = [value.double().square().sum() for value in fisher.values()]
+    return max(float(torch.stack(squares).sum().sqrt()), _SMALLEST)
