@@ -185,6 +185,15 @@ def _is_image_text(name: str) -> bool:
 IMAGE_TEXT = tuple(filter(_is_image_text, METHODS))
 ON_CLIP = ("source", "tent", "sar", "lame", "roid", "t3a", *IMAGE_TEXT)
 """Zero-shot, methods for any network, and all that are for image-text models alone."""
+ON_TRANSFORMER = (
+    *("source", "t3a", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa", "rem"),
+    *("dpcore", "imse", "vida"),
+)
+NOT_VIDA = {"vida": {"set": {"insert_adapters": True}}}
+ABOUT_VIDA = (
+    "Row `vida`: fresh adapters were put into a network that was not trained with them, as its "
+    "authors' is."
+)
 CLIP = {
     "backbone": "digits_clip",
     "domains": ("gaussian_noise", "defocus_blur", "frost", "fog", "contrast", "jpeg_compression"),
@@ -369,9 +378,11 @@ TABLES = {
     "digits_vit": [
         Table(
             "Continual, vision transformer",
-            ("source", "t3a", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa", "rem"),
+            ON_TRANSFORMER,
             {"backbone": "digits_vit", **CONTINUAL},
-            seeds=(1, 2, 3),
+            NOT_VIDA,
+            (1, 2, 3),
+            ABOUT_VIDA,
         ),
     ],
     "digits_clip": [

@@ -23,14 +23,15 @@ from .syncs import DOCUMENTED, PACKAGE, SyncCounter
 Row = list[str]
 WAIT = "called a synchronizing CUDA operation"
 """What the errors of ``torch.cuda.set_sync_debug_mode`` say, and no other."""
-NEEDS_TRANSFORMER = ("foa", "rem")
+UNTRAINED = {"note": {"convert_batch_norm": True}, "vida": {"insert_adapters": True}}
+"""What lets methods run whose source model would have to be trained for them."""
+NEEDS_TRANSFORMER = ("dpcore", "foa", "imse", "rem", "vida")
 
 
 def started(case: Subject, name: str) -> Method:
     """Return a method, by its name or ``file.py:Class``, started."""
     kind = find_method(name)
-    params = {"convert_batch_norm": True} if name == "note" else {}
-    return case.start(kind, **params)
+    return case.start(kind, **UNTRAINED.get(name, {}))
 
 
 def agreement(name: str, nets: tuple[str, str], batch: int, device: torch.device) -> list[Row]:

@@ -31,6 +31,7 @@ FULL_WORK = {
     "threshold": 0.0,
     "exclude_unreliable": False,
     "low_margin": None,
+    "source_margin": 2.0,
 }
 """Thresholds that let every sample pass, by name: a skipped sample would cost nothing."""
 

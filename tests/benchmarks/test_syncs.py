@@ -47,7 +47,8 @@ def test_the_counter_lets_masks_and_gathers_pass():
 
 
 IMAGE_TEXT = [name for name in METHODS if needs(name, Need.IMAGE_TEXT)]
-NETS = {"foa": "digits_vit", "rem": "digits_vit"} | dict.fromkeys(IMAGE_TEXT, "digits_clip")
+TRANSFORMERS = [name for name in METHODS if needs(name, Need.VISION_TRANSFORMER)]
+NETS = dict.fromkeys(TRANSFORMERS, "digits_vit") | dict.fromkeys(IMAGE_TEXT, "digits_clip")
 PARAMS = {
     "atlas": {"threshold": 0.0},
     "boostadapter": {"views": 4},
@@ -56,6 +57,7 @@ PARAMS = {
     "ctpt": {"views": 4},
     "cotta": {"views": 2},
     "dmn": {"views": 4},
+    "dpcore": {"prompts": 1, "steps": 2},
     "dpe": {"views": 4},
     "foa": {"population": 4, "prompts": 1},
     "memo": {"views": 2},
@@ -70,6 +72,7 @@ PARAMS = {
     "tpt": {"views": 4},
     "tribe": {"margin": 2.0},
     "ttaug": {"views": 2},
+    "vida": {"views": 2, "insert_adapters": True},
     "vte": {"views": 4},
     "watt": {"templates": ("the digit {}", "a scan of a handwritten {}"), "rounds": 2},
     "zero": {"views": 4, "augmix": True},

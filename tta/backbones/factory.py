@@ -11,6 +11,7 @@ from timm.data import resolve_data_config
 from torch import nn
 
 from tta.backbones import nets  # noqa: F401 - which registers them in timm
+from tta.backbones.adapters import adapter_ranks, insert_adapters
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import Loaded, load_checkpoint
 from tta.backbones.checkpoint_file import read_checkpoint
@@ -56,6 +57,9 @@ def create_backbone(
         "num_classes": num_classes or card.num_classes,
     }
     model = _create_model(name, pretrained, kwargs)
+    ranks = adapter_ranks(file.content) if file else None
+    if ranks is not None:
+        insert_adapters(model, *ranks)
     loaded = load_checkpoint(model, file, name, weights_kind) if file else Loaded({}, None, "")
     if loaded.normalisation is not None:
         card = card.with_normalisation(*loaded.normalisation)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -38,19 +41,40 @@ class PromptedTransformer:
     def _collect(self, module: nn.Module, inputs: Any, normalised: Tensor) -> None:
         self._activations.append(normalised[:, 0].float())
 
-    def activations(self, images: Tensor, prompts: Tensor | None = None) -> Tensor:
-        """Return the class token after each of the L blocks, ``[B, L * D]``.
+    def drawn(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return prompts ``[count, D]`` to start from, float64 on the host.
 
-        Each as the next block's first norm layer gives it; the last D columns are the features
-        that the head takes.
+        As visual prompt tuning starts them (Jia et al., ECCV 2022).
+        """
+        width = self.backbone.feature_dim
+        bound = math.sqrt(6 / (3 * math.prod(self.patch_size) + width))
+        shares = torch.rand(count * width, generator=generator, dtype=torch.float64)
+        return ((2 * shares - 1) * bound).view(count, width)
+
+    def features(self, images: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Return the features ``[B, D]`` that the head takes: the class token at the end.
 
         Args:
             images: ``[B, 3, H, W]`` in [0, 1].
             prompts: ``[P, D]``, or None for the network as it is.
         """
-        self._prompts, self._activations = prompts, []
-        try:
+        with self._shown(prompts):
+            return self.backbone.features(images)
+
+    def activations(self, images: Tensor, prompts: Tensor | None = None) -> Tensor:
+        """Return the class token after each of the L blocks, ``[B, L * D]``.
+
+        Each as the next block's first norm layer gives it; the last D columns are
+        :meth:`features`, of the same arguments.
+        """
+        with self._shown(prompts):
             features = self.backbone.features(images)
             return torch.cat([*self._activations, features], 1)
+
+    @contextlib.contextmanager
+    def _shown(self, prompts: Tensor | None) -> Iterator[None]:
+        self._prompts, self._activations = prompts, []
+        try:
+            yield
         finally:
             self._prompts, self._activations = None, []

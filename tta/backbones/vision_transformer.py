@@ -77,3 +77,14 @@ def _class_attention(attention: nn.Module, tokens: Tensor) -> Tensor:
     queries, keys, _ = parts.permute(2, 0, 3, 1, 4)
     query, keys = attention.q_norm(queries[:, :, :1]), attention.k_norm(keys)
     return (attention.scale * query @ keys.mT).softmax(-1).mean(1).squeeze(1)
+
+
+@torch.no_grad()
+def patch_tokens(backbone: Backbone, images: Tensor) -> Tensor:
+    """Return what the first block is given of the patches ``[B, N, D]``, without prefix tokens.
+
+    Embedded, with position embeddings; of images ``[B, 3, H, W]`` in [0, 1].
+    """
+    model = backbone.model
+    embedded = model.patch_embed((images - backbone.mean) / backbone.std)
+    return model.norm_pre(model._pos_embed(embedded))[:, model.num_prefix_tokens :]

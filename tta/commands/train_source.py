@@ -12,7 +12,9 @@ keys. The domain that was left out is then the test stream:
         --backbone resnet50 --num-classes 7 --weights sketch.safetensors
 
 Methods other than drm take the file too; they see the shared head alone. With --instance-aware
-batch-norm layers are those of NOTE; such a file is for the methods note and source.
+batch-norm layers are those of NOTE; such a file is for the methods note and source. With --adapters
+the attention of a vision transformer has ViDA's adapters, which start at zero and are trained with
+all else; the method vida needs such a file, and others take it.
 """
 
 from __future__ import annotations
@@ -126,6 +128,9 @@ def parser(prog: str) -> Parser:
     )
     made.add_argument(
         "--instance-aware", action="store_true", help="train with the batch norm that note needs"
+    )
+    made.add_argument(
+        "--adapters", action="store_true", help="train with the adapters that vida needs"
     )
     made.add_argument("--validation-fraction", type=float, default=recipe.validation_fraction)
     made.add_argument("--seed", type=int, default=recipe.seed)

@@ -42,6 +42,8 @@ class Need(str, Enum):
     CLOUD_MODEL = "cloud_model"
     DOMAIN_HEADS = "domain_heads"
     VISION_TRANSFORMER = "vision_transformer"
+    ADAPTERS = "adapters"
+    """A vision transformer that was trained with ViDA's adapters."""
     IMAGE_TEXT = "image_text"
     """An image-text model: unit features, and a head of scaled text embeddings."""
     TEXT_ENCODER = "text_encoder"

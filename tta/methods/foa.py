@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +79,7 @@ class ForwardOnlyAdaptation(Method):
         size = self.params.prompts * width
         diagonal = self.params.covariance == "diagonal"
         self.search = EvolutionSearch(size, self.params.population + 1, diagonal)
-        # As visual prompt tuning starts them (Jia et al., ECCV 2022).
-        bound = math.sqrt(6 / (3 * math.prod(self.transformer.patch_size) + width))
-        drawn = torch.rand(size, generator=self.generator, dtype=torch.float64)
-        self.best = (2 * drawn - 1) * bound
+        self.best = self.transformer.drawn(self.params.prompts, self.generator).flatten()
         self.target_mean = next(self.backbone.parameters()).new_zeros(width, dtype=torch.float32)
         self.batches = 0
 

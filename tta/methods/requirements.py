@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from tta.backbones.adapters import adapted_layers
 from tta.backbones.backbone import Backbone
 from tta.backbones.vision_transformer import is_class_token_transformer
 from tta.foundation.errors import UserError
@@ -35,6 +36,12 @@ _OF_BACKBONE: dict[Need, tuple[Callable[[Backbone], bool], str]] = {
         is_class_token_transformer,
         "needs a vision transformer with a class token, one of timm's, and backbone {backbone!r} "
         "is none; choose one (vit_base_patch16_224) or another method (sar)",
+    ),
+    Need.ADAPTERS: (
+        lambda backbone: bool(adapted_layers(backbone)),
+        "needs a source model trained with adapters in its attention and backbone {backbone!r} was "
+        "not; train one with python -m tta.train_source --adapters, or take the authors', and pass "
+        "its file as --weights, or put fresh ones into this one with --set insert_adapters=true",
     ),
     Need.IMAGE_TEXT: (
         lambda backbone: backbone.text is not None,

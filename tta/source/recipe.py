@@ -19,6 +19,7 @@ class Recipe:
         weight_decay: of Adam.
         freeze_batch_norm: keep the running statistics that a pretrained network came with.
         instance_aware: train with instance-aware batch norm, as NOTE needs it.
+        adapters: train with ViDA's adapters in the attention of a vision transformer.
         validation_fraction: of every domain that is kept out of training.
         seed: of the initial weights, the validation part and the order of images.
     """
@@ -30,6 +31,7 @@ class Recipe:
     weight_decay: float = 0.0
     freeze_batch_norm: bool = False
     instance_aware: bool = False
+    adapters: bool = False
     validation_fraction: float = 0.2
     seed: int = 0
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from tta.backbones import create_backbone, wrap_model
+from tta.backbones.adapters import insert_adapters
 from tta.backbones.backbone import Backbone
 from tta.backbones.domain_heads import DomainHeads
 from tta.datasets import Dataset
@@ -64,9 +65,15 @@ def train(backbone: Backbone, dataset: Dataset, recipe: Recipe, progress: bool =
     over all training images, not of the last batches.
 
     Raises:
-        UserError: ``recipe.drm`` with fewer than two domains.
+        UserError: ``recipe.drm`` with fewer than two domains; ``recipe.adapters`` and another
+            network than a vision transformer.
     """
     _check_domains(dataset, recipe)
+    if recipe.adapters and not insert_adapters(backbone.model, seed=recipe.seed):
+        raise UserError(
+            f"adapters go into the attention of a vision transformer of timm, and backbone "
+            f"{backbone.name!r} is none; choose one (digits_vit), or leave --adapters out"
+        )
     sources = _sources(backbone, dataset, recipe)
     with seeded_layers(recipe.seed):
         if recipe.drm:

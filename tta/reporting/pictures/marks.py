@@ -28,6 +28,7 @@ METHODS = (
     *("buffer", "reservoir"),
     *("unmix_tns", "tribe", "palm"),
     *("rws", "atlas"),
+    *("dpcore", "imse", "vida"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
