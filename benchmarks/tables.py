@@ -192,7 +192,7 @@ CLIP = {
     "batch_size": 20,
 }
 ALL = (
-    *("source", "bn", "bn_alpha", "bn_ema", "t3a", "lame", "core", "tent", "tent with COME"),
+    *("source", "bn", "bn_alpha", "bn_ema", "t3a", "neo", "lame", "core", "tent", "tent with COME"),
     *("pl", "shot_im", "rpl", "eta", "eata", "eata with COME", "sar", "sar with COME", "rdumb"),
     *("deyo", "roid", "cmf", "asr", "spa", "santa", "rotta", "petta", "note", "rmt"),
     *("adacontrast", "cema"),
@@ -369,7 +369,10 @@ TABLES = {
     "digits_vit": [
         Table(
             "Continual, vision transformer",
-            ("source", "t3a", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa", "rem"),
+            (
+                *("source", "t3a", "neo", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf"),
+                *("foa", "rem"),
+            ),
             {"backbone": "digits_vit", **CONTINUAL},
             seeds=(1, 2, 3),
         ),

@@ -60,6 +60,7 @@ METHODS: Registry[type[Method]] = Registry(
         "lame": "tta.methods.lame:Lame",
         "memo": "tta.methods.memo:Memo",
         "mta": "tta.methods.mta:Mta",
+        "neo": "tta.methods.neo:Neo",
         "note": "tta.methods.note:Note",
         "onzeta": "tta.methods.onzeta:OnZeta",
         "ostta": "tta.methods.ostta:Ostta",

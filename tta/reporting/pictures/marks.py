@@ -24,6 +24,7 @@ METHODS = (
     *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
     *("dmn", "boostadapter", "dpe", "onzeta", "stata"),
     *("batclip", "clipartt", "watt", "cliptta"),
+    "neo",
 )
 """Whose place is their position here; a new method is put at the end."""
 
