@@ -51,6 +51,7 @@ PARAMS = {
     "owttt": {"alignment_weight": 1e-6},
     "petta": {"memory_size": 8},
     "pl": {"threshold": 0.0},
+    "poem": {"warm_up_samples": 3, "source_samples": 4},
     "rdumb": {**ALL_SELECTED, "reset_interval": 2},
     "rmt": {"warm_up_samples": 12},
     "rotta": {"memory_size": 8, "update_interval": 4},

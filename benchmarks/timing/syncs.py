@@ -71,6 +71,7 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
     "owttt": {("methods/owttt.py", "_decide")},
     "petta": {("ops/memory.py", "_read")},
     "pl": {("methods/pl.py", "step")},
+    "poem": {("methods/poem.py", "_read")},
     "rdumb": {("methods/eta.py", "step")},
     "roid": {("methods/roid.py", "adapt")},
     "rotta": {("ops/memory.py", "_read")},

@@ -60,6 +60,7 @@ PARAMS = {
     "mta": {"views": 4},
     "note": {"convert_batch_norm": True, "update_interval": 4},
     "onzeta": {"stream_length": 8},
+    "poem": {"warm_up_samples": 4},
     "rotta": {"update_interval": 4},
     "sotta": {"update_interval": 4, "confidence_threshold": 0.0},
     "stamp": {"views": 2, "margin": 2.0},

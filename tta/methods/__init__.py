@@ -67,6 +67,7 @@ METHODS: Registry[type[Method]] = Registry(
         "owttt": "tta.methods.owttt:OpenWorldTraining",
         "petta": "tta.methods.petta:Petta",
         "pl": "tta.methods.pl:PseudoLabelling",
+        "poem": "tta.methods.poem:Poem",
         "rdumb": "tta.methods.rdumb:RDumb",
         "rem": "tta.methods.rem:RankedEntropyMinimization",
         "rmt": "tta.methods.rmt:RobustMeanTeacher",
