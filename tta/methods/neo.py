@@ -12,7 +12,8 @@ from tta.methods.base import SOURCE_NEEDS, Method, Need
 from tta.methods.params import param
 from tta.source.source_data import SourceData
 
-ORIGIN, SOURCE_MEAN = "origin", "source_mean"
+ORIGIN = "origin"
+SOURCE_MEAN = "source_mean"
 
 
 class Neo(Method):

@@ -20,7 +20,8 @@ from tta.ops.norm.batch_norm import replace_batch_norm, source_statistics
 from tta.ops.selection import entropy_margin, entropy_weight, selected_mean
 from tta.source.source_data import SourceData
 
-MATCH, MATCH_PLUS = "match", "match++"
+MATCH = "match"
+MATCH_PLUS = "match++"
 
 
 class Poem(Method):
