@@ -197,7 +197,7 @@ ALL = (
     *("deyo", "roid", "cmf", "asr", "spa", "santa", "rotta", "petta", "note", "rmt"),
     *("adacontrast", "cema", "poem"),
 )
-COSTLY = ("cotta", "memo", "ttaug", "gtta")
+COSTLY = ("cotta", "memo", "ttaug", "gtta", "tea")
 """Methods with dozens of passes per image, or many steps on source images per batch."""
 FEW_ROWS = ("source", "bn", "tent", *COSTLY)
 COME = {

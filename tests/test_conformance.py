@@ -60,6 +60,7 @@ PARAMS = {
     "stamp": {"memory_size": 8, "margin": 2.0, "agreement": False, "views": 2},
     "t3a": {"support_size": 2},
     "tda": {"gate": (0.0, 3.0)},
+    "tea": {"steps": 2, "buffer_size": 9},
     "tps": {"views": 3},
     "tpt": {"views": 3},
     "ttaug": {"views": 3},

@@ -103,6 +103,8 @@ OVERFLOWING = [
     ("adacontrast", {"queue_size": 16}),
     ("spa", {}),
     ("asr", {"adapter": "roid"}),
+    ("poem", {"warm_up_samples": 0}),
+    ("tea", {"steps": 2}),
 ]
 
 

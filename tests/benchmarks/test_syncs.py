@@ -64,6 +64,7 @@ PARAMS = {
     "rotta": {"update_interval": 4},
     "sotta": {"update_interval": 4, "confidence_threshold": 0.0},
     "stamp": {"views": 2, "margin": 2.0},
+    "tea": {"steps": 2},
     "tps": {"views": 4},
     "tpt": {"views": 4},
     "ttaug": {"views": 2},

@@ -84,6 +84,7 @@ METHODS: Registry[type[Method]] = Registry(
         "stata": "tta.methods.stata:StatA",
         "t3a": "tta.methods.t3a:T3a",
         "tda": "tta.methods.tda:Tda",
+        "tea": "tta.methods.tea:Tea",
         "tent": "tta.methods.tent:Tent",
         "tps": "tta.methods.tps:Tps",
         "tpt": "tta.methods.tpt:Tpt",

@@ -24,7 +24,7 @@ METHODS = (
     *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
     *("dmn", "boostadapter", "dpe", "onzeta", "stata"),
     *("batclip", "clipartt", "watt", "cliptta"),
-    *("neo", "poem"),
+    *("neo", "poem", "tea"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
