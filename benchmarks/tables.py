@@ -186,8 +186,8 @@ IMAGE_TEXT = tuple(filter(_is_image_text, METHODS))
 ON_CLIP = ("source", "tent", "sar", "lame", "roid", "t3a", *IMAGE_TEXT)
 """Zero-shot, methods for any network, and all that are for image-text models alone."""
 ON_TRANSFORMER = (
-    *("source", "t3a", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa", "rem"),
-    *("dpcore", "imse", "vida"),
+    *("source", "t3a", "neo", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa"),
+    *("rem", "dpcore", "imse", "vida"),
 )
 NOT_VIDA = {"vida": {"set": {"insert_adapters": True}}}
 ABOUT_VIDA = (
@@ -201,12 +201,12 @@ CLIP = {
     "batch_size": 20,
 }
 ALL = (
-    *("source", "bn", "bn_alpha", "bn_ema", "t3a", "lame", "core", "tent", "tent with COME"),
+    *("source", "bn", "bn_alpha", "bn_ema", "t3a", "neo", "lame", "core", "tent", "tent with COME"),
     *("pl", "shot_im", "rpl", "eta", "eata", "eata with COME", "sar", "sar with COME", "rdumb"),
     *("deyo", "roid", "cmf", "asr", "spa", "santa", "rotta", "petta", "note", "rmt"),
-    *("adacontrast", "cema", "buffer", "reservoir", "unmix_tns", "tribe", "palm"),
+    *("adacontrast", "cema", "buffer", "reservoir", "unmix_tns", "tribe", "palm", "poem"),
 )
-COSTLY = ("cotta", "memo", "ttaug", "gtta")
+COSTLY = ("cotta", "memo", "ttaug", "gtta", "tea")
 """Methods with dozens of passes per image, or many steps on source images per batch."""
 FEW_ROWS = ("source", "bn", "tent", *COSTLY)
 COME = {

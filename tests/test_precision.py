@@ -110,6 +110,8 @@ OVERFLOWING = [
     ("asr", {"inner": "roid"}),
     ("tribe", {"margin": 2.0}),
     ("palm", {"margin": 9.0, "largest_score": 1e6}),
+    ("poem", {"warm_up_samples": 0}),
+    ("tea", {"steps": 2}),
 ]
 
 

@@ -79,6 +79,7 @@ DOCUMENTED: dict[str, set[tuple[str, str]]] = {
         ("methods/reservoir.py", "_most_informative"),
         ("methods/reservoir_clusters.py", "assign"),
     },
+    "poem": {("methods/poem.py", "_read")},
     "rdumb": {("methods/eta.py", "step")},
     "roid": {("methods/roid.py", "adapt")},
     "rotta": {("ops/memory.py", "_read")},

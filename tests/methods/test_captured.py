@@ -70,7 +70,8 @@ def test_these_leave_the_host_nothing_to_decide():
     assert CAPTURABLE == [
         name
         for name in METHODS
-        if name in ("source", "bn", "bn_alpha", "tent", "rpl", "shot_im", "core", "unmix_tns")
+        if name
+        in ("source", "bn", "bn_alpha", "neo", "tent", "rpl", "shot_im", "core", "unmix_tns")
     ]
     assert not METHODS["sar"].capturable  # a subclass of tent, which has to say it for itself
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from tta.methods.base import Need
 from tta.methods.eata_fisher import diagonal_fisher
 from tta.methods.eta import Eta
 from tta.methods.params import param
+from tta.ops.norm.batch_norm import source_statistics
 from tta.source.source_data import SourceData
 
 
@@ -52,19 +54,13 @@ class Eata(Eta):
         self.source_parameters = parameters_to_vector(self.parameters).detach()
 
     def prepare(self, source: SourceData) -> None:
-        groups = source.first_images(self.params.fisher_samples)
+        groups, statistics = source.first_images(self.params.fisher_samples), nullcontext()
         if not self.params.compat:
             groups = (image for images in groups for image in images.split(1))
-            self._normalise_by(target_weight=0.0)  # an image alone has no batch statistics
+            statistics = source_statistics(self.layers)  # an image alone has none of a batch
         # In full precision: squares of gradients leave the range of float16.
-        precision, self.backbone.precision = self.backbone.precision, torch.float32
-        self.fisher = diagonal_fisher(self.backbone, self.parameters, groups)
-        self.backbone.precision = precision
-        self._normalise_by(target_weight=1.0)
-
-    def _normalise_by(self, target_weight: float) -> None:
-        for layer in self.layers:
-            layer.target_weight = target_weight
+        with statistics, self.backbone.in_precision(torch.float32):
+            self.fisher = diagonal_fisher(self.backbone, self.parameters, groups)
 
     def objective(self, uncertainty: Tensor, selected: Tensor) -> Tensor:
         moved = parameters_to_vector(self.parameters) - self.source_parameters

@@ -159,6 +159,20 @@ def following(layers: Iterable[EmaBatchNorm]) -> Iterator[None]:
             layer.follow = False
 
 
+@contextlib.contextmanager
+def source_statistics(layers: Iterable[AdaptiveBatchNorm]) -> Iterator[None]:
+    """Let ``layers``, which normalise with the batch's statistics, use the source's within."""
+    layers = list(layers)
+    weights = [layer.target_weight for layer in layers]
+    for layer in layers:
+        layer.target_weight = 0.0
+    try:
+        yield
+    finally:
+        for layer, weight in zip(layers, weights, strict=True):
+            layer.target_weight = weight
+
+
 def moves_statistics(model: nn.Module) -> bool:
     """Return whether a forward pass of ``model`` changes statistics that a layer keeps."""
     return any(isinstance(m, AdaptiveBatchNorm) and m.moves_statistics for m in model.modules())

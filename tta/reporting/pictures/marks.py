@@ -29,6 +29,7 @@ METHODS = (
     *("unmix_tns", "tribe", "palm"),
     *("rws", "atlas"),
     *("dpcore", "imse", "vida"),
+    *("neo", "poem", "tea"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
