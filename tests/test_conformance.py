@@ -22,6 +22,7 @@ from tta.testing.checks import CHECKS, difference
 ALL_SELECTED = {"margin": 2.0, "redundancy_margin": 2.0}
 PARAMS = {
     "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
+    "adaptive_smoothing": {"policy": "fitted", "fit_images": 8},
     "asr": {**ALL_SELECTED, "initial_share": 1.2},  # above ln C: every step ends in a reset
     "boostadapter": {"views": 3, "gate": (0.0, 3.0)},
     "cema": {

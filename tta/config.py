@@ -234,7 +234,8 @@ class RunConfig:
     )
     cloud_backbone: str | None = option(
         None,
-        "the larger model of edge-cloud methods; default: the dataset's",
+        "the second model: of edge-cloud methods the larger one, of adaptive_smoothing the robust "
+        "one; default: the dataset's",
         "cloud",
         metavar="NAME",
     )

@@ -36,6 +36,7 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "adacontrast": "tta.methods.adacontrast:AdaContrast",
+        "adaptive_smoothing": "tta.methods.adaptive_smoothing:AdaptiveSmoothing",
         "asr": "tta.methods.asr:AdaptiveSelectiveReset",
         "batclip": "tta.methods.batclip:BatClip",
         "bn": "tta.methods.bn:BatchNormOne",

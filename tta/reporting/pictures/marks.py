@@ -10,7 +10,7 @@ from typing import Any
 # order whose neighbours differ in lightness too.
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
 _IN_TURN = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-LINES = (*_IN_TURN, (0, (10, 3)), (0, (1, 4)), (0, (10, 2, 3, 2)))
+LINES = (*_IN_TURN, (0, (10, 3)), (0, (1, 4)), (0, (10, 2, 3, 2)), (0, (2, 1, 2, 5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 COUNT = len(COLOURS) * len(LINES)
 """Pairs of colour and dashes, see :func:`dashes_of`."""
@@ -24,6 +24,7 @@ METHODS = (
     *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
     *("dmn", "boostadapter", "dpe", "onzeta", "stata"),
     *("batclip", "clipartt", "watt", "cliptta"),
+    "adaptive_smoothing",
 )
 """Whose place is their position here; a new method is put at the end."""
 
