@@ -195,7 +195,7 @@ ALL = (
     *("source", "bn", "bn_alpha", "bn_ema", "t3a", "lame", "core", "tent", "tent with COME"),
     *("pl", "shot_im", "rpl", "eta", "eata", "eata with COME", "sar", "sar with COME", "rdumb"),
     *("deyo", "roid", "cmf", "asr", "spa", "santa", "rotta", "petta", "note", "rmt"),
-    *("adacontrast", "cema"),
+    *("adacontrast", "cema", "crop_selection"),
 )
 COSTLY = ("cotta", "memo", "ttaug", "gtta")
 """Methods with dozens of passes per image, or many steps on source images per batch."""

@@ -49,6 +49,7 @@ METHODS: Registry[type[Method]] = Registry(
         "cmf": "tta.methods.cmf:ContinualMomentumFiltering",
         "core": "tta.methods.core:Core",
         "cotta": "tta.methods.cotta:Cotta",
+        "crop_selection": "tta.methods.crop_selection:CropSelection",
         "ctpt": "tta.methods.ctpt:CTpt",
         "deyo": "tta.methods.deyo:DestroyYourObject",
         "dmn": "tta.methods.dmn:Dmn",

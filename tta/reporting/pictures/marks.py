@@ -24,7 +24,7 @@ METHODS = (
     *("tda", "zero", "vte", "mta", "tpt", "ctpt", "tps"),
     *("dmn", "boostadapter", "dpe", "onzeta", "stata"),
     *("batclip", "clipartt", "watt", "cliptta"),
-    "adaptive_smoothing",
+    *("adaptive_smoothing", "crop_selection"),
 )
 """Whose place is their position here; a new method is put at the end."""
 
