@@ -373,6 +373,14 @@ class RunConfig:
         maximum=1_000_000,
         metavar="N",
     )
+    translate_by: int = option(
+        1,
+        "translations: pixels by which copies are moved, of images before they are resized",
+        "stream",
+        minimum=1,
+        maximum=1000,
+        metavar="PIXELS",
+    )
     score: str | None = option(
         None,
         "of streams with unknown images: what tells how known an image looks: the method's own "

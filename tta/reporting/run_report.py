@@ -241,6 +241,12 @@ def protocol_lines(summary: dict[str, Any]) -> list[str]:
                 if held_out[f"{kind}_accuracy"] is not None
             )
         )
+    moved = summary.get("translations")
+    if moved and moved["copies"]:
+        lines.append(
+            f"translations: {percent(moved['consistency'])} % of {moved['copies']} moved copies "
+            "have the class of the image unmoved"
+        )
     probe = summary.get("probe")
     if probe and probe["after"]:
         lines.append(
