@@ -205,6 +205,7 @@ ALL = (
     *("pl", "shot_im", "rpl", "eta", "eata", "eata with COME", "sar", "sar with COME", "rdumb"),
     *("deyo", "roid", "cmf", "asr", "spa", "santa", "rotta", "petta", "note", "rmt"),
     *("adacontrast", "cema", "buffer", "reservoir", "unmix_tns", "tribe", "palm", "poem"),
+    "crop_selection",
 )
 COSTLY = ("cotta", "memo", "ttaug", "gtta", "tea")
 """Methods with dozens of passes per image, or many steps on source images per batch."""

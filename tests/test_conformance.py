@@ -31,6 +31,7 @@ def inside(params: dict) -> dict:
 
 PARAMS = {
     "adacontrast": {"queue_size": 8, "refine_after": 6, "neighbors": 2},
+    "adaptive_smoothing": {"policy": "fitted", "fit_images": 8},
     "atlas": {"threshold": 0.0, "lr": 0.05},
     "asr": {**inside(ALL_SELECTED), "initial_share": 1.2},  # above ln C: every step ends in a reset
     "boostadapter": {"views": 3, "gate": (0.0, 3.0)},

@@ -10,7 +10,8 @@ from tta.streams.label_order import dirichlet_order, zipf_sample
 from tta.streams.stream import Stream, batch_edges
 
 DATA = RandomImages(size=50)
-VISITS = {"domain_blocks": 20, "recurring": 20}
+COPIES = {"domain_blocks": 20, "recurring": 20, "translations": 5}
+"""How often some scenarios show each sample of a domain."""
 PINNED = {
     "class_grouped": ("40346b27113d8fe1", "40346b27113d8fe1"),
     "class_imbalanced": ("1568ef99685c134d", "1568ef99685c134d"),
@@ -36,8 +37,10 @@ def plan(name, **options):
 def test_every_scenario_shows_every_sample_once_a_visit(name):
     made = plan(name)
     rows = np.stack([made.domain, made.severity, made.index, made.visit], 1)
+    if made.shift is not None:  # once in each place
+        rows = np.concatenate([rows, made.shift], 1)
     assert len(np.unique(rows, axis=0)) == len(made)
-    assert len(made) == 3 * 50 * (9 if "gradual" in name else VISITS.get(name, 1))
+    assert len(made) == 3 * 50 * (9 if "gradual" in name else COPIES.get(name, 1))
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))

@@ -234,7 +234,8 @@ class RunConfig:
     )
     cloud_backbone: str | None = option(
         None,
-        "the larger model of edge-cloud methods; default: the dataset's",
+        "the second model: of edge-cloud methods the larger one, of adaptive_smoothing the robust "
+        "one; default: the dataset's",
         "cloud",
         metavar="NAME",
     )
@@ -371,6 +372,14 @@ class RunConfig:
         minimum=1,
         maximum=1_000_000,
         metavar="N",
+    )
+    translate_by: int = option(
+        1,
+        "translations: pixels by which copies are moved, of images before they are resized",
+        "stream",
+        minimum=1,
+        maximum=1000,
+        metavar="PIXELS",
     )
     score: str | None = option(
         None,

@@ -19,6 +19,7 @@ from tta.datasets.images import png_bytes
 from tta.datasets.resizing import Resizing, fitted, fitted_labels
 from tta.foundation.errors import UserError
 from tta.foundation.geometry import Size
+from tta.ops.views.shift import moved
 
 _LEVELS = 16  # more than there are severities
 NATURAL = 0
@@ -155,6 +156,20 @@ class Dataset(ABC):
         """Return the given samples as models are shown them: ``[B, 3, H, W]``, uint8."""
         return self.fitted(self.images(domain, severity, indices))
 
+    def moved(self, domain: str, severity: int, indices: np.ndarray, shift: np.ndarray) -> Tensor:
+        """Return the given samples as they are shown, each moved before it is resized.
+
+        A transform that cuts the border off brings real pixels in; else the outermost ones are
+        repeated.
+
+        Args:
+            domain: see :meth:`images`.
+            severity: likewise.
+            indices: likewise.
+            shift: pixels down and to the right ``[B, 2]``.
+        """
+        return self.fitted(moved(self.images(domain, severity, indices), *steps(shift)))
+
     def shown_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return label maps ``[B, H, W]`` (uint8) as the images of :meth:`shown` are.
 
@@ -183,7 +198,12 @@ class Dataset(ABC):
         return np.concatenate([png_bytes(self.images(domain, severity, part)) for part in parts])
 
     def gather(
-        self, names: tuple[str, ...], domain: np.ndarray, severity: np.ndarray, index: np.ndarray
+        self,
+        names: tuple[str, ...],
+        domain: np.ndarray,
+        severity: np.ndarray,
+        index: np.ndarray,
+        shift: np.ndarray | None = None,
     ) -> Tensor:
         """Return images ``[B, 3, H, W]``, as shown, of samples that may be of several domains.
 
@@ -192,9 +212,16 @@ class Dataset(ABC):
             domain: domain number of each sample ``[B]``.
             severity: severity of each sample ``[B]``.
             index: index of each sample in its domain ``[B]``.
+            shift: how far each is moved ``[B, 2]``, see :meth:`moved`; None: not at all.
         """
         places = list(by_place(domain, severity))
-        parts = [self.shown(names[number], level, index[rows]) for number, level, rows in places]
+        if shift is None or not shift.any():
+            parts = [self.shown(names[place], level, index[rows]) for place, level, rows in places]
+        else:
+            parts = [
+                self.moved(names[place], level, index[rows], shift[rows])
+                for place, level, rows in places
+            ]
         if len(parts) == 1:
             return parts[0]
         order = np.argsort(np.concatenate([rows for _, _, rows in places]))
@@ -269,6 +296,11 @@ class Dataset(ABC):
         It is weaker than :meth:`digest` where that follows the times of files too large to read.
         """
         return self.digest()
+
+
+def steps(shift: np.ndarray) -> Tensor:
+    """Return pixels ``[B, 2]`` as steps down and to the right ``[2, B]``."""
+    return torch.from_numpy(np.ascontiguousarray(shift.T))
 
 
 def name_digest(dataset: Dataset) -> str:

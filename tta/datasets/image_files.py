@@ -14,7 +14,7 @@ import PIL
 import torch
 from torch import Tensor
 
-from tta.datasets.base import PROBES, Dataset
+from tta.datasets.base import PROBES, Dataset, steps
 from tta.datasets.decoded_cache import DecodedImages
 from tta.datasets.headers import headers_of, sizes_of
 from tta.datasets.identity import Identity, identify, stamp
@@ -22,6 +22,7 @@ from tta.datasets.images import MOST_HEADERS, check_image, file_size, read_image
 from tta.datasets.resizing import FIT, Resizing
 from tta.foundation.errors import UserError
 from tta.foundation.geometry import Size
+from tta.ops.views.shift import moved
 
 
 class ImageFileDataset(Dataset):
@@ -56,6 +57,15 @@ class ImageFileDataset(Dataset):
             return super().original(domain, severity, index)
         file = self.file(domain, severity, int(index))
         return read_image(file, cure=self.cure, published=self.published)
+
+    def moved(self, domain: str, severity: int, indices: np.ndarray, shift: np.ndarray) -> Tensor:
+        if self.makes_corruptions:  # in the size shown
+            return moved(self.images(domain, severity, indices), *steps(shift))
+        parts = [
+            self.fitted(moved(self.original(domain, severity, index)[None], *steps(one[None])))
+            for index, one in zip(indices, shift, strict=True)
+        ]
+        return torch.cat(parts)
 
     def native_sizes(self, domain: str, severity: int) -> frozenset[Size]:
         count = len(self.labels(domain, severity))

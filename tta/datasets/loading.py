@@ -23,8 +23,9 @@ from tta.foundation.errors import UserError, message_of
 from tta.foundation.orphans import serve_parent
 
 Item = TypeVar("Item")
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Of a batch's samples ``[B]``: number of the domain, severity, and index in the domain."""
+Rows = tuple[np.ndarray, ...]
+"""Of a batch's samples ``[B]``: number of the domain, severity, and index in the domain; where
+images are moved also by how many pixels down and to the right ``[B, 2]``."""
 
 MOST_WORKERS = 8
 _NO_ROOM = ("shared memory", "/torch_")

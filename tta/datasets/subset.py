@@ -79,6 +79,9 @@ class Subset(Dataset):
     def original(self, domain: str, severity: int, index: int) -> Tensor:
         return self._whole.original(domain, severity, self._rows[domain][index])
 
+    def moved(self, domain: str, severity: int, indices: np.ndarray, shift: np.ndarray) -> Tensor:
+        return self._whole.moved(domain, severity, self._rows[domain][indices], shift)
+
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self._whole.label_maps(domain, severity, self._rows[domain][indices])
 

@@ -30,9 +30,11 @@ from tta.experiment.resolving import (
 )
 from tta.experiment.segmenting import check_fits
 from tta.experiment.showing import Geometry
+from tta.foundation.errors import UserError
 from tta.streams import ScenarioOptions, StreamPlan, find_scenario, plan_stream
 from tta.streams.stream import Stream, labels_of
 from tta.streams.unknown_mix import UnknownMix, with_unknown
+from tta.tasks.task import SEGMENTATION
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,29 @@ def _plan(config: RunConfig, dataset: Dataset) -> StreamPlan:
     if isinstance(dataset, WithUnknown):
         plan = _plan_with_unknown(config, dataset, options)
     else:
-        plan = plan_stream(config.scenario, dataset, options)
+        plan = _checked_copies(config, dataset, plan_stream(config.scenario, dataset, options))
     return with_adaptation_set(config, dataset, plan)
+
+
+def _checked_copies(config: RunConfig, dataset: Dataset, plan: StreamPlan) -> StreamPlan:
+    """Return the plan, unless it shows moved copies where these mean nothing.
+
+    Raises:
+        UserError: see above.
+    """
+    beside = {
+        "--unknown": config.unknown,
+        "--adapt-samples": config.adapt_samples,
+        "--adapt-classes": config.adapt_classes,
+        "data that is segmented": dataset.task == SEGMENTATION.name or None,
+    }
+    named = [what for what, given in beside.items() if given is not None]
+    if plan.shift is not None and named:
+        raise UserError(
+            f"--scenario {config.scenario} compares classes of images and of their moved copies, "
+            f"and is not for {named[0]}: choose another scenario, or leave that out"
+        )
+    return plan
 
 
 def _plan_with_unknown(
@@ -90,6 +113,7 @@ def _plan_with_unknown(
     if find_scenario(config.scenario).task_batches:
         options = replace(options, batch_size=mix.known_in_a_batch())
     plan = plan_stream(config.scenario, dataset.known, options)
+    _checked_copies(config, dataset, plan)
     dataset.check_all_known(labels_of(dataset.known, plan))
     return with_unknown(plan, dataset.counts, mix)
 

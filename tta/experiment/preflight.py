@@ -79,8 +79,8 @@ def _check_backbones(config: RunConfig, dataset: Any) -> None:
         check_clip(chosen, config.weights is not None)
     if is_clip(config.cloud_backbone):
         raise UserError(
-            f"--cloud-backbone {config.cloud_backbone} is an image-text model, which the cloud of "
-            "edge-cloud methods has none of: name one of timm's"
+            f"--cloud-backbone {config.cloud_backbone} is an image-text model, which a second "
+            "model cannot be: name one of timm's"
         )
     if METHODS.location(config.method) is None:  # it may register nets of its own
         return

@@ -19,6 +19,8 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         "params": dataclasses.asdict(experiment.params),
         "seed": experiment.config.seed,
         "weights": [experiment.backbone.weights_sha256, experiment.model_digest],
+        "second model": experiment.cloud
+        and [experiment.cloud.weights_sha256, *experiment.cloud.preprocessing],
         "source": [source.dataset.name, source.dataset.digest(), source.batch_size, source.seed],
         "preprocessing": [
             source.dataset.image_size,

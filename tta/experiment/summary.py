@@ -20,6 +20,7 @@ from tta.methods import Method
 from tta.streams.adaptation_set import held_out_figures
 from tta.streams.pacing.paced import Paced
 from tta.streams.stream import labels_of
+from tta.streams.translations import translation_figures
 from tta.tasks.finite import nonfinite_facts
 from tta.tasks.over_tasks import accuracy_over_tasks
 from tta.tasks.queue_rejection import rejection_figures
@@ -150,6 +151,8 @@ def _protocol(experiment: Experiment, recorder: Recorder, observer: Any) -> dict
     if plan.adaptation is not None:
         labels = labels_of(experiment.dataset, plan)
         facts["held_out"] = held_out_figures(plan, labels, recorder.samples.correct)
+    if plan.shift is not None:
+        facts["translations"] = translation_figures(plan, recorder.samples.prediction)
     correct, known = recorder.samples.correct, recorder.samples.known
     judged = plan.counted[: len(correct)] & known
     facts["recovery"] = recovery(

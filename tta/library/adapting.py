@@ -93,8 +93,9 @@ def adapt(
             default the method's own.
         seed: of the method's random draws.
         batch_size: images of a full batch, and of a source batch (64 unless given).
-        cloud: the larger model of edge-cloud methods, for the same classes; normalised as
-            ``mean`` and ``std`` say unless it is timm's or torchvision's.
+        cloud: the second model, for the same classes: of edge-cloud methods the larger one, of
+            ``adaptive_smoothing`` the robust one; normalised as ``mean`` and ``std`` say unless it
+            is timm's or torchvision's.
         device: where it runs; by default where ``model`` is.
         precision: of forward passes, ``fp32``, ``bf16`` or ``fp16``.
         compile: let torch.compile write the code of batches of ``batch_size`` images, which is
@@ -247,7 +248,7 @@ def _cloud(
         return None
     if model is None:
         raise UserError(
-            f"method {method.name!r} needs a second, larger model for the same classes; pass "
+            f"method {method.name!r} needs a {method.second_model}, for the same classes; pass "
             "cloud=, another nn.Module"
         )
     cloud = wrap_model(model, mean=mean, std=std, input_size=backbone.input_size)

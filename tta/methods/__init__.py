@@ -36,6 +36,7 @@ METHODS: Registry[type[Method]] = Registry(
     "method",
     {
         "adacontrast": "tta.methods.adacontrast:AdaContrast",
+        "adaptive_smoothing": "tta.methods.adaptive_smoothing:AdaptiveSmoothing",
         "asr": "tta.methods.asr:AdaptiveSelectiveReset",
         "atlas": "tta.methods.atlas:Atlas",
         "batclip": "tta.methods.batclip:BatClip",
@@ -50,6 +51,7 @@ METHODS: Registry[type[Method]] = Registry(
         "cmf": "tta.methods.cmf:ContinualMomentumFiltering",
         "core": "tta.methods.core:Core",
         "cotta": "tta.methods.cotta:Cotta",
+        "crop_selection": "tta.methods.crop_selection:CropSelection",
         "ctpt": "tta.methods.ctpt:CTpt",
         "deyo": "tta.methods.deyo:DestroyYourObject",
         "dmn": "tta.methods.dmn:Dmn",

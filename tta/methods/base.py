@@ -92,6 +92,8 @@ class Method:
     """On a class that segments too, see :mod:`tta.methods.dense`; a subclass says it again."""
     counters: ClassVar[tuple[str, ...]] = ()
     """Names of what :meth:`count` counts, such as ``uploads``: columns of the records."""
+    second_model: ClassVar[str] = "second model"
+    """What messages call the model of :meth:`attach_model`, for a method that needs one."""
     rejection: ClassVar[str] = ""
     """``queue`` where :meth:`score` is a cosine, by which OWTTT's rule rejects unknown images."""
     capturable: ClassVar[bool] = False

@@ -36,6 +36,7 @@ class CloudEdgeModelAdaptation(Method):
     """
 
     name = "cema"
+    second_model = "second, larger model in the cloud"
     paper = "Chen et al., Towards robust and efficient cloud-edge elastic model adaptation, 2024"
     state = (
         "parameters",

@@ -91,7 +91,7 @@ def check_needs(
             words = fault.format(backbone=backbone.name, norms=_norms(backbone))
             raise UserError(f"method {method.name!r} {words}")
     if Need.CLOUD_MODEL in needs:
-        _check_cloud(method, backbone, cloud)
+        _check_cloud(method, needs, backbone, cloud)
     if Need.STREAM_LENGTH in needs and not stream_known:
         raise UserError(
             f"method {method.name!r} must know how many images will come: pass stream_length=..."
@@ -115,12 +115,13 @@ def _file_parameters(method: type[Method]) -> str:
     return " or ".join(f"--set {name}=FILE" for name in files)
 
 
-def _check_cloud(method: type[Method], backbone: Backbone, cloud: Backbone | None) -> None:
+def _check_cloud(
+    method: type[Method], needs: frozenset[Need], backbone: Backbone, cloud: Backbone | None
+) -> None:
     if cloud is None:
         raise UserError(
-            f"method {method.name!r} needs a second, larger model in the cloud; pass "
-            "--cloud-backbone NAME (any timm model) and, unless timm can download its weights, "
-            "--cloud-weights FILE"
+            f"method {method.name!r} needs a {method.second_model}; pass --cloud-backbone NAME "
+            "(any timm model) and, unless timm can download its weights, --cloud-weights FILE"
         )
     if cloud.num_classes != backbone.num_classes:
         raise UserError(
@@ -128,7 +129,7 @@ def _check_cloud(method: type[Method], backbone: Backbone, cloud: Backbone | Non
             f"{backbone.name!r} {backbone.num_classes}; pass a --cloud-backbone, with its "
             "--cloud-weights, for the same classes"
         )
-    if not norm_affine_parameters(cloud):
+    if Need.NORM_AFFINE in needs and not norm_affine_parameters(cloud):
         raise UserError(
             f"method {method.name!r} trains the affine parameters of normalisation layers and "
             f"cloud backbone {cloud.name!r} has none ({_norms(cloud)}); choose another "

@@ -203,7 +203,10 @@ def _in_short(summary: dict[str, Any], metric: str) -> str:
 
 
 def _cloud(summary: dict[str, Any]) -> str:
-    return f" with {summary['cloud_backbone']} in the cloud" if summary["cloud_backbone"] else ""
+    if not summary["cloud_backbone"]:
+        return ""
+    place = "in the cloud" if "uploads" in summary["counters"] else "beside it"
+    return f" with {summary['cloud_backbone']} {place}"
 
 
 def _of_open_set(summary: dict[str, Any]) -> str:
@@ -237,6 +240,12 @@ def protocol_lines(summary: dict[str, Any]) -> list[str]:
                 for kind in ("seen", "unseen")
                 if held_out[f"{kind}_accuracy"] is not None
             )
+        )
+    moved = summary.get("translations")
+    if moved and moved["copies"]:
+        lines.append(
+            f"translations: {percent(moved['consistency'])} % of {moved['copies']} moved copies "
+            "have the class of the image unmoved"
         )
     probe = summary.get("probe")
     if probe and probe["after"]:

@@ -67,9 +67,14 @@ NAMES = (
     "recurring",
     "reset_each_shift",
     "reset_each_shift_correlated",
+    "translations",
 )
 
-HOMES = {"few_classes_per_batch": "few_classes", "markov": "unitta"}
+HOMES = {
+    "few_classes_per_batch": "few_classes",
+    "markov": "unitta",
+    "translations": "translations",
+}
 """Modules of those that are no compositions."""
 
 SCENARIOS: Registry[Any] = Registry(

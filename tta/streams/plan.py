@@ -53,6 +53,7 @@ class ScenarioOptions:
         draws: images that it draws of a domain; None for twice as many as there are.
         classes_per_batch: least and greatest number of classes of a task.
         tasks: of each domain.
+        translate_by: pixels by which copies are moved.
         batch_size: images per batch.
     """
 
@@ -74,6 +75,7 @@ class ScenarioOptions:
     draws: int | None = None
     classes_per_batch: tuple[int, int] = (1, 4)
     tasks: int = 1000
+    translate_by: int = 1
     batch_size: int = 64
 
 
@@ -92,6 +94,7 @@ SCENARIO_OPTIONS = (
     "draws",
     "classes_per_batch",
     "tasks",
+    "translate_by",
 )
 """Options that only some scenarios use."""
 
@@ -112,6 +115,8 @@ class StreamPlan:
         reset_before: whether the method is reset before this sample.
         adaptation: whether the sample is one to adapt to, whose figure does not count; to all
             others the method is frozen then. None: it adapts to all, and all count.
+        shift: how far the image is moved before it is shown ``[N, 2]``, in pixels of its own size
+            down and to the right. None: no image is.
     """
 
     domains: tuple[str, ...]
@@ -122,6 +127,7 @@ class StreamPlan:
     segment: np.ndarray
     reset_before: np.ndarray
     adaptation: np.ndarray | None = None
+    shift: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -136,8 +142,7 @@ class StreamPlan:
         """SHA-256 of the table."""
         sha = hashlib.sha256(json.dumps(self.domains).encode())
         columns = [self.domain, self.severity, self.index, self.segment, self.reset_before]
-        if self.adaptation is not None:
-            columns.append(self.adaptation)
+        columns += [column for column in (self.adaptation, self.shift) if column is not None]
         for column in columns:
             sha.update(np.ascontiguousarray(column, dtype="<i8").data)
         return sha.hexdigest()

@@ -12,6 +12,7 @@ from torch import Tensor
 from tta.datasets.base import Dataset, by_place
 from tta.datasets.images import to_unit_range
 from tta.datasets.loading import Rows, image_loader
+from tta.ops.views.shift import moved
 from tta.streams.plan import StreamPlan
 
 
@@ -96,11 +97,12 @@ class Stream:
 
     def decoded(self) -> list[Tensor]:
         """Return the images of that batch before they are resized: uint8 ``[3, H, W]`` each."""
-        names, rows = (
-            self.plan.domains,
-            zip(*self._rows(slice(self._begun, self._ends)), strict=True),
-        )
-        return [self.dataset.original(names[number], *place) for number, *place in rows]
+        names, columns = self.plan.domains, self._rows(slice(self._begun, self._ends))
+        images = [
+            self.dataset.original(names[number], *place)
+            for number, *place in zip(*columns[:3], strict=True)
+        ]
+        return images if self.plan.shift is None else _moved(images, columns[3])
 
     def bounds(self, first: int = 0) -> Iterator[tuple[int, int]]:
         """Yield (start, stop) of the batches from number ``first`` on."""
@@ -137,7 +139,8 @@ class Stream:
 
     def _rows(self, positions: slice | np.ndarray) -> Rows:
         plan = self.plan
-        return plan.domain[positions], plan.severity[positions], plan.index[positions]
+        rows = plan.domain[positions], plan.severity[positions], plan.index[positions]
+        return rows if plan.shift is None else (*rows, plan.shift[positions])
 
     def labels(self) -> np.ndarray:
         """Return the labels ``[N]`` in stream order, for the recorder alone."""
@@ -155,6 +158,12 @@ class Stream:
             index = plan.index[positions[rows]]
             sizes[rows] = self.dataset.encoded_bytes(plan.domains[number], level, index)
         return sizes
+
+
+def _moved(images: list[Tensor], shift: np.ndarray) -> list[Tensor]:
+    """Return images ``[3, H, W]`` of any sizes, moved by pixels ``[B, 2]``."""
+    steps = torch.from_numpy(shift)
+    return [moved(one[None], *step[:, None])[0] for one, step in zip(images, steps, strict=True)]
 
 
 def labels_of(dataset: Dataset, plan: StreamPlan) -> np.ndarray:

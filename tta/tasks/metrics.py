@@ -47,6 +47,12 @@ def sample_metrics(outputs: Tensor, labels: Tensor, kind: str) -> Tensor:
 
 
 @torch.no_grad()
+def predictions(outputs: Tensor, kind: str) -> Tensor:
+    """Return the classes ``[B]`` as numbers, NaN where outputs ``[B, C]`` tell none."""
+    return outputs.argmax(1).float().where(finite_rows(outputs, kind), torch.nan)
+
+
+@torch.no_grad()
 def open_set_metrics(
     outputs: Tensor, labels: Tensor, kind: str, score: Callable[[Tensor], Tensor]
 ) -> Tensor:

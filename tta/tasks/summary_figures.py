@@ -55,6 +55,13 @@ PROTOCOL_FIGURES = (
         _part("tasks", "mean_accuracy"),
         True,
     ),
+    SummaryFigure(
+        "translation_consistency",
+        "consistency %",
+        "copies moved by whole pixels with the class of the same image unmoved",
+        _part("translations", "consistency"),
+        True,
+    ),
     SummaryFigure("adapted", "adapted %", "batches that were adapted to", _adapted, True),
     SummaryFigure("step_cost", "step cost", "of a step, in forward passes", _part("pace", "cost")),
     SummaryFigure(

@@ -19,6 +19,8 @@ from tta.tasks.metric import ERROR, METRICS, RUN_FIGURES, SAMPLE_COLUMNS, Metric
 from tta.tasks.open_set_metrics import OPEN_SET_FIGURES, OPEN_SET_METRICS
 from tta.tasks.segmentation import MIOU, PIXEL_COLUMNS, SEGMENTATION_FIGURES, SEGMENTATION_METRICS
 
+PREDICTION = "prediction"
+"""A further column, of streams by which predictions of several samples are compared: the class."""
 ALL_METRICS = (*METRICS, *OPEN_SET_METRICS)
 ALL_FIGURES = (*RUN_FIGURES, *OPEN_SET_FIGURES)
 

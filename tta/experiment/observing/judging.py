@@ -14,8 +14,8 @@ from tta.datasets.images import to_device
 from tta.ops.maps import enlarged
 from tta.streams.stream import Batch
 from tta.tasks.dense_metrics import pixel_metrics
-from tta.tasks.metrics import open_set_metrics, sample_metrics
-from tta.tasks.task import CLASSIFICATION, Task
+from tta.tasks.metrics import open_set_metrics, predictions, sample_metrics
+from tta.tasks.task import PREDICTION, Task
 
 STRIP_SIDE = 320
 """Pixels of the longer side of what is kept for pictures, at most."""
@@ -81,9 +81,13 @@ class ClassJudge:
         return torch.cat([self._judge(*pair) for pair in zip(outputs, parts, strict=True)], 1)
 
     def _judge(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        if self.task is CLASSIFICATION:
-            return sample_metrics(outputs, labels, self.kind)
-        return open_set_metrics(outputs, labels, self.kind, self.score)
+        if "known" in self.task.columns:
+            rows = open_set_metrics(outputs, labels, self.kind, self.score)
+        else:
+            rows = sample_metrics(outputs, labels, self.kind)
+        if PREDICTION not in self.task.columns:
+            return rows
+        return torch.cat([rows, predictions(outputs, self.kind).to(rows.dtype)[None]])
 
 
 class MapJudge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from tta.reporting.records.stored_tables import to_csv
 from tta.streams import StreamPlan
 from tta.streams.stream import Batch
 from tta.tasks.known_scores import energy
-from tta.tasks.task import task_of
+from tta.tasks.task import PREDICTION, task_of
 
 DISPLAY_INTERVAL = 0.5
 """Seconds between fetches from the device."""
@@ -115,6 +116,8 @@ class Recorder:
         self._judge: Judge
         if maps is None:
             task = task_of(labels)
+            if plan.shift is not None:
+                task = dataclasses.replace(task, columns=(*task.columns, PREDICTION))
             self.samples = SampleTable(plan, counters, encoded_bytes, task)
             score = score or partial(energy, kind=outputs)
             self._judge = ClassJudge(labels, outputs, task, score, device)

@@ -11,8 +11,9 @@ import torch
 
 from tta.reporting.records.run_directory import SAMPLES_FILE, RunDirectory
 from tta.streams import StreamPlan
+from tta.streams.translations import agreements
 from tta.tasks.metric import SAMPLE_COLUMNS, Samples
-from tta.tasks.task import CLASSIFICATION, Task, measured
+from tta.tasks.task import CLASSIFICATION, PREDICTION, Task, measured
 
 
 class SampleTable:
@@ -211,12 +212,25 @@ class SampleTable:
             "samples": len(counted),
             **self._counts(samples),
             **self.task.measure(samples),
+            **self._consistency(chosen),
             **self._totals(chosen),
             **self._uplink(chosen),
         }
 
     def _counts(self, samples: dict[str, np.ndarray]) -> dict[str, object]:
         return {**_kinds(samples), "correct": int(samples["correct"].sum())}
+
+    @property
+    def prediction(self) -> np.ndarray:
+        """Classes of the samples seen ``[n]``, NaN for none, of a stream with moved copies."""
+        return self.values[self.task.columns.index(PREDICTION), : self.seen]
+
+    def _consistency(self, chosen: np.ndarray) -> dict[str, object]:
+        """Return the share of moved copies, if any, with the class of the unmoved image."""
+        if self.plan.shift is None or not len(chosen):
+            return {}
+        same = agreements(self.plan, self.prediction)[chosen]
+        return {"consistency": float(np.nanmean(same)) if (same >= 0).any() else float("nan")}
 
     def _totals(self, chosen: np.ndarray) -> dict[str, int]:
         counted = self.values[len(self.task.columns) :, chosen].astype(np.float64).sum(1)

@@ -1,4 +1,4 @@
-"""The weakest view of an image: moved by a few pixels, so that any image keeps its class."""
+"""Images moved by whole pixels: the weakest view of an image, which keeps its class."""
 
 from __future__ import annotations
 
@@ -21,17 +21,31 @@ def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     batch, _, height, width = images.shape
     device = images.device
-    drawn = torch.rand(2, batch, 1, generator=generator_on(device, generator), device=device)
+    drawn = torch.rand(2, batch, generator=generator_on(device, generator), device=device)
+    up, left = (_moves(one, side) for one, side in zip(drawn, (height, width), strict=True))
+    return moved(images, -up, -left)
+
+
+def moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Move images by whole pixels; at the edge that they leave, the outermost ones are repeated.
+
+    Args:
+        images: ``[B, C, H, W]`` of any type, on any device, which is not waited for.
+        down: pixels ``[B]``, negative ones upwards.
+        right: likewise.
+    """
+    batch, _, height, width = images.shape
+    device = images.device
     rows, columns = (
-        (torch.arange(side, device=device) + _moves(one, side)).clamp(0, side - 1)
-        for one, side in zip(drawn, (height, width), strict=True)
+        (torch.arange(side, device=device) - step[:, None]).clamp(0, side - 1)
+        for step, side in zip((down, right), (height, width), strict=True)
     )
     number = torch.arange(batch, device=device)[:, None, None]
-    moved = images.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2).contiguous(memory_format=memory_format_of(images))
+    found = images.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]]
+    return found.permute(0, 3, 1, 2).contiguous(memory_format=memory_format_of(images))
 
 
 def _moves(drawn: Tensor, side: int) -> Tensor:
-    """Return whole moves ``[B, 1]``, each as likely, of uniform draws in [0, 1)."""
+    """Return whole moves ``[B]``, each as likely, of uniform draws in [0, 1)."""
     most = int(side * SHARE)
     return (drawn * (2 * most + 1)).long() - most

@@ -30,6 +30,7 @@ METHODS = (
     *("rws", "atlas"),
     *("dpcore", "imse", "vida"),
     *("neo", "poem", "tea"),
+    *("adaptive_smoothing", "crop_selection"),
 )
 """Whose place is their position here; a new method is put at the end."""
 

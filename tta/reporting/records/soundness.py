@@ -156,6 +156,7 @@ OPTIONAL: dict[str, Check] = {
     "pace": _is_pace,
     "tasks": _all_values(_or_none(is_positive)),
     "held_out": _all_values(_or_none(is_positive)),
+    "translations": _all_values(_or_none(is_positive)),
     "recovery": _or_none(_all_values(is_positive)),
     "params_files": _all_values(is_text),
     "prompts": _or_none(_are_prompts),
@@ -201,6 +202,7 @@ PIXELS: dict[str, Check] = {
 }
 DOMAIN_OPTIONAL: dict[str, Check] = {
     "severity": _is_plain,
+    "consistency": _or_none(is_fraction),
     **dict.fromkeys(("correct", "known", "unknown"), is_count),
     **{figure.name: _figure(figure) for figure in OPEN_SET_FIGURES},
 }
