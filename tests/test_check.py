@@ -127,10 +127,10 @@ def test_what_is_sound_passes():
 def blocks(file: str) -> list[str]:
     """Return the Python blocks of a text that define a method."""
     found = re.findall(r"^```python\n(.*?)^```", (ROOT / file).read_text(), re.M | re.S)
-    return [block for block in found if "(Method):" in block]
+    return [block for block in found if re.search(r"\((Method|PlugIn)\):", block)]
 
 
-CASES = [(file, n) for file in ("README.md", "tta/methods/README.md") for n in range(4)]
+CASES = [(file, n) for file in ("README.md", "tta/methods/README.md") for n in range(5)]
 
 
 @pytest.mark.parametrize(("file", "number"), [c for c in CASES if c[1] < len(blocks(c[0]))])
@@ -138,7 +138,7 @@ def test_methods_of_the_documentation(file, number, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     text = blocks(file)[number]
     (tmp_path / "my_file.py").write_text(text)
-    name = re.search(r"class (\w+)\(Method\)", text).group(1)
+    name = re.search(r"class (\w+)\((Method|PlugIn)\)", text).group(1)
     options = ["--set", "threshold=2"] if "threshold" in text else []
     assert main([f"my_file.py:{name}", *options]) == 0
     promises = 14 if "dense = " in text else 12
