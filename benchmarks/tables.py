@@ -186,8 +186,7 @@ IMAGE_TEXT = tuple(filter(_is_image_text, METHODS))
 ON_CLIP = ("source", "tent", "sar", "lame", "roid", "t3a", *IMAGE_TEXT)
 """Zero-shot, methods for any network, and all that are for image-text models alone."""
 ON_TRANSFORMER = (
-    *("source", "t3a", "neo", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa"),
-    *("rem", "dpcore", "imse", "vida"),
+    *("source", "t3a", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa", "rem"),
 )
 NOT_VIDA = {"vida": {"set": {"insert_adapters": True}}}
 ABOUT_VIDA = (
@@ -204,10 +203,18 @@ ALL = (
     *("source", "bn", "bn_alpha", "bn_ema", "t3a", "neo", "lame", "core", "tent", "tent with COME"),
     *("pl", "shot_im", "rpl", "eta", "eata", "eata with COME", "sar", "sar with COME", "rdumb"),
     *("deyo", "roid", "cmf", "asr", "spa", "santa", "rotta", "petta", "note", "rmt"),
-    *("adacontrast", "cema", "buffer", "reservoir", "unmix_tns", "tribe", "palm", "poem"),
-    "crop_selection",
+    *("adacontrast", "cema"),
 )
-COSTLY = ("cotta", "memo", "ttaug", "gtta", "tea")
+NEWEST = (
+    *("source", "bn", "tent", "neo", "unmix_tns", "tribe", "palm", "poem", "buffer"),
+    *("reservoir", "reservoir with ROID", "crop_selection"),
+)
+IN_COPIES = {
+    "reservoir with EATA": {"method": "reservoir", "set": {"inner": "eata"}},
+    "reservoir with ROID": {"method": "reservoir", "set": {"inner": "roid"}},
+}
+RETURNING = ("source", "bn", "tent", "eata", "reservoir", "reservoir with EATA")
+COSTLY = ("cotta", "memo", "ttaug", "gtta")
 """Methods with dozens of passes per image, or many steps on source images per batch."""
 FEW_ROWS = ("source", "bn", "tent", *COSTLY)
 COME = {
@@ -340,6 +347,7 @@ def _protocol_tables() -> list[Table]:
 
 
 HEADINGS = {
+    "newest": "The newest methods",
     "protocols": "Protocols",
     "seed_systems": "Seed systems",
     "cifar100_generated": "CIFAR-100-C, generated",
@@ -350,6 +358,26 @@ HEADINGS = {
     "imagenet_sample": "1,000 ImageNet images, corruptions generated",
 }
 TABLES = {
+    "newest": [
+        Table("digits-c, continual", NEWEST, CONTINUAL, IN_COPIES, (1, 2, 3)),
+        Table("digits-c, correlated", NEWEST, CORRELATED, IN_COPIES),
+        Table("CIFAR-10-C, recorded stream", NEWEST, RECORDED, IN_COPIES),
+        Table(
+            "digits-c, three domains that return twenty times",
+            RETURNING,
+            PROTOCOLS["recurring, 20 visits"],
+            IN_COPIES,
+            compact=True,
+        ),
+        Table("Few images", ("source", "bn", "tent", "tea"), {**CONTINUAL, "num_samples": 64}),
+        Table(
+            "Continual, vision transformer",
+            ("source", "tent", "sar", "foa", "neo", "dpcore", "imse", "vida"),
+            {"backbone": "digits_vit", **CONTINUAL, "num_samples": 200},
+            NOT_VIDA,
+            note=ABOUT_VIDA,
+        ),
+    ],
     "protocols": _protocol_tables(),
     "seed_systems": [
         Table("digits-c, continual", SEED_SYSTEMS, {"scenario": "continual"}),
@@ -381,9 +409,7 @@ TABLES = {
             "Continual, vision transformer",
             ON_TRANSFORMER,
             {"backbone": "digits_vit", **CONTINUAL},
-            NOT_VIDA,
-            (1, 2, 3),
-            ABOUT_VIDA,
+            seeds=(1, 2, 3),
         ),
     ],
     "digits_clip": [

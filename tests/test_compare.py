@@ -169,3 +169,15 @@ def test_a_filter_of_unknown_parts_says_so(tmp_path):
     for typed, message in [("gradul+slots", "unknown part 'gradul'"), ("gradual+slots", "no run")]:
         with pytest.raises(UserError, match=message):
             chosen(runs, {"scenario": typed})
+
+
+def test_plug_ins_are_told_apart_by_the_method_inside(tmp_path, capsys):
+    shared = {"method": "buffer", "domains": ("pixelate",), "num_samples": 20, "batch_size": 20}
+    for inside in ({"inner": "sar"}, {"inner": "tent"}, {"inner": "tent", "inner.lr": 0.5}):
+        run(RunConfig(set=inside, output=str(tmp_path), **shared))
+    lines = printed(capsys, tmp_path).splitlines()[2:5]
+    assert sorted(cells(line)[0] for line in lines) == [
+        "buffer (inner=sar)",
+        "buffer (inner=tent, inner.lr=0.001)",
+        "buffer (inner=tent, inner.lr=0.5)",
+    ]

@@ -1,6 +1,5 @@
 """Methods around another method: which one, with which hyper-parameters, and how it is kept."""
 
-import dataclasses
 import io
 
 import pytest
@@ -15,7 +14,7 @@ from tta.experiment.resolving import resolve_params
 from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.methods.eata import Eata
-from tta.methods.params import build_params, changed_params
+from tta.methods.params import build_params, changed_params, plain_params
 from tta.methods.published import published_for
 from tta.methods.sar import Sar
 from tta.methods.tent import Tent
@@ -107,7 +106,7 @@ def test_a_run_knows_what_is_inside_however_it_is_written():
     deep, origin = resolve_params(METHODS["reservoir"], typed, dataset)
     assert deep.inner_params.inner_params.lr == 0.5
     assert origin.endswith("with inner=buffer, inner.inner=eata, inner.inner.lr=0.5")
-    again = RunConfig(method="reservoir", set=dataclasses.asdict(params))
+    again = RunConfig(method="reservoir", set=plain_params(params))
     assert resolve_params(METHODS["reservoir"], again, dataset)[0] == params
 
 

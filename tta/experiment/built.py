@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import inspect
 import json
@@ -39,6 +38,7 @@ from tta.foundation.code_digest import PACKAGE, code_digest
 from tta.foundation.notes import in_order, with_those_of
 from tta.foundation.own_file import split_own
 from tta.methods import Method, Need
+from tta.methods.params import plain_params
 from tta.ops.norm.batch_norm import batch_norm_layers
 from tta.reporting.records.run_directory import run_path
 from tta.source.source_data import SourceData
@@ -236,7 +236,7 @@ class Experiment:
             stream_choices(self.config, known_part(self.dataset), self.plan, self.order.uses),
             **self.geometry.resolved(),
             batch_size=batch_size_of(self.config, self.dataset),
-            set=dataclasses.asdict(self.params),
+            set=plain_params(self.params),
             preset=preset_of(self.config, self.dataset) or "defaults",
             backbone=self.backbone.name,
             templates=self.backbone.text and list(self.backbone.text.templates),

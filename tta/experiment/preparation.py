@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from tta.experiment.built import Experiment
 from tta.foundation.arithmetic import arithmetic
 from tta.foundation.cache import PreparationCache
+from tta.methods.params import plain_params
 
 
 def preparation_cache(experiment: Experiment) -> PreparationCache | None:
@@ -16,7 +15,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         return None
     facts = {
         "method": [experiment.method.name, type(experiment.adapting_method).__qualname__],
-        "params": dataclasses.asdict(experiment.params),
+        "params": plain_params(experiment.params),
         "seed": experiment.config.seed,
         "weights": [experiment.backbone.weights_sha256, experiment.model_digest],
         "second model": experiment.cloud

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pandas as pd
@@ -17,6 +16,7 @@ from tta.experiment.pacing import pace_in_words
 from tta.experiment.parts import batch_size_of
 from tta.experiment.saving.checkpoints import Checkpoints
 from tta.methods import Method
+from tta.methods.params import plain_params
 from tta.streams.adaptation_set import held_out_figures
 from tta.streams.pacing.paced import Paced
 from tta.streams.stream import labels_of
@@ -92,7 +92,7 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
         "predicts": method.predicts,
         "outputs": method.outputs,
         "needs": sorted(need.value for need in needs),
-        "params": dataclasses.asdict(experiment.params),
+        "params": plain_params(experiment.params),
         **_files(experiment.adapting_method),
         "preset": experiment.preset,
         "dataset": experiment.dataset.name,

@@ -131,19 +131,26 @@ def build_params(
     return params_class(**checked)
 
 
+def plain_params(params: Any) -> dict[str, Any]:
+    """Return values by name, from which :func:`build_params` makes ``params`` again.
+
+    Those of a method inside are ``inner.NAME``.
+    """
+    values = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
+    inside = values.pop(_WITHIN, None)
+    if dataclasses.is_dataclass(inside):
+        values |= {f"{INNER}.{name}": value for name, value in plain_params(inside).items()}
+    return values
+
+
 def changed_params(params: Any, usual: Any) -> dict[str, Any]:
-    """Return the values in which ``params`` differ from ``usual``; of a method inside, by name."""
-    changed = {}
-    for field in dataclasses.fields(params):
-        value, before = getattr(params, field.name), getattr(usual, field.name)
-        if value == before:
-            continue
-        if field.name == _WITHIN and dataclasses.is_dataclass(value):
-            inside = changed_params(value, before)
-            changed |= {f"{INNER}.{name}": changed_value for name, changed_value in inside.items()}
-        else:
-            changed[field.name] = value
-    return changed
+    """Return the values in which ``params`` differ from ``usual``, by name."""
+    before = plain_params(usual)
+    return {
+        name: value
+        for name, value in plain_params(params).items()
+        if name not in before or value != before[name]
+    }
 
 
 def choices_inside(values: Mapping[str, Any]) -> dict[str, Any]:

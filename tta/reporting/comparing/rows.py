@@ -211,9 +211,17 @@ def _label(group: list[Run], groups: list[list[Run]]) -> str:
     ]
     differing = [
         f"{name}{value}" if name.endswith("=") else f"{name} {value}"
-        for name, (value, *_) in unlike([own, *others]).items()
+        for name, (value, *_) in _unlike_namesakes(own, others).items()
         if name in own
     ]
     if own in others:
         differing += [f"seed {summary['seed']}", f"run {summary['fingerprint'][:12]}"]
     return f"{label} ({', '.join(differing)})" if differing else label
+
+
+def _unlike_namesakes(own: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return facts that differ; of a method inside, from those around the same one alone."""
+    same = [other for other in others if other.get("inner=") == own.get("inner=")]
+    found = {k: v for k, v in unlike([own, *others]).items() if not k.startswith("inner.")}
+    inside = {k: v for k, v in unlike([own, *same]).items() if k.startswith("inner.")}
+    return found | inside
