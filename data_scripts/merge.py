@@ -240,7 +240,7 @@ def save(kitchen: Kitchen, merged: Merged, path: Path) -> None:
         )
         for number, share in merged.shares.items()
     ]
-    how = merged.how + (", statistics estimated anew" if kitchen.estimate else "")
+    how = merged.how + (" with statistics estimated anew" if kitchen.estimate else "")
     write_network(kitchen.scratch, path, merged_metadata(how, parts))
 
 

@@ -51,7 +51,11 @@ def networks(tmp_path_factory):
 @pytest.mark.parametrize(
     ("way", "more", "how"),
     [
-        ("uniform", ("--statistics", "estimate"), "uniform soup, statistics estimated anew of "),
+        (
+            "uniform",
+            ("--statistics", "estimate"),
+            "uniform soup with statistics estimated anew of ",
+        ),
         ("greedy", (), "greedy soup of "),
         ("fisher", ("--samples", "4", "--shares", "1", "2", "1"), "Fisher-weighted mean of "),
     ],
