@@ -10,7 +10,7 @@ from typing import Any
 # order whose neighbours differ in lightness too.
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#CC79A7", "#009E73", "#D55E00", "#56B4E9")
 _IN_TURN = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-LINES = (*_IN_TURN, (0, (10, 3)), (0, (1, 4)), (0, (10, 2, 3, 2)))
+LINES = (*_IN_TURN, (0, (10, 3)), (0, (1, 4)), (0, (10, 2, 3, 2)), (0, (14, 2, 1, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 COUNT = len(COLOURS) * len(LINES)
 """Pairs of colour and dashes, see :func:`dashes_of`."""
