@@ -65,6 +65,7 @@ def test_a_checkpoint_with_adapters_is_read_as_it_is(tmp_path, wrap):
     torch.save(wrap(backbone.model.state_dict()), file)
     found = create_backbone("test_vit", weights=file, **OPTIONS)
     assert adapted_layers(found)[0].vida_down2.out_features == 8
+    assert found.understood["weights"].endswith("with adapters of ranks 1 and 8")
     assert torch.equal(found(IMAGES), backbone(IMAGES))
 
 

@@ -67,7 +67,8 @@ def create_backbone(
         model, name, class_subset, kwargs.get("img_size"), card, normalisation, file is not None
     )
     if loaded.words:
-        backbone.understood["weights"] = loaded.words
+        adapters = "" if ranks is None else f"; with adapters of ranks {ranks[0]} and {ranks[1]}"
+        backbone.understood["weights"] = loaded.words + adapters
     if loaded.heads:
         outputs = model.get_classifier().weight.shape[0]
         backbone.attach(load_heads(loaded.heads, backbone.feature_dim, outputs, weights))

@@ -12,7 +12,7 @@ COLOURS = ("#0072B2", "#E69F00", "#000000", "#CC79A7", "#009E73", "#D55E00", "#5
 _IN_TURN = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _FURTHER = ((0, (10, 3)), (0, (1, 4)), (0, (10, 2, 3, 2)), (0, (3, 4)), (0, (14, 2, 1, 2)))
 LINES = (*_IN_TURN, *_FURTHER)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 COUNT = len(COLOURS) * len(LINES)
 """Pairs of colour and dashes, see :func:`dashes_of`."""
 METHODS = (
