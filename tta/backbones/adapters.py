@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from tta.backbones.state_dicts import state_dicts
 from tta.ops.generators import seeded_layers
 
-LOW_RANK, HIGH_RANK = 1, 128
+LOW_RANK = 1
+HIGH_RANK = 128
 """As published."""
 MARK = "vida_"
 """What the names of their parameters have, and no others."""

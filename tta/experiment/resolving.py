@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from tta.config import RunConfig
 from tta.foundation.stream_options import RANDOM, plain_markov
+from tta.methods import find_method
 from tta.methods.dense import dense_defaults
-from tta.methods.params import (
-    build_params,
-    changed_params,
-    choices_inside,
-    find_registered,
-)
-from tta.methods.published import published_for
+from tta.methods.params import build_params, changed_params, choices_inside
+from tta.methods.published import chosen_inside, published_for
 from tta.streams import (
     SCENARIO_OPTIONS,
     ScenarioOptions,
@@ -41,7 +37,7 @@ def resolve_params(
     method: type[Method],
     config: RunConfig,
     dataset: Dataset,
-    find: Callable[[str], Any] = find_registered,
+    find: Callable[[str], Any] = find_method,
 ) -> tuple[Any, str]:
     """Return the hyper-parameters of a run and where they come from.
 
@@ -60,7 +56,7 @@ def resolve_params(
     inside = choices_inside(config.set)
     usual = build_params(method.Params, {**published, **inside}, method.name, find)
     params = build_params(method.Params, {**published, **config.set}, method.name, find)
-    changed = inside | changed_params(params, usual)
+    changed = chosen_inside(method, published, config.set, find) | changed_params(params, usual)
     if changed:
         origin += ", with " + ", ".join(f"{name}={value}" for name, value in changed.items())
     return params, origin

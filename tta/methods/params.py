@@ -66,13 +66,6 @@ def inner_params() -> Any:
     )
 
 
-def find_registered(name: str) -> Any:
-    """Return a method class by name; see :func:`tta.methods.find_method`."""
-    from tta.methods import find_method  # here: it is where this module is known
-
-    return find_method(name)
-
-
 def trained_param() -> Any:
     """Declare which parameters of the network are trained, where all of it could be."""
     return param(
@@ -98,7 +91,7 @@ def build_params(
     params_class: type[P],
     values: Mapping[str, Any],
     method: str,
-    find: Callable[[str], Any] = find_registered,
+    find: Callable[[str], Any] | None = None,
 ) -> P:
     """Return ``params_class`` with ``values`` over its defaults.
 
@@ -106,8 +99,9 @@ def build_params(
         params_class: a method's ``Params``.
         values: by name.
         method: its name, for messages.
-        find: returns the class of a method inside by name; None where nothing is known of it yet,
-            whose hyper-parameters then stay as they are given.
+        find: returns the class of a method inside by name, or None where nothing is known of it
+            yet, whose hyper-parameters then stay as they are given; by default what
+            ``params_class.find_inner`` returns.
 
     Raises:
         UserError: an unknown name, a value of another type, or one out of range.
@@ -125,7 +119,7 @@ def build_params(
         checked[name] = converted
     if _WITHIN in fields:
         chosen = checked.get(INNER, fields[INNER].default)
-        kind = find(chosen)
+        kind = (find or params_class.find_inner)(chosen)  # type: ignore[attr-defined]
         built = within if kind is None else build_params(kind.Params, within, chosen, find)
         checked[_WITHIN] = built
     return params_class(**checked)

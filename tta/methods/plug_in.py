@@ -24,6 +24,11 @@ class PlugInParams:
     inner: str = param("tent", "the method inside: a name, or FILE.py:CLASS")
     inner_params: object = inner_params()
 
+    @staticmethod
+    def find_inner(name: str) -> type[Method]:
+        """Return the class that ``inner`` names; see :func:`tta.methods.find_method`."""
+        return find_method(name)
+
 
 class PlugIn(Method):
     """Wraps any method, which it names: ``--method NAME --set inner=tent --set inner.lr=0.01``.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tta.methods.params import INNER, find_registered, values_inside
+from tta.methods import find_method
+from tta.methods.params import INNER, values_inside
 from tta.presets import published_params
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def published_for(
     preset: str,
     backbone: str,
     given: Mapping[str, Any],
-    find: Callable[[str], Any] = find_registered,
+    find: Callable[[str], Any] = find_method,
 ) -> tuple[dict[str, Any], str]:
     """Return a preset's hyper-parameters of a method on a backbone, and where they come from.
 
@@ -50,3 +51,24 @@ def published_for(
     published = {f"{INNER}.{name}": value for name, value in inside.items()} | published
     origins = origin, inner_origin and f"{chosen}: {inner_origin}"
     return published, "; ".join(filter(None, origins))
+
+
+def chosen_inside(
+    kind: Any, published: Mapping[str, Any], given: Mapping[str, Any], find: Callable[[str], Any]
+) -> dict[str, Any]:
+    """Return which methods inside are others than usual, by ``inner``, ``inner.inner`` and so on.
+
+    Args:
+        kind: the method class; None where nothing is known of it.
+        published: what a preset says of it, which is the usual then.
+        given: by the user.
+        find: see :func:`tta.methods.params.build_params`.
+    """
+    usual = published.get(INNER, getattr(kind and kind.Params, INNER, None))
+    if usual is None:
+        return {}
+    chosen = given.get(INNER, usual)
+    inside = values_inside(published), values_inside(given)
+    deeper = chosen_inside(find(chosen), *inside, find)
+    own = {} if chosen == usual else {INNER: chosen}
+    return own | {f"{INNER}.{name}": value for name, value in deeper.items()}
