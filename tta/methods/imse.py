@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tta.backbones.vision_transformer import patch_tokens
 from tta.methods.base import Method, Need, backward, make_optimizer, trainable, update
@@ -130,8 +130,9 @@ class SpectralExperts(Method):
         self._backward(loss)
         with torch.no_grad():
             torch._foreach_copy_(self.parameters, before)
-            # A wait for the device: moments of the optimiser alone would move the model.
-            if reliable.any() & loss.isfinite():
+            # A wait for the device: moments of the optimiser alone would move the model. Where one
+            # image is not of numbers, the gradient is not, though the loss may be.
+            if reliable.any() & loss.isfinite() & _are_finite(self.parameters):
                 update(self.optimizer)
         return logits.detach()
 
@@ -164,3 +165,8 @@ class SpectralExperts(Method):
         sizes = [len(parameter) for parameter in self.parameters]
         torch._foreach_copy_(self.parameters, list(values.split(sizes)))
         go_back(self, "optimizer")
+
+
+def _are_finite(parameters: list[nn.Parameter]) -> Tensor:
+    """Return whether all gradients are finite, a scalar."""
+    return torch.stack(torch._foreach_norm([p.grad for p in parameters])).isfinite().all()

@@ -28,7 +28,7 @@ class Spectrum(NamedTuple):
 def spectrum(weight: Tensor) -> Spectrum:
     """Return the singular value decomposition of a weight ``[O, I]``: ``[O, R], [R], [R, I]``."""
     left, values, right = torch.linalg.svd(weight.float(), full_matrices=False)
-    rank = int((values > _SMALLEST).sum())
+    rank = max(int((values > _SMALLEST).sum()), 1)  # of zeros, one direction
     return Spectrum(left[:, :rank].clone(), values[:rank].clone(), right[:rank].clone())
 
 

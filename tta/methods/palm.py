@@ -32,7 +32,7 @@ class Palm(Method):
     certain is in nats, whatever the number of classes; the optimiser starts anew with every batch,
     so that Adam's step is the learning rate in the direction of each gradient's sign; a tensor that
     is no longer selected keeps its latest rate, and only one that never was has none. Where no
-    image is certain no step is taken; there it ends in NaN.
+    image is certain, or one is not of numbers, no step is taken; there it ends in NaN.
     """
 
     name = "palm"
@@ -80,8 +80,10 @@ class Palm(Method):
         view = self.backbone(self.augment(images, self.generator))
         certain = entropy(logits.detach()) < self.params.margin
         before = [parameter.detach().clone() for parameter in self.parameters]
-        descend(self.optimizer, self._loss(logits, view, certain))
-        move(self.parameters, before, self.rates.of_tensors * certain.any())
+        loss = self._loss(logits, view, certain)
+        descend(self.optimizer, loss)
+        learns = certain.any() & loss.detach().isfinite()
+        move(self.parameters, before, self.rates.of_tensors * learns)
         self.optimizer.state.clear()
         return logits.detach()
 

@@ -36,7 +36,8 @@ class Tribe(Method):
 
     Statistics move whether or not anything is certain; where nothing is, no step is taken, which
     ends in NaN in the published code. That treats ``[B, C, L]`` unlike ``[B, C, H, W]``: the
-    shared move (gamma) is lost to the statistics of classes; here both are alike.
+    shared move (gamma) is lost to the statistics of classes; here both are alike. Statistics are of
+    every class and channel, in three networks: 640 MB for a ResNet-50 of 1,000 classes.
     """
 
     name = "tribe"
