@@ -181,3 +181,12 @@ def test_plug_ins_are_told_apart_by_the_method_inside(tmp_path, capsys):
         "buffer (inner=tent, inner.lr=0.001)",
         "buffer (inner=tent, inner.lr=0.5)",
     ]
+
+
+def test_runs_whose_parameters_name_other_files_are_rows_of_their_own(tmp_path, capsys):
+    for seed, digest in ((1, "a" * 64), (2, "b" * 64), (3, "a" * 64)):
+        folder = write_run(tmp_path / str(seed), method="rws", seed=seed)
+        edit_summary(folder, params={"signatures": f"{seed}.safetensors"})
+        edit_summary(folder, params_files={"signatures": digest})
+    rows = [cells(line)[0] for line in printed(capsys, tmp_path).splitlines()[2:4]]
+    assert sorted(rows) == [f"rws (signatures={letter * 12})" for letter in "ab"]

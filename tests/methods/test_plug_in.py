@@ -1,6 +1,7 @@
 """Methods around another method: which one, with which hyper-parameters, and how it is kept."""
 
 import io
+import sys
 
 import pytest
 import torch
@@ -8,14 +9,17 @@ import torch
 import tta
 from tests.fakes import make_backbone, make_images, make_source
 from tests.test_conformance import PARAMS
+from tta.commands.run import main
 from tta.config import RunConfig
 from tta.datasets import open_dataset
+from tta.experiment import build
 from tta.experiment.resolving import resolve_params
 from tta.foundation.errors import UserError
 from tta.methods import METHODS
 from tta.methods.eata import Eata
 from tta.methods.params import build_params, changed_params, plain_params
 from tta.methods.published import published_for
+from tta.methods.requirements import check_needs
 from tta.methods.sar import Sar
 from tta.methods.tent import Tent
 from tta.testing.checks import CHECKS
@@ -140,3 +144,80 @@ def test_what_the_inside_has_prepared_is_kept_and_taken_again():
         made.append([one.step(images) for images in BATCHES])
         assert one.inner.fisher.count_nonzero()
     assert all(torch.equal(*pair) for pair in zip(*made, strict=True))
+
+
+def test_a_reservoir_around_another_plug_in_copies_what_that_trains():
+    made = make("reservoir", "buffer", **{"inner.inner": "tent"})
+    for images in (*BATCHES, BATCHES[0] * 0.02):
+        made.step(images)
+    assert len(made.copies) > 1
+    assert set(made.copies[0]["inner"]) == {"parameters", "optimizer"}
+
+
+@pytest.mark.parametrize("inner", ["lame", "t3a", "ttaug", "memo", "asr"])
+def test_what_learns_by_no_optimiser_of_its_own_is_as_by_itself(inner):
+    reservoir = make("reservoir", inner)
+    method = METHODS[inner]
+    values = build_params(method.Params, PARAMS.get(inner, {}), inner)
+    alone = method(make_backbone("batch_norm"), values, seed=7)
+    alone.start(make_source())
+    assert reservoir.predicts == alone.predicts
+    for images in BATCHES:
+        assert torch.equal(reservoir.step(images), alone.step(images))
+
+
+def test_a_mapping_of_values_goes_over_a_preset_s():
+    whole = {"inner": "tent", "inner_params": {"lr": 0.5}}
+    config = RunConfig(method="reservoir", preset="imagenet-c", set=whole)
+    params, origin = resolve_params(METHODS["reservoir"], config, open_dataset("digits-c"))
+    assert params.inner_params.lr == 0.5 and origin.endswith(", with inner.lr=0.5")
+    deep = {"inner_params": {"inner": "eata", "inner_params": {"lr": 0.5}}, "inner": "buffer"}
+    config = RunConfig(method="reservoir", set=deep)
+    params, _ = resolve_params(METHODS["reservoir"], config, open_dataset("digits-c"))
+    assert params.inner_params.inner_params.lr == 0.5
+
+
+@pytest.mark.parametrize("values", [{"inner": 5}, {"inner": ["tent"]}, {"inner": None}])
+def test_a_method_inside_that_is_no_text_is_refused_in_words(values):
+    config = RunConfig(method="reservoir", set=values)
+    with pytest.raises(UserError, match="reservoir.inner must be str"):
+        resolve_params(METHODS["reservoir"], config, open_dataset("digits-c"))
+
+
+OWN = """
+from tta.methods import Method
+
+class Mine(Method):
+    name = "mine"
+
+    def step(self, images):
+        return {sign}self.predict(images)
+"""
+
+
+def test_a_run_is_known_by_the_code_and_the_files_of_what_is_inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prints = []
+    for sign in ("", "-"):
+        (tmp_path / "own.py").write_text(OWN.format(sign=sign))
+        inside = {"inner": "own.py:Mine", "source_styles": 2}
+        options = {"domains": ("fog",), "num_samples": 4, "set": inside}
+        prints.append(build(RunConfig(method="reservoir", **options)).fingerprint())
+        sys.modules.pop("own", None)
+    assert prints[0] != prints[1]
+
+
+def test_what_is_missing_inside_is_said_by_its_name_there():
+    kind = METHODS["reservoir"]
+    params = build_params(kind.Params, {"inner": "atlas"}, "reservoir")
+    with pytest.raises(UserError, match=r"method 'atlas' .* pass --set inner.vectors=FILE"):
+        check_needs(kind, params, make_backbone("batch_norm"), has_source=True)
+    params = build_params(kind.Params, {"inner": "note"}, "reservoir")
+    with pytest.raises(UserError, match=r"with --set inner.convert_batch_norm=true"):
+        check_needs(kind, params, make_backbone("batch_norm"), has_source=True)
+
+
+def test_hyper_parameters_of_the_usual_method_inside_are_listed(capsys):
+    assert main(["--method", "reservoir", "--params"]) == 0
+    text = capsys.readouterr().out
+    assert "inner.lr" in text and "inner_params" not in text

@@ -176,3 +176,8 @@ def test_too_many_copies_are_refused(monkeypatch):
     with pytest.raises(UserError, match="fewer --num-samples or --domains"):
         plan()
     plan(num_samples=40)
+
+
+def test_copies_of_which_nothing_is_left_are_refused(tmp_path):
+    with pytest.raises(UserError, match="by 32 pixels, which leaves nothing of images of 32 x 32"):
+        run(config(tmp_path, method="source", scenario="translations", translate_by=32))

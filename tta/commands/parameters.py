@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import get_type_hints
 
 from tta.commands.listing import assignments
 from tta.foundation.terminal import columns
 from tta.methods import find_method
+from tta.methods.params import INNER
 from tta.presets import columns_of
 
 
 def parameter_lines(name: str, width: int) -> list[str]:
     """Return a method's hyper-parameters with defaults and meanings, then the presets' values."""
     method = find_method(name)
-    hints = get_type_hints(method.Params)
-    rows = [
-        (field.name, str(field.default), _meaning(field, hints[field.name]))
-        for field in dataclasses.fields(method.Params)
-    ]
+    rows = list(_rows(method.Params))
     if not rows:
         return [f"method {method.name!r} has no hyper-parameters"]
     lines = columns([("parameter", "default", "meaning"), *rows], width)
@@ -26,6 +24,17 @@ def parameter_lines(name: str, width: int) -> list[str]:
     if presets:
         lines += ["", "presets, over the defaults:"]
     return lines + columns([(f"  {key}", assignments(of)) for key, of in presets.items()], width)
+
+
+def _rows(params: type) -> Iterator[tuple[str, str, str]]:
+    """Yield name, default and meaning of each; of the usual method inside after the others."""
+    hints = get_type_hints(params)
+    for field in dataclasses.fields(params):
+        if field.name != "inner_params":
+            yield field.name, str(field.default), _meaning(field, hints[field.name])
+    if hasattr(params, "find_inner"):
+        inside = params.find_inner(params.inner).Params
+        yield from ((f"{INNER}.{name}", *rest) for name, *rest in _rows(inside))
 
 
 def _meaning(field: dataclasses.Field, hint: object) -> str:

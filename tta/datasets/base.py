@@ -168,7 +168,7 @@ class Dataset(ABC):
             indices: likewise.
             shift: pixels down and to the right ``[B, 2]``.
         """
-        return self.fitted(moved(self.images(domain, severity, indices), *steps(shift)))
+        return self.fitted(shifted(self.images(domain, severity, indices), shift))
 
     def shown_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         """Return label maps ``[B, H, W]`` (uint8) as the images of :meth:`shown` are.
@@ -298,9 +298,19 @@ class Dataset(ABC):
         return self.digest()
 
 
-def steps(shift: np.ndarray) -> Tensor:
-    """Return pixels ``[B, 2]`` as steps down and to the right ``[2, B]``."""
-    return torch.from_numpy(np.ascontiguousarray(shift.T))
+def shifted(images: Tensor, shift: np.ndarray) -> Tensor:
+    """Return images ``[B, 3, H, W]`` moved by pixels down and to the right ``[B, 2]``.
+
+    Raises:
+        UserError: nothing of an image would be left.
+    """
+    height, width = images.shape[-2:]
+    if (np.abs(shift) >= (height, width)).any():
+        raise UserError(
+            f"copies cannot be moved by {np.abs(shift).max()} pixels, which leaves nothing of images"
+            f" of {height} x {width}: pass a smaller --translate-by"
+        )
+    return moved(images, *torch.from_numpy(np.ascontiguousarray(shift.T)))
 
 
 def name_digest(dataset: Dataset) -> str:

@@ -29,7 +29,7 @@ from torch import Tensor
 from tta.corruptions import corrupt
 from tta.corruptions.digital import as_jpeg
 from tta.corruptions.random import ImageRandom
-from tta.datasets.base import NATURAL
+from tta.datasets.base import NATURAL, shifted
 from tta.datasets.ccc_crops import RandomCrop, padded_crops
 from tta.datasets.ccc_path import DIFFICULTIES, Itinerary, Measure, Step
 from tta.datasets.cifar import ON_CIFAR10, ON_CIFAR100
@@ -273,6 +273,9 @@ class CccImageNet(ContinuallyChanging):
 
     def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.fitted(super().images(domain, severity, indices))
+
+    def moved(self, domain: str, severity: int, indices: np.ndarray, shift: np.ndarray) -> Tensor:
+        return self.fitted(shifted(super().images(domain, severity, indices), shift))
 
     def faults(
         self, domains: tuple[str, ...], severities: tuple[int, ...], probes: int | None = None

@@ -14,7 +14,7 @@ import PIL
 import torch
 from torch import Tensor
 
-from tta.datasets.base import PROBES, Dataset, steps
+from tta.datasets.base import PROBES, Dataset, shifted
 from tta.datasets.decoded_cache import DecodedImages
 from tta.datasets.headers import headers_of, sizes_of
 from tta.datasets.identity import Identity, identify, stamp
@@ -22,7 +22,6 @@ from tta.datasets.images import MOST_HEADERS, check_image, file_size, read_image
 from tta.datasets.resizing import FIT, Resizing
 from tta.foundation.errors import UserError
 from tta.foundation.geometry import Size
-from tta.ops.views.shift import moved
 
 
 class ImageFileDataset(Dataset):
@@ -60,9 +59,9 @@ class ImageFileDataset(Dataset):
 
     def moved(self, domain: str, severity: int, indices: np.ndarray, shift: np.ndarray) -> Tensor:
         if self.makes_corruptions:  # in the size shown
-            return moved(self.images(domain, severity, indices), *steps(shift))
+            return shifted(self.images(domain, severity, indices), shift)
         parts = [
-            self.fitted(moved(self.original(domain, severity, index)[None], *steps(one[None])))
+            self.fitted(shifted(self.original(domain, severity, index)[None], one[None]))
             for index, one in zip(indices, shift, strict=True)
         ]
         return torch.cat(parts)

@@ -38,7 +38,8 @@ from tta.foundation.code_digest import PACKAGE, code_digest
 from tta.foundation.notes import in_order, with_those_of
 from tta.foundation.own_file import split_own
 from tta.methods import Method, Need
-from tta.methods.params import plain_params
+from tta.methods.params import choices_inside, plain_params
+from tta.methods.plug_in import chain
 from tta.ops.norm.batch_norm import batch_norm_layers
 from tta.reporting.records.run_directory import run_path
 from tta.source.source_data import SourceData
@@ -214,12 +215,21 @@ class Experiment:
     @cached_property
     def code(self) -> str:
         """Digest of this package's code and one's own, as it was when first asked for."""
-        methods = [kind for kind in type(self.adapting_method).__mro__ if issubclass(kind, Method)]
+        mro = [kind for one in chain(self.adapting_method) for kind in type(one).__mro__]
+        methods = [kind for kind in mro if issubclass(kind, Method)]
         read = [images.dataset for images in (self.source, self.clean) if images is not None]
         data = (*_parts(self.dataset), self.given.source, *read)
         kinds = {kind for part in data for kind in type(part).__mro__ if issubclass(kind, Dataset)}
         config = self.config
-        named = (config.method, config.dataset, config.source, config.unknown, config.probe)
+        inside = choices_inside(plain_params(self.params)).values()
+        named = (
+            config.method,
+            *inside,
+            config.dataset,
+            config.source,
+            config.unknown,
+            config.probe,
+        )
         files = {str(own[0]) for own in map(split_own, filter(None, named)) if own is not None}
         files |= set(filter(None, map(_file_of, [*kinds, self.order.plan])))
         own = {file for file in files if not Path(file).resolve().is_relative_to(PACKAGE)}

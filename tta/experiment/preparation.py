@@ -15,7 +15,7 @@ def preparation_cache(experiment: Experiment) -> PreparationCache | None:
         return None
     facts = {
         "method": [experiment.method.name, type(experiment.adapting_method).__qualname__],
-        "params": plain_params(experiment.params),
+        "params": {**plain_params(experiment.params), **experiment.adapting_method.digests},
         "seed": experiment.config.seed,
         "weights": [experiment.backbone.weights_sha256, experiment.model_digest],
         "second model": experiment.cloud

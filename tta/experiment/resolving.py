@@ -11,7 +11,7 @@ from tta.config import RunConfig
 from tta.foundation.stream_options import RANDOM, plain_markov
 from tta.methods import find_method
 from tta.methods.dense import dense_defaults
-from tta.methods.params import build_params, changed_params, choices_inside
+from tta.methods.params import build_params, by_name, changed_params, choices_inside
 from tta.methods.published import chosen_inside, published_for
 from tta.streams import (
     SCENARIO_OPTIONS,
@@ -45,18 +45,18 @@ def resolve_params(
     others for segmentation. In words, only what it changes counts. ``find`` is that of
     :func:`tta.methods.params.build_params`.
     """
-    name = preset_of(config, dataset)
+    name, given = preset_of(config, dataset), by_name(config.set)
     published, origin = {}, ""
     if name is not None:
         backbone = config.backbone or dataset.benchmark.backbone or ""
-        published, origin = published_for(method, name, backbone, config.set, find)
+        published, origin = published_for(method, name, backbone, given, find)
     origin = origin or "the method's defaults"
     if getattr(dataset, "task", None) == SEGMENTATION.name:
         published = {**(dense_defaults(method) or {}), **published}
-    inside = choices_inside(config.set)
+    inside = choices_inside(given)
     usual = build_params(method.Params, {**published, **inside}, method.name, find)
-    params = build_params(method.Params, {**published, **config.set}, method.name, find)
-    changed = chosen_inside(method, published, config.set, find) | changed_params(params, usual)
+    params = build_params(method.Params, {**published, **given}, method.name, find)
+    changed = chosen_inside(method, published, given, find) | changed_params(params, usual)
     if changed:
         origin += ", with " + ", ".join(f"{name}={value}" for name, value in changed.items())
     return params, origin

@@ -119,7 +119,7 @@ def _open_set(experiment: Experiment, recorder: Recorder) -> dict[str, Any]:
         return {}
     score, samples = experiment.score_name, recorder.samples
     facts = {"task": experiment.task.name, "score": score}
-    if type(experiment.adapting_method).rejection != "queue" or score != "own":
+    if experiment.adapting_method.rejection != "queue" or score != "own":
         return facts
     plan, right = experiment.plan, samples.correct > 0
     starts, judged = experiment.stream.edges[:-1], (samples.known, plan.counted, plan.reset_before)

@@ -28,7 +28,7 @@ from tta.methods import Method, Need, find_method
 from tta.methods.cloud import layout
 from tta.methods.dense import dense_defaults
 from tta.methods.flaws import flaw_of_method
-from tta.methods.params import build_params
+from tta.methods.params import build_params, by_name
 from tta.methods.published import published_for
 from tta.methods.requirements import SOURCE_NEEDS, check_needs
 from tta.source.source_data import SourceData
@@ -158,7 +158,7 @@ def _method_class(method: str | type[Method]) -> type[Method]:
 def _params(
     kind: type[Method], given: Mapping[str, Any], preset: str | None, backbone: Backbone
 ) -> Any:
-    published: dict[str, Any] = {}
+    published, given = {}, by_name(given)
     if preset not in (None, "defaults"):
         published, origin = published_for(kind, preset, backbone.name, given)
         if not origin:

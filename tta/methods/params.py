@@ -112,7 +112,8 @@ def build_params(
     checked = {}
     for name, value in values.items():
         if name not in fields:
-            hint = did_you_mean(name, fields) if fields else "it has none"
+            known = [f"{INNER}.NAME" if known == _WITHIN else known for known in fields]
+            hint = did_you_mean(name, known) if known else "it has none"
             raise UserError(f"method {method!r} has no parameter {name!r}; {hint}")
         converted = _convert(value, hints[name], f"{method}.{name}")
         _check_range(converted, fields[name].metadata, f"{method}.{name}")
@@ -158,19 +159,24 @@ def values_inside(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 
-def _apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the values of a method itself, and those of the method inside it.
+def by_name(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values whose mapping ``inner_params``, if any, is taken apart to ``inner.NAME``.
 
     Raises:
-        UserError: what should be a mapping is none.
+        UserError: it is no mapping.
     """
     whole = values.get(_WITHIN) or {}
     if not isinstance(whole, Mapping):
         raise UserError(f"parameter {_WITHIN} must be a mapping, but got {shown(whole)}")
-    inside = values_inside(values)
-    own = {name: value for name, value in values.items() if not name.startswith(f"{INNER}.")}
-    own.pop(_WITHIN, None)
-    return own, {**whole, **inside}
+    inside = {f"{INNER}.{name}": value for name, value in by_name(whole).items()} if whole else {}
+    return inside | {name: value for name, value in values.items() if name != _WITHIN}
+
+
+def _apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of a method itself, and those of the method inside it."""
+    given = by_name(values)
+    own = {name: value for name, value in given.items() if not name.startswith(f"{INNER}.")}
+    return own, values_inside(given)
 
 
 def _convert(value: Any, hint: Any, label: str) -> Any:

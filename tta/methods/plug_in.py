@@ -8,10 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from tta.backbones.backbone import Backbone
-from tta.foundation.errors import UserError
 from tta.methods import find_method
 from tta.methods.base import Method, Need
-from tta.methods.params import inner_params, param
+from tta.methods.params import INNER, inner_params, param
 from tta.source.source_data import SourceData
 
 _FROM_THE_STREAM = ("decoded", "position", "usual_batch", "stream_length")
@@ -51,7 +50,8 @@ class PlugIn(Method):
         self.inner = self.make_inner(find_method(self.params.inner))
         self.inner.generator = self.generator
         self.predicts, self.outputs = self.inner.predicts, self.inner.outputs
-        self.counters = self.inner.counters
+        self.counters, self.rejection = self.inner.counters, self.inner.rejection
+        self.digests = {f"{INNER}.{name}": of for name, of in self.inner.digests.items()}
 
     def make_inner(self, kind: type[Method]) -> Method:
         """Return the method inside, an object of ``kind``."""
@@ -101,11 +101,7 @@ class PlugIn(Method):
         return self.inner.score(outputs)
 
 
-def require_subclass(kind: type[Method], base: type[Method], plug_in: str, reason: str) -> None:
-    """Refuse a method inside that a plug-in cannot change.
-
-    Raises:
-        UserError: ``kind`` is no subclass of ``base``.
-    """
-    if not issubclass(kind, base):
-        raise UserError(f"{plug_in} {reason}, and {kind.name!r} does not: choose another inner")
+def chain(method: Method) -> list[Method]:
+    """Return a method, the one inside it, and so on."""
+    inner = getattr(method, INNER, None)
+    return [method, *chain(inner)] if isinstance(inner, Method) else [method]

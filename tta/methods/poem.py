@@ -16,7 +16,11 @@ from tta.methods.poem_protector import Protector
 from tta.ops.from_host import from_host
 from tta.ops.losses import entropy
 from tta.ops.memory import array_of
-from tta.ops.norm.batch_norm import replace_batch_norm, source_statistics
+from tta.ops.norm.batch_norm import (
+    replace_batch_norm,
+    require_source_statistics,
+    source_statistics,
+)
 from tta.ops.selection import entropy_margin, entropy_weight, selected_mean
 from tta.source.source_data import SourceData
 
@@ -89,6 +93,7 @@ class Poem(Method):
         return frozenset({Need.NORM_AFFINE, Need.SOURCE_AT_PREPARE})
 
     def configure(self) -> None:
+        require_source_statistics(self.backbone)
         self.layers = replace_batch_norm(self.backbone)
         self.parameters = trainable(early_norm_parameters(self.backbone, self.params.frozen_share))
         self.optimizer = make_optimizer(self.parameters, self.params)

@@ -42,7 +42,7 @@ def published_for(
         return published, origin
     before = published.get(INNER, usual)
     chosen = given.get(INNER, before)
-    kind = find(chosen)
+    kind = find(chosen) if isinstance(chosen, str) else None  # else refused with the parameters
     if kind is None:
         return published, origin
     inside, inner_origin = published_for(kind, preset, backbone, values_inside(given), find)
@@ -69,6 +69,6 @@ def chosen_inside(
         return {}
     chosen = given.get(INNER, usual)
     inside = values_inside(published), values_inside(given)
-    deeper = chosen_inside(find(chosen), *inside, find)
+    deeper = chosen_inside(find(chosen) if isinstance(chosen, str) else None, *inside, find)
     own = {} if chosen == usual else {INNER: chosen}
     return own | {f"{INNER}.{name}": value for name, value in deeper.items()}

@@ -11,6 +11,7 @@ from tta.backbones.backbone import Backbone
 from tta.backbones.vision_transformer import is_class_token_transformer
 from tta.foundation.errors import UserError
 from tta.methods.base import SOURCE_NEEDS, Method, Need
+from tta.methods.params import INNER
 from tta.ops.norm.batch_norm import batch_norm_layers
 from tta.ops.norm.instance_aware import instance_aware_layers
 from tta.ops.parameters import norm_affine_parameters, norm_kinds
@@ -71,6 +72,7 @@ def check_needs(
     has_source: bool,
     cloud: Backbone | None = None,
     stream_known: bool = True,
+    at: str = "",
 ) -> None:
     """Refuse a run whose method lacks something, before the stream starts.
 
@@ -81,14 +83,20 @@ def check_needs(
         has_source: whether there are source images.
         cloud: a second model.
         stream_known: whether the length of the stream is.
+        at: what stands before the names of its hyper-parameters, of a method inside another.
 
     Raises:
         UserError: naming what is missing and a way to provide it.
     """
+    inside = getattr(params, "inner_params", None)
+    if inside is not None:  # whose own needs it is that are named, and its own hyper-parameters
+        facts = backbone, has_source, cloud, stream_known
+        check_needs(params.find_inner(params.inner), inside, *facts, f"{at}{INNER}.")
     needs = method.needs(params)
     for need, (is_met, fault) in _OF_BACKBONE.items():
         if need in needs and not is_met(backbone):
             words = fault.format(backbone=backbone.name, norms=_norms(backbone))
+            words = words.replace("--set ", f"--set {at}")
             raise UserError(f"method {method.name!r} {words}")
     if Need.CLOUD_MODEL in needs:
         _check_cloud(method, needs, backbone, cloud)
@@ -99,7 +107,7 @@ def check_needs(
     if Need.WEIGHT_VECTORS in needs:
         raise UserError(
             f"method {method.name!r} moves the source model along directions in weight space, and "
-            f"none are given; pass {_file_parameters(method)}, a file that "
+            f"none are given; pass {_file_parameters(method, at)}, a file that "
             "tta.source.weight_vectors.save_vectors has written for this network"
         )
     if needs & SOURCE_NEEDS and not has_source:
@@ -109,10 +117,10 @@ def check_needs(
         )
 
 
-def _file_parameters(method: type[Method]) -> str:
+def _file_parameters(method: type[Method], at: str) -> str:
     fields = dataclasses.fields(method.Params)
     files = [field.name for field in fields if field.metadata.get("unit") == "file"]
-    return " or ".join(f"--set {name}=FILE" for name in files)
+    return " or ".join(f"--set {at}{name}=FILE" for name in files)
 
 
 def _check_cloud(

@@ -14,7 +14,7 @@ from tta.methods.base import Need
 from tta.methods.params import param
 from tta.methods.plug_in import PlugIn, PlugInParams
 from tta.methods.reservoir_clusters import StyleClusters, distance_quantile
-from tta.methods.reservoir_copies import Copy, averaged, copy_of, take
+from tta.methods.reservoir_copies import Copy, averaged, copy_of, learns, take
 from tta.methods.reservoir_styles import model_styles, vgg_styles
 from tta.source.source_data import SourceBatches, SourceData
 from tta.tasks.metrics import log_probabilities
@@ -30,9 +30,10 @@ class Reservoir(PlugIn):
     copy takes its step (Vray et al., 2025).
 
     A copy is what the method inside trains, its optimiser and its running tensors, such as EATA's
-    mean prediction. Memories of images and the place in the source stream are common to all. The
-    published code does so for TENT, EATA, SAR and ROID. Methods that train nothing are as by
-    themselves.
+    mean prediction. What it keeps in other ways is common to all: memories of images, the place in
+    the source stream, counts of steps, PALM's rates, POEM's bets. The published code does so for
+    TENT, EATA, SAR and ROID. A method that learns by no optimiser, or goes back to its start with
+    every batch, or keeps courses of its own (lame, t3a, memo, asr, imse) is as by itself.
 
     Styles are published as those of a VGG-19 with ImageNet weights (``style=vgg19``); by default
     they are those of the first stage of the source model itself, for which nothing is loaded.
@@ -77,7 +78,9 @@ class Reservoir(PlugIn):
         by_vgg = self.params.style == "vgg19"
         self.style_of = vgg_styles(device) if by_vgg else model_styles(self.backbone)
         super().configure()
-        self.predicts = "before"
+        self.learns = learns(self.inner)
+        if self.learns:
+            self.predicts = "before"
         self.copies: list[Copy] = []
 
     def prepare(self, source: SourceData) -> None:
@@ -103,6 +106,8 @@ class Reservoir(PlugIn):
         self._begin()
 
     def step(self, images: Tensor) -> Tensor:
+        if not self.learns:
+            return super().step(images)
         self.hand_down()
         may_add = len(images) == (self.usual_batch or len(images))
         style = self.style_of(images)

@@ -17,27 +17,48 @@ _OWN = (Tensor, nn.Module, torch.optim.Optimizer)
 _WEIGHTS = (nn.Parameter, nn.Module)
 
 
+def learns(method: Method) -> bool:
+    """Return whether a method learns from batch to batch by an optimiser.
+
+    What goes back to its start with every batch, or keeps courses of its own, is none of these.
+    """
+    parts = [getattr(method, name, None) for name in method.state]  # some come with the source
+    trains = any(
+        learns(part) if isinstance(part, Method) else isinstance(part, torch.optim.Optimizer)
+        for part in parts
+    )
+    return trains and not method.resets_often
+
+
 def copy_of(method: Method) -> Copy:
     """Return what a method trains, its optimiser and running tensors; no memories, no streams."""
     parts = {name: getattr(method, name) for name in method.state}
-    return {name: capture(part) for name, part in parts.items() if isinstance(_first(part), _OWN)}
+    inside = {name: copy_of(part) for name, part in parts.items() if isinstance(part, Method)}
+    own = {name: part for name, part in parts.items() if isinstance(_first(part), _OWN)}
+    return {name: capture(part) for name, part in own.items()} | inside
 
 
 @torch.no_grad()
 def take(method: Method, stored: Copy) -> None:
     """Make a method, in place, what :func:`copy_of` had returned."""
     for name, value in stored.items():
-        setattr(method, name, restore(getattr(method, name), value))
+        live = getattr(method, name)
+        if isinstance(live, Method):
+            take(live, value)
+        else:
+            setattr(method, name, restore(live, value))
 
 
 def averaged(method: Method, copies: Sequence[Copy], shares: Tensor, nearest: int) -> Copy:
     """Return the nearest copy with the weights of all, averaged by their shares ``[K]``."""
-    return {
-        name: _mean([copy[name] for copy in copies], shares)
-        if isinstance(_first(getattr(method, name)), _WEIGHTS)
-        else value
-        for name, value in copies[nearest].items()
-    }
+    found = dict(copies[nearest])
+    for name in found:
+        live, stored = getattr(method, name), [copy[name] for copy in copies]
+        if isinstance(live, Method):
+            found[name] = averaged(live, stored, shares, nearest)
+        elif isinstance(_first(live), _WEIGHTS):
+            found[name] = _mean(stored, shares)
+    return found
 
 
 def _first(value: Any) -> Any:

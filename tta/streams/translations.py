@@ -56,7 +56,9 @@ def with_copies(plan: StreamPlan, shifts: np.ndarray, batch_size: int) -> Stream
     )
 
 
-def agreements(plan: StreamPlan, prediction: np.ndarray) -> np.ndarray:
+def agreements(
+    plan: StreamPlan, prediction: np.ndarray, rows: np.ndarray | None = None
+) -> np.ndarray:
     """Return whether each moved copy was classified as the same image unmoved ``[n]``, 1 or 0.
 
     NaN for what is not moved, and for copies whose unmoved image has not come at their visit. A
@@ -64,13 +66,15 @@ def agreements(plan: StreamPlan, prediction: np.ndarray) -> np.ndarray:
 
     Args:
         plan: with moved copies.
-        prediction: classes of the samples seen so far ``[n]``; NaN where outputs tell none.
+        prediction: classes of the samples seen so far; NaN where outputs tell none.
+        rows: of which samples, with all copies of their images; None for all that were seen.
     """
-    count = len(prediction)
+    rows = np.arange(len(prediction)) if rows is None else rows
+    prediction, count = prediction[rows], len(rows)
     columns = (plan.visit, plan.domain, plan.severity, plan.index)
-    key = np.stack([column[:count] for column in columns], 1)
+    key = np.stack([column[rows] for column in columns], 1)
     image = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1)
-    moved = plan.shift[:count].any(1)
+    moved = plan.shift[rows].any(1)
     unmoved, has_come = np.full(count, np.nan), np.zeros(count, bool)
     unmoved[image[~moved]], has_come[image[~moved]] = prediction[~moved], True
     same = (prediction == unmoved[image]).astype(np.float64)

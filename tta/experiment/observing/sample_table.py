@@ -229,7 +229,7 @@ class SampleTable:
         """Return the share of moved copies, if any, with the class of the unmoved image."""
         if self.plan.shift is None or not len(chosen):
             return {}
-        same = agreements(self.plan, self.prediction)[chosen]
+        same = agreements(self.plan, self.prediction, chosen)
         return {"consistency": float(np.nanmean(same)) if (same >= 0).any() else float("nan")}
 
     def _totals(self, chosen: np.ndarray) -> dict[str, int]:

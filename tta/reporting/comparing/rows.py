@@ -169,7 +169,8 @@ def _identity(run: Run) -> dict[str, Any]:
     options = {name: run.config.get(name, LATER.get(name)) for name in OPTIONS}
     digests = {name: (run.summary.get(name) or "none")[:12] for name in DIGESTS}
     named = {name.replace("_", " "): value for name, value in (facts | options | digests).items()}
-    return named | {f"{name}=": value for name, value in run.summary["params"].items()}
+    files = {name: digest[:12] for name, digest in run.summary.get("params_files", {}).items()}
+    return named | {f"{name}=": value for name, value in (run.summary["params"] | files).items()}
 
 
 def _without_doubles(group: list[Run]) -> list[list[Run]]:
