@@ -307,8 +307,8 @@ def shifted(images: Tensor, shift: np.ndarray) -> Tensor:
     height, width = images.shape[-2:]
     if (np.abs(shift) >= (height, width)).any():
         raise UserError(
-            f"copies cannot be moved by {np.abs(shift).max()} pixels, which leaves nothing of images"
-            f" of {height} x {width}: pass a smaller --translate-by"
+            f"copies cannot be moved by {np.abs(shift).max()} pixels, which leaves nothing of"
+            f" images of {height} x {width}: pass a smaller --translate-by"
         )
     return moved(images, *torch.from_numpy(np.ascontiguousarray(shift.T)))
 

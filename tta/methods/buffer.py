@@ -18,8 +18,8 @@ class Buffer(PlugIn):
     One stands after the first convolution, the others before those of the first stages (Kim et
     al., NeurIPS 2025). They start with a weight of ``scale``, so that a stream begins with the
     outputs of the method inside before its first step. Batch norm goes on with statistics of the
-    batch. The loss is that of the method inside, which trains affine parameters by itself: tent,
-    eata, sar, deyo, roid and their like.
+    batch. The loss is that of the method inside, which trains affine parameters by itself (tent,
+    eata, sar, deyo, roid and their like); which of them it would train is of no matter.
 
     Published for wide residual nets, whose convolutions come after batch norm and ReLU; here in
     the same places of any network. Where a scale is too small for float16 to show, as the default
