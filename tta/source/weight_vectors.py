@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tta.backbones.backbone import Backbone, copy_module
 from tta.backbones.checkpoint import load_checkpoint
 from tta.backbones.checkpoint_file import read_checkpoint
+from tta.backbones.split import SplitModel
 from tta.foundation.errors import UserError
 from tta.foundation.files import written_aside
 from tta.foundation.inputs import shown_path
@@ -235,8 +236,11 @@ def check_once(files: Sequence[str | Path]) -> None:
 
 def _trained(file: str | Path, backbone: Backbone) -> nn.Module:
     """Return the network of a checkpoint, as ``create_backbone`` would load it."""
-    model = copy_module(backbone.model)
-    load_checkpoint(model, read_checkpoint(file), backbone.name)
+    model, content = copy_module(backbone.model), read_checkpoint(file)
+    if isinstance(model, SplitModel):  # a user's own network, whose names are without the wrapper's
+        load_checkpoint(model.network, content, backbone.name, classifier=f"{model.split}.")
+    else:
+        load_checkpoint(model, content, backbone.name)
     return model
 
 
