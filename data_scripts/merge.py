@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,12 +37,14 @@ from tta.datasets import Dataset
 from tta.datasets.subset import Subset, split_validation
 from tta.experiment.showing import show
 from tta.foundation.errors import UserError, message_of
+from tta.ops.norm.instance_aware import instance_aware_layers
 from tta.source.fisher import fisher_diagonal
-from tta.source.merging import average, check_alike, fisher_merge, greedy_soup
+from tta.source.merging import average, check_alike, fisher_merge, greedy_soup, shares_of
 from tta.source.models import make_folder, write_network
 from tta.source.source_data import SourceData
 from tta.source.statistics import estimate_statistics
 from tta.source.training import accuracy
+from tta.source.weight_vectors import check_once
 
 State = dict[str, Tensor]
 BATCH = 64
@@ -75,7 +78,7 @@ class Kitchen:
 
     Attributes:
         networks: by their file.
-        accuracies: of them on the validation part, fractions.
+        accuracies: of them on the validation part, fractions; None where that is empty.
     """
 
     def __init__(
@@ -92,12 +95,19 @@ class Kitchen:
             _check_recipe(file, fraction, seed)
         check_alike({str(file): one.model.state_dict() for file, one in self.networks.items()})
         _check_normalisation(self.networks)
+        _check_layers(self.networks)
         self.scratch = next(iter(self.networks.values())).clone()
         show(RunConfig(), domains, (domains.domains[0], domains.severities[0]), self.scratch, True)
         whole = Subset(domains, dict.fromkeys(domains.domains))
         self.training, self.validation = split_validation(whole, fraction, seed)
         self.estimate = estimate
-        self.accuracies = [accuracy(one, self.validation) for one in self.networks.values()]
+        held_out = any(
+            len(self.validation.labels(domain, self.validation.default_severity))
+            for domain in self.validation.domains
+        )
+        self.accuracies = (
+            [accuracy(one, self.validation) for one in self.networks.values()] if held_out else None
+        )
 
     @property
     def states(self) -> list[State]:
@@ -106,10 +116,23 @@ class Kitchen:
 
     def judge(self, state: State) -> float:
         """Return the accuracy of merged weights, which are the scratch network's afterwards."""
+        self.take(state)
+        return accuracy(self.scratch, self.validation)
+
+    def take(self, state: State) -> None:
+        """Let merged weights be the scratch network's."""
         self.scratch.model.load_state_dict(state)
         if self.estimate:
             estimate_statistics(self.scratch, self.images())
-        return accuracy(self.scratch, self.validation)
+
+    def needed_accuracies(self, by: str) -> list[float]:
+        """Return accuracies of the networks; refuse where there are no images to judge by."""
+        if self.accuracies is None:
+            raise UserError(
+                f"{by} chooses by accuracy on images that were kept out of training, and "
+                "--validation-fraction keeps none; merge with uniform, or fisher without --grid"
+            )
+        return self.accuracies
 
     def images(self, count: int | None = None) -> Iterator[Tensor]:
         """Yield batches of training images, ``count`` of them or all."""
@@ -129,6 +152,7 @@ def main() -> int:
 
 def _merge(options: argparse.Namespace) -> None:
     """Merge, say what that came to, and write the file."""
+    _check(options)
     make_folder(options.output)
     domains = training_domains(options.dataset, None)
     kitchen = Kitchen(
@@ -139,13 +163,36 @@ def _merge(options: argparse.Namespace) -> None:
         options.seed,
         options.statistics == "estimate",
     )
-    for file, found in zip(options.files, kitchen.accuracies, strict=True):
-        print(f"{file}: {100 * found:.2f} %")
+    if kitchen.accuracies is not None:
+        for file, found in zip(options.files, kitchen.accuracies, strict=True):
+            print(f"{file}: {100 * found:.2f} %")
     merged = WAYS[options.way](kitchen, options)
-    found = kitchen.judge(merged.state)
-    print(f"{merged.how} of {len(merged.shares)} networks: {100 * found:.2f} %")
+    words = f"{merged.how} of {len(merged.shares)} networks"
+    if kitchen.accuracies is None:
+        kitchen.take(merged.state)
+        print(f"{words}, not judged: no images were kept out of training")
+    else:
+        print(f"{words}: {100 * kitchen.judge(merged.state):.2f} %")
     save(kitchen, merged, options.output)
     print(f"wrote {options.output} ({options.output.stat().st_size / 2**20:.2f} MiB)")
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that do not fit, before anything is read."""
+    check_once(options.files)
+    if not 0 <= options.validation_fraction < 1:
+        raise UserError(
+            f"--validation-fraction {options.validation_fraction}: it is at least 0 and below 1"
+        )
+    if options.samples < 1:
+        raise UserError(f"--samples {options.samples}: Fisher information takes at least one image")
+    if not 0 <= options.floor < math.inf:
+        raise UserError(f"--floor {options.floor}: it is at least 0, and finite")
+    if options.shares is not None and options.grid is not None:
+        raise UserError("--grid tries shares, and --shares gives them; pass one of the two")
+    if options.way != "fisher" and (options.shares, options.grid) != (None, None):
+        raise UserError(f"--shares and --grid are of fisher, and {options.way} has none")
+    _grid(options, len(options.files))
 
 
 def uniform(kitchen: Kitchen, options: argparse.Namespace) -> Merged:
@@ -157,7 +204,8 @@ def uniform(kitchen: Kitchen, options: argparse.Namespace) -> Merged:
 
 def greedy(kitchen: Kitchen, options: argparse.Namespace) -> Merged:
     """Merge those that make the soup better."""
-    soup = greedy_soup(kitchen.states, kitchen.accuracies, kitchen.judge)
+    accuracies = kitchen.needed_accuracies("greedy")
+    soup = greedy_soup(kitchen.states, accuracies, kitchen.judge)
     shares = dict.fromkeys(soup.members, 1 / len(soup.members))
     return Merged("greedy soup", shares, soup.state)
 
@@ -165,15 +213,16 @@ def greedy(kitchen: Kitchen, options: argparse.Namespace) -> Merged:
 def fisher(kitchen: Kitchen, options: argparse.Namespace) -> Merged:
     """Merge by how much each weight matters, with given shares or the best of a grid."""
     states = kitchen.states
+    tried = _grid(options, len(states))
+    if len(tried) > 1:
+        kitchen.needed_accuracies("--grid")
     matter = [
         fisher_diagonal(one, kitchen.images(options.samples)) for one in kitchen.networks.values()
     ]
-    tried = _grid(options, len(states))
     merged = [fisher_merge(states, matter, shares, floor=options.floor) for shares in tried]
     found = [kitchen.judge(state) for state in merged] if len(tried) > 1 else [0.0]
     best = found.index(max(found))
-    shares = [share / sum(tried[best]) for share in tried[best]]
-    return Merged("Fisher-weighted mean", dict(enumerate(shares)), merged[best])
+    return Merged("Fisher-weighted mean", dict(enumerate(tried[best])), merged[best])
 
 
 WAYS: dict[str, Callable[[Kitchen, argparse.Namespace], Merged]] = {
@@ -184,8 +233,9 @@ WAYS: dict[str, Callable[[Kitchen, argparse.Namespace], Merged]] = {
 
 
 def _grid(options: argparse.Namespace, count: int) -> list[list[float]]:
+    """Return the shares to try, each of ``count`` networks."""
     if options.grid is None:
-        return [options.shares or [1.0] * count]
+        return [shares_of(options.shares, count)]
     if count != 2 or options.grid < 2:
         raise UserError("--grid tries at least two shares of exactly two networks")
     steps = options.grid - 1
@@ -228,6 +278,27 @@ def _check_normalisation(networks: dict[Path, Backbone]) -> None:
         raise UserError(f"the networks normalise images differently ({kinds}); merge others")
 
 
+def _check_layers(networks: dict[Path, Backbone]) -> None:
+    """Refuse networks whose weights mean other things, though names and shapes are equal."""
+    (first, expected), *others = networks.items()
+    for file, one in others:
+        if bool(instance_aware_layers(one)) != bool(instance_aware_layers(expected)):
+            raise UserError(
+                f"{file} cannot be merged with {first}: the batch norm of one is instance-aware, "
+                "of the other plain; merge networks that were trained alike"
+            )
+        if _eps(one) != _eps(expected):
+            raise UserError(
+                f"{file} cannot be merged with {first}: their normalisation layers have another "
+                "eps, as where one file is torchvision's; merge files of one origin"
+            )
+
+
+def _eps(network: Backbone) -> dict[str, float]:
+    """Return the eps that a checkpoint has changed, by layer."""
+    return getattr(network.model, "changed_eps", {})
+
+
 def save(kitchen: Kitchen, merged: Merged, path: Path) -> None:
     """Write the scratch network, which :meth:`Kitchen.judge` has made the merged one."""
     files = list(kitchen.networks)
@@ -236,7 +307,7 @@ def save(kitchen: Kitchen, merged: Merged, path: Path) -> None:
             str(files[number]),
             kitchen.networks[files[number]].weights_sha256,
             share,
-            kitchen.accuracies[number],
+            None if kitchen.accuracies is None else kitchen.accuracies[number],
         )
         for number, share in merged.shares.items()
     ]
@@ -263,8 +334,6 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if len(options.files) < 2:
         parser.error("at least two checkpoints are merged")
-    if options.shares is not None and len(options.shares) != len(options.files):
-        parser.error("--shares has a number for each checkpoint")
     return options
 
 

@@ -26,7 +26,13 @@ from tta.foundation.errors import UserError, message_of
 from tta.source.models import make_folder, save_source_model
 from tta.source.recipe import Recipe
 from tta.source.training import accuracy
-from tta.source.twins import CLEAN, CorruptedSource, check_corruption, train_twin
+from tta.source.twins import (
+    CLEAN,
+    CorruptedSource,
+    check_corruption,
+    check_severity,
+    train_twin,
+)
 
 
 def main() -> int:
@@ -43,6 +49,7 @@ def _train(options: argparse.Namespace) -> None:
     corruptions = options.corruptions.split(",") if options.corruptions else CORRUPTIONS
     for name in corruptions:
         check_corruption(name)
+    check_severity(options.severity)
     make_folder(options.output / "any")
     clean = training_domains(options.dataset, None)
     start = _start(options)
@@ -61,11 +68,15 @@ def _train(options: argparse.Namespace) -> None:
         twin = train_twin(start, training, name, recipe)
         file = options.output / f"{name}.safetensors"
         save_source_model(twin, file, (name,), recipe)
-        held = {
-            domain: accuracy(twin, Subset(validation, {domain: None})) for domain in (CLEAN, name)
-        }
-        said = ", ".join(f"{100 * found:.2f} % on {domain}" for domain, found in held.items())
-        print(f"{file}: {said}", flush=True)
+        print(f"{file}: {_accuracies(twin, validation, name)}", flush=True)
+
+
+def _accuracies(twin: Backbone, validation: Subset, name: str) -> str:
+    """Return in words how accurate a twin is on held-out images."""
+    if not len(validation.labels(CLEAN, validation.default_severity)):
+        return "trained on all images"
+    held = {domain: accuracy(twin, Subset(validation, {domain: None})) for domain in (CLEAN, name)}
+    return ", ".join(f"{100 * found:.2f} % on {domain}" for domain, found in held.items())
 
 
 def _start(options: argparse.Namespace) -> Backbone:

@@ -33,7 +33,7 @@ from tta.source.merging import check_alike
 from tta.source.models import make_folder
 from tta.source.moments import input_moments
 from tta.source.source_data import SourceData
-from tta.source.twins import CLEAN, CorruptedSource, check_corruption
+from tta.source.twins import CLEAN, CorruptedSource, check_corruption, check_severity
 from tta.source.weight_vectors import (
     BITS,
     SOURCE,
@@ -59,6 +59,9 @@ def main() -> int:
 
 
 def _make(options: argparse.Namespace) -> None:
+    if options.layers is not None and options.layers < 1:
+        raise UserError(f"--layers {options.layers}: vectors are of at least one layer")
+    check_severity(options.severity)
     make_folder(options.output)
     start = _network(options, options.start)
     files = {file.stem: file for file in sorted(options.twins.glob("*.safetensors"))}
@@ -66,18 +69,12 @@ def _make(options: argparse.Namespace) -> None:
     if not files or clean is None and options.kind == "signatures":
         raise UserError(f"{options.twins} holds no twins: train_twins.py writes them")
     twins = {name: _network(options, file) for name, file in files.items()}
-    check_alike({"the start": _state(start)} | {name: _state(twin) for name, twin in twins.items()})
-    keys = first_layers(start.model, options.layers or LAYERS[options.kind])
-    if options.kind == "tasks":
-        vectors = {
-            name: difference(_state(start), _state(twin), keys) for name, twin in twins.items()
-        }
-    else:
-        standard = _state(_network(options, clean))
-        vectors = {
-            name: signature(_state(start), standard, _state(twin), keys)
-            for name, twin in twins.items()
-        }
+    layers = LAYERS[options.kind] if options.layers is None else options.layers
+    keys = first_layers(start.model, layers)
+    states = {name: _state(twin) for name, twin in twins.items()}
+    if options.kind == "signatures":
+        states[CLEAN] = _state(_network(options, clean))
+    vectors = _vectors(_state(start), states, keys)
     moments = _moments(options, start, list(vectors)) if options.moments else {}
     found = WeightVectors(vectors, moments, start.weights_sha256)
     size = save_vectors(options.output, found, options.bits, {"architecture": start.name})
@@ -86,6 +83,15 @@ def _make(options: argparse.Namespace) -> None:
         f"wrote {options.output}: {len(vectors)} {options.kind} of {len(keys)} tensors, {values} "
         f"values of {options.bits} bits each; {size} bytes, {size // len(vectors)} for each"
     )
+
+
+def _vectors(start: Vector, states: dict[str, Vector], keys: list[str]) -> dict[str, Vector]:
+    """Return signatures where the states have a clean twin, else task vectors."""
+    check_alike({"the start": start, **states})
+    clean = states.pop(CLEAN, None)
+    if clean is None:
+        return {name: difference(start, state, keys) for name, state in states.items()}
+    return {name: signature(start, clean, state, keys) for name, state in states.items()}
 
 
 def _state(network: Backbone) -> Vector:
@@ -128,7 +134,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--twins", type=Path, required=True, metavar="DIR")
     parser.add_argument("--dataset", default="digits-c")
     parser.add_argument("--backbone", metavar="NAME", help="default: the data set's")
-    parser.add_argument("--layers", type=int, help="layers that vectors are of")
+    parser.add_argument("--layers", type=int, help="first layers that vectors are of")
     parser.add_argument("--bits", type=int, default=32, choices=BITS, help="of each value")
     parser.add_argument("--moments", action="store_true", help="measure statistics as well")
     parser.add_argument("--severity", type=int, default=5, help="of the images they are of")

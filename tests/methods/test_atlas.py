@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 import tta
@@ -124,6 +127,40 @@ def test_task_vectors_may_come_from_checkpoints(tmp_path):
         make(checkpoints=files)
     with pytest.raises(UserError, match="does not fit backbone"):
         make("layer_norm", vectors=None, checkpoints=files)
+
+
+def test_checkpoints_of_a_users_own_network_have_its_names(tmp_path):
+    network = OwnNet().eval()
+    expert = copy.deepcopy(network)
+    with torch.no_grad():
+        expert.convolution.weight.mul_(1.1)
+    torch.save({"state_dict": expert.state_dict()}, tmp_path / "expert.pt")
+    given = {"checkpoints": (str(tmp_path / "expert.pt"),), "loss": "entropy"}
+    adapted = tta.adapt(network, "atlas", input_size=(3, 32, 32), **given)
+    assert adapted(make_images(6)).isfinite().all()
+
+
+class OwnNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(0)
+            self.convolution, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+            self.last = nn.Linear(8, 5)
+
+    def forward(self, images):
+        return self.last(self.norm(self.convolution(images)).relu().mean((2, 3)))
+
+
+def test_checkpoints_of_another_start_are_refused(tmp_path):
+    other = make_backbone("batch_norm").model
+    draws = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draws))
+    torch.save(other.state_dict(), tmp_path / "other.pt")
+    with pytest.raises(UserError, match="was not trained from this source model"):
+        make(vectors=None, checkpoints=(str(tmp_path / "other.pt"),))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -1,11 +1,14 @@
 """IMSE's spectra, domains and steps against their definition."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tests.fakes import make_backbone, make_images, make_source
 from tests.methods.selective import IMAGES, between_entropies, make, parameters
+from tta.methods import METHODS
 from tta.methods.imse_domains import DomainBank, moment_distance, patch_moments
 from tta.methods.imse_spectrum import SpectralLinear, spectrum, spread_along
 
@@ -210,6 +213,40 @@ def test_images_that_are_not_numbers_leave_model_and_domains_alone():
     assert torch.equal(parameters(method), before)
     assert torch.equal(method.domains.current, current)
     assert len(method.domains) == 1
+
+
+def test_one_image_that_is_not_numbers_leaves_model_and_domains_alone():
+    method = make("imse", margin=9.0)
+    method.step(IMAGES)
+    before, current = parameters(method), method.domains.current.clone()
+    optimizer = copy.deepcopy(method.optimizer.state_dict()["state"])
+    spoilt = IMAGES.clone()
+    spoilt[2] = torch.nan
+    method.step(spoilt)
+    assert torch.equal(parameters(method), before)
+    assert torch.equal(method.domains.current, current)
+    torch.testing.assert_close(method.optimizer.state_dict()["state"], optimizer, atol=0, rtol=0)
+    assert method.predict(IMAGES).isfinite().all()
+    assert method.step(IMAGES).isfinite().all()
+    assert not torch.equal(parameters(method), before)
+    assert parameters(method).isfinite().all()
+
+
+@pytest.mark.parametrize("number", [0, -1])
+@pytest.mark.parametrize("part", ["fc1", "fc2"])
+def test_a_linear_layer_that_starts_at_zero_is_one_direction(number, part):
+    backbone = make_backbone("layer_norm")
+    with torch.no_grad():
+        layer = getattr(backbone.model.blocks[number].mlp, part)
+        layer.weight.zero_()
+        layer.bias.zero_()
+    method = METHODS["imse"](backbone, METHODS["imse"].Params(margin=9.0), seed=2)
+    method.start(make_source())
+    before = parameters(method)
+    assert method.step(IMAGES).isfinite().all()
+    assert method.predict(IMAGES).isfinite().all()
+    assert parameters(method).isfinite().all()
+    assert not torch.equal(parameters(method), before)
 
 
 def test_a_domain_is_left_and_found_again():

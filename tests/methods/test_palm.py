@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -127,6 +129,22 @@ def test_images_that_are_not_numbers_leave_everything_alone():
     assert not palm.rates.of_tensors.any()
     assert torch.isfinite(palm.step(IMAGES)).all()
     assert not torch.equal(parameters(palm), start)
+
+
+@pytest.mark.parametrize("kind", ["batch_norm", "layer_norm"])
+def test_one_image_that_is_not_numbers_leaves_everything_alone(kind):
+    palm = make("palm", kind, margin=9.0, largest_score=1e6)
+    palm.step(IMAGES)
+    before, rates = parameters(palm), copy.deepcopy(palm.rates.state_dict())
+    spoilt = IMAGES.clone()
+    spoilt[2] = torch.nan
+    palm.step(spoilt)
+    assert torch.equal(parameters(palm), before)
+    torch.testing.assert_close(palm.rates.state_dict(), rates, atol=0, rtol=0)
+    assert palm.predict(IMAGES).isfinite().all()
+    assert palm.step(IMAGES).isfinite().all()
+    assert not torch.equal(parameters(palm), before)
+    assert parameters(palm).isfinite().all()
 
 
 def test_nothing_of_the_optimiser_is_left_for_the_next_batch():

@@ -135,6 +135,42 @@ def test_a_network_without_batch_norm_has_no_statistics():
         make("layer_norm", choice="statistics")
 
 
+def rewritten(file, change):
+    """Write the stand-in's file with other moments, and return its path."""
+    found = read_vectors(vectors_for("batch_norm"))
+    moments = {name: dict(one) for name, one in found.moments.items()}
+    change(moments)
+    save_vectors(file, WeightVectors(found.vectors, moments, found.source_sha256))
+    return str(file)
+
+
+@pytest.mark.parametrize("name", ["source", "snow"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda one, layer: one.pop(layer), "are in one and not in the other"),
+        (lambda one, layer: one.update(more=one[layer].clone()), "are in one and not in the other"),
+        (lambda one, layer: one.update({layer: one[layer][:1]}), r"are \[1, \d+\], not \[2, "),
+        (lambda one, layer: one.update({layer: one[layer][:, 1:]}), r"are \[2, \d+\], not \[2, "),
+        (lambda one, layer: one.update({layer: one[layer] * torch.nan}), "are no numbers"),
+    ],
+)
+def test_statistics_that_do_not_fit_the_network_are_refused(tmp_path, name, change, words):
+    def damage(moments):
+        change(moments[name], sorted(moments[name])[-1])
+
+    file = rewritten(tmp_path / "v", damage)
+    with pytest.raises(UserError, match=f"of {name!r} those of layer .*{words}.*choice=entropy"):
+        make(signatures=file, choice="statistics")
+    make(signatures=file)
+
+
+def test_statistics_of_one_corruption_too_few_are_refused(tmp_path):
+    file = rewritten(tmp_path / "v", lambda moments: moments.pop("snow"))
+    with pytest.raises(UserError, match="holds no statistics.*choice=entropy"):
+        make(signatures=file, choice="statistics")
+
+
 def test_a_file_is_known_by_what_it_holds(tmp_path):
     one = make().digests
     backbone = make_backbone("batch_norm")

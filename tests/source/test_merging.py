@@ -10,7 +10,7 @@ from tests.fakes import NUM_CLASSES, make_backbone, make_images
 from tta.backbones import create_backbone
 from tta.foundation.errors import UserError
 from tta.source.fisher import fisher_diagonal
-from tta.source.merging import average, check_alike, fisher_merge, greedy_soup
+from tta.source.merging import average, check_alike, fisher_merge, greedy_soup, shares_of
 from tta.source.statistics import estimate_statistics
 
 
@@ -127,6 +127,51 @@ def test_statistics_are_those_of_all_images():
         assert_close(found, sum(m[index] * m[2] for m in moments) / 10)
     assert not any(module.training for module in backbone.modules())
     assert first.momentum == 0.1
+
+
+def test_statistics_of_no_two_images_are_refused_and_left_alone():
+    backbone = make_backbone("batch_norm")
+    first = next(m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    before, digest = first.running_mean.clone(), backbone.weights_sha256
+    state = {key: value.clone() for key, value in backbone.model.state_dict().items()}
+    for batches in ([], make_images(3).split(1)):
+        with pytest.raises(UserError, match="cannot be estimated anew: no batch .* two or more"):
+            estimate_statistics(backbone, batches)
+    assert torch.equal(first.running_mean, before)
+    assert all(torch.equal(value, state[key]) for key, value in backbone.model.state_dict().items())
+    assert backbone.weights_sha256 == digest
+    assert not any(module.training for module in backbone.modules())
+    assert first.momentum == 0.1
+
+
+def test_where_images_cannot_be_read_layers_follow_no_longer():
+    backbone = make_backbone("batch_norm")
+
+    def broken():
+        yield make_images(4)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        estimate_statistics(backbone, broken())
+    layers = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert not any(layer.training for layer in layers)
+    assert {layer.momentum for layer in layers} == {0.1}
+
+
+@pytest.mark.parametrize(
+    "shares", [[1.0, -0.5], [0.0, 0.0], [1.0], [1.0, 1.0, 1.0], [float("nan"), 1.0], [1e999, 1.0]]
+)
+def test_what_is_no_share_is_refused(shares):
+    states = [state(1.0), state(3.0)]
+    for merge in (average, lambda states, shares: fisher_merge(states, states, shares)):
+        with pytest.raises(UserError, match="at least 0 for each of 2 networks, and not all 0"):
+            merge(states, shares)
+
+
+def test_shares_are_divided_by_their_sum():
+    assert shares_of([3, 1], 2) == [0.75, 0.25]
+    assert shares_of([0, 2], 2) == [0, 1]
+    assert shares_of(None, 4) == [0.25] * 4
 
 
 def test_a_network_without_statistics_is_left_alone():

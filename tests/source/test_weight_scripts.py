@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from tta.backbones import create_backbone
+from tta.backbones.checkpoint import INSTANCE_AWARE
 from tta.backbones.checkpoint_file import read_checkpoint
 from tta.backbones.merged_words import MERGED, merged_words
 from tta.config import RunConfig
 from tta.datasets.digits import WEIGHTS, SourceDigits
 from tta.datasets.subset import split_validation
 from tta.experiment import build, run
+from tta.foundation.errors import UserError
 from tta.source.models import save_source_model
 from tta.source.recipe import Recipe
 from tta.source.training import initial_backbone, train
+from tta.source.twins import CorruptedSource
 from tta.source.weight_vectors import read_vectors
 
 SCRIPTS = Path(__file__).parents[2] / "data_scripts"
 BRIEF = {"domains": ["fog"], "num_samples": 40, "batch_size": 20}
 
 
-def script(monkeypatch, name, *words):
-    """Call a script, and return its exit status."""
+def load(monkeypatch, name):
+    """Return a script as a module."""
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
+    return module
+
+
+def script(monkeypatch, name, *words):
+    """Call a script, and return its exit status."""
+    module = load(monkeypatch, name)
     monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
     return module.main()
 
@@ -86,7 +98,101 @@ def test_networks_of_two_starts_and_other_validation_parts_are_refused(
     assert not (tmp_path / "soup.safetensors").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"how": 1}', '{"how": "x", "ingredients": [1]}'])
+@pytest.mark.parametrize(
+    ("way", "more", "words"),
+    [
+        ("fisher", ("--samples", 0), "--samples 0: "),
+        ("fisher", ("--shares", -1, 2), "shares are a number of at least 0 for each of 2 networks"),
+        ("fisher", ("--shares", 0, 0), "shares are a number of at least 0 for each of 2 networks"),
+        ("fisher", ("--shares", 1), "shares are a number of at least 0 for each of 2 networks"),
+        ("fisher", ("--shares", 1, 2, "--grid", 3), "pass one of the two"),
+        ("fisher", ("--floor", "nan"), "--floor nan: "),
+        ("uniform", ("--shares", 1, 2), "are of fisher"),
+        ("uniform", ("--validation-fraction", 1), "at least 0 and below 1"),
+        ("uniform", ("--validation-fraction", "nan"), "at least 0 and below 1"),
+        ("uniform", ("--validation-fraction", 0), "was trained with --validation-fraction 0.2"),
+    ],
+)
+def test_options_that_do_not_fit_are_said_in_one_line(
+    monkeypatch, networks, tmp_path, capsys, way, more, words
+):
+    given = (*networks[:2], *more, "--output", tmp_path / "soup.safetensors")
+    assert script(monkeypatch, "merge", way, *given) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "soup.safetensors").exists()
+
+
+def test_one_file_twice_is_refused(monkeypatch, networks, tmp_path, capsys):
+    again = networks[0].parent / ".." / networks[0].parent.name / networks[0].name
+    given = (networks[0], again, "--output", tmp_path / "soup.safetensors")
+    assert script(monkeypatch, "merge", "uniform", *given) == 2
+    assert "is given twice" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def trained_on_all(tmp_path_factory):
+    """Return files of two networks for which no image was kept out of training."""
+    folder, files = tmp_path_factory.mktemp("all"), []
+    for lr in (1e-3, 2e-3):
+        recipe = Recipe(drm=False, steps=1, batch_size=8, lr=lr, validation_fraction=0)
+        network = initial_backbone("test_resnet", 10)
+        train(network, SourceDigits(), recipe)
+        files.append(folder / f"{lr}.safetensors")
+        save_source_model(network, files[-1], ("clean",), recipe)
+    return files
+
+
+def test_networks_trained_on_all_images_are_merged_unjudged(
+    monkeypatch, trained_on_all, tmp_path, capsys
+):
+    output = tmp_path / "soup.safetensors"
+    given = (*trained_on_all, "--validation-fraction", 0, "--output", output)
+    for way, more in (("uniform", ()), ("fisher", ("--samples", 2))):
+        assert script(monkeypatch, "merge", way, *given, *more) == 0
+        assert "of 2 networks, not judged" in capsys.readouterr().out
+        words = merged_words(read_checkpoint(output).metadata)
+        assert "weight 0.5), " in words
+        assert "%" not in words
+    for way, more in (("greedy", ()), ("fisher", ("--grid", 3))):
+        assert script(monkeypatch, "merge", way, *given, *more) == 2
+        assert "chooses by accuracy on images that were kept out" in capsys.readouterr().err
+
+
+def test_networks_of_two_kinds_of_batch_norm_are_refused(monkeypatch, networks, tmp_path, capsys):
+    state = load_file(networks[1]) | {INSTANCE_AWARE: torch.tensor(4.0)}
+    other = tmp_path / "aware.safetensors"
+    save_file(state, other)
+    for pair in ((networks[0], other), (other, networks[0])):
+        given = (*pair, "--output", tmp_path / "soup.safetensors")
+        assert script(monkeypatch, "merge", "uniform", *given) == 2
+        assert "the batch norm of one is instance-aware" in capsys.readouterr().err
+
+
+def test_networks_of_another_eps_are_refused(monkeypatch, networks):
+    merge = load(monkeypatch, "merge")
+    pair = {
+        file: create_backbone("test_resnet", weights=file, num_classes=10) for file in networks[:2]
+    }
+    merge._check_layers(pair)
+    pair[networks[1]].model.changed_eps = {"bn1": 1e-3}
+    with pytest.raises(UserError, match="b.safetensors cannot be merged.* have another eps"):
+        merge._check_layers(pair)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"how": 1}',
+        '{"how": "x", "ingredients": [1]}',
+        '{"how": "x", "ingredients": [{"file": "a", "sha256": "b", "weight": 1, "accuracy": 1%s}]}'
+        % ("0" * 400),
+    ],
+)
 def test_a_header_of_another_kind_says_nothing(text):
     assert merged_words({MERGED: text}) == ""
     assert merged_words({}) == ""
@@ -143,3 +249,37 @@ def test_twins_of_unknown_corruptions_and_folders_without_any_are_refused(
     given = ("--twins", tmp_path, "--output", tmp_path / "v.safetensors")
     assert script(monkeypatch, "weight_vectors", "signatures", *given) == 2
     assert "holds no twins" in capsys.readouterr().err
+
+
+def test_severities_that_there_are_not_are_refused_before_training(monkeypatch, tmp_path, capsys):
+    given = ("--severity", 7, "--output", tmp_path / "twins")
+    assert script(monkeypatch, "train_twins", *given) == 2
+    assert "--severity 7: severities of corruptions are 1, 2, 3, 4, 5" in capsys.readouterr().err
+    assert not (tmp_path / "twins").exists()
+    with pytest.raises(UserError, match="--severity 0"):
+        CorruptedSource(SourceDigits(), 0)
+
+
+def test_twins_may_be_trained_on_all_images(monkeypatch, tmp_path, capsys):
+    given = ("--corruptions", "contrast", "--steps", 1, "--batch-size", 8)
+    given = (*given, "--validation-fraction", 0, "--output", tmp_path)
+    assert script(monkeypatch, "train_twins", *given) == 0
+    assert capsys.readouterr().out.count("trained on all images") == 2
+
+
+@pytest.mark.parametrize("layers", [-1, 0])
+def test_vectors_are_of_at_least_one_layer(monkeypatch, twins, tmp_path, capsys, layers):
+    given = ("--twins", twins, "--layers", layers, "--output", tmp_path / "v.safetensors")
+    assert script(monkeypatch, "weight_vectors", "tasks", *given) == 2
+    assert f"--layers {layers}: vectors are of at least one layer" in capsys.readouterr().err
+    assert not (tmp_path / "v.safetensors").exists()
+
+
+def test_a_clean_twin_of_another_start_is_refused(monkeypatch, twins, networks, tmp_path, capsys):
+    folder = tmp_path / "twins"
+    shutil.copytree(twins, folder)
+    shutil.copy(networks[3], folder / "clean.safetensors")
+    given = ("--twins", folder, "--output", tmp_path / "v.safetensors")
+    assert script(monkeypatch, "weight_vectors", "signatures", *given) == 2
+    assert "clean cannot be merged with" in capsys.readouterr().err
+    assert script(monkeypatch, "weight_vectors", "tasks", *given) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from tests.fakes import make_backbone, make_images
@@ -116,26 +117,103 @@ def test_other_files_and_other_networks_are_refused(tmp_path):
 
 
 def test_a_damaged_file_is_refused(tmp_path):
-    from safetensors.torch import save_file
-
     header = {"format": "weight vectors 1", "names": '["a"]', "shapes": '{"w": [2]}', "bits": "32"}
     save_file({"b/w": torch.zeros(2)}, tmp_path / "v", header | {"source_sha256": ""})
     with pytest.raises(UserError, match="is damaged"):
         read_vectors(tmp_path / "v")
 
 
-def test_task_vectors_are_taken_from_checkpoints(tmp_path):
-    backbone, expert = make_backbone("batch_norm"), make_backbone("batch_norm").model
+@pytest.mark.parametrize(
+    ("changes", "dropped"),
+    [
+        ({"shapes": "[2]"}, ()),
+        ({"shapes": "{}"}, ()),
+        ({"shapes": "7"}, ()),
+        ({"shapes": '{"w": 2}'}, ()),
+        ({"names": "[]"}, ()),
+        ({"names": "[1]"}, ()),
+        ({"names": "3"}, ()),
+        ({"bits": "16.5"}, ()),
+        ({"bits": "3"}, ()),
+        ({"bits": "0"}, ()),
+        ({"bits": "-8"}, ()),
+        ({"bits": "4"}, ("a/w#range",)),
+        ({}, ("a/w",)),
+    ],
+)
+def test_every_damage_is_said_in_one_line(tmp_path, changes, dropped):
+    header = {"format": "weight vectors 1", "names": '["a"]', "shapes": '{"w": [2]}', "bits": "4"}
+    tensors = {"a/w": torch.zeros(1, dtype=torch.uint8), "a/w#range": torch.zeros(2)}
+    file = tmp_path / "v"
+    save_file(tensors, file, header | {"source_sha256": ""})
+    assert read_vectors(file).names == ("a",)
+    kept = {key: value for key, value in tensors.items() if key not in dropped}
+    save_file(kept, file, header | {"source_sha256": ""} | changes)
+    with pytest.raises(UserError, match="is damaged"):
+        read_vectors(file)
+
+
+def test_bounds_that_are_missing_are_damage(tmp_path):
+    header = {"format": "weight vectors 1", "names": '["a"]', "shapes": '{"w": [2]}', "bits": "4"}
+    tensors = {"a/w": torch.zeros(1, dtype=torch.uint8), "a/w#range": torch.zeros(1)}
+    save_file(tensors, tmp_path / "v", header | {"source_sha256": ""})
+    with pytest.raises(UserError, match="is damaged"):
+        read_vectors(tmp_path / "v")
+
+
+def write_expert(file, shift):
+    """Write the stand-in with all parameters moved, and return the file."""
+    expert = make_backbone("batch_norm").model
     with torch.no_grad():
         for parameter in expert.parameters():
-            parameter.add_(0.25)
-    torch.save(expert.state_dict(), tmp_path / "fog.pt")
-    found = vectors_to([tmp_path / "fog.pt"], backbone)
-    assert found.names == ("fog",)
-    for value in found.vectors["fog"].values():
-        assert_close(value, torch.full_like(value, 0.25), rtol=0, atol=1e-6)
+            parameter.add_(shift)
+    file.parent.mkdir(exist_ok=True)
+    torch.save(expert.state_dict(), file)
+    return file
+
+
+def test_task_vectors_are_taken_from_checkpoints(tmp_path):
+    backbone = make_backbone("batch_norm")
+    file = write_expert(tmp_path / "fog.pt", 0.01)
+    found = vectors_to([file], backbone)
+    assert found.names == (str(file),)
+    for value in found.vectors[str(file)].values():
+        assert_close(value, torch.full_like(value, 0.01), rtol=0, atol=1e-6)
     with pytest.raises(UserError, match="does not fit backbone"):
-        vectors_to([tmp_path / "fog.pt"], make_backbone("layer_norm"))
+        vectors_to([file], make_backbone("layer_norm"))
+
+
+def test_checkpoints_of_one_name_in_two_folders_are_two_vectors(tmp_path):
+    files = [write_expert(tmp_path / name / "m.pt", by) for name, by in (("x", 0.01), ("y", 0.02))]
+    found = vectors_to(files, make_backbone("batch_norm"))
+    assert found.names == tuple(map(str, files))
+    for file, by in zip(files, (0.01, 0.02), strict=True):
+        key, value = next(iter(found.vectors[str(file)].items()))
+        assert_close(value, torch.full_like(value, by), rtol=0, atol=1e-6)
+    again = tmp_path / "x" / ".." / "x" / "m.pt"
+    with pytest.raises(UserError, match="is given twice"):
+        vectors_to([*files, again], make_backbone("batch_norm"))
+
+
+def test_a_checkpoint_is_read_as_a_source_model_is(tmp_path):
+    backbone = make_backbone("batch_norm")
+    state = {f"module.{key}": value for key, value in backbone.model.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "wrapped.pt")
+    (vector,) = vectors_to([tmp_path / "wrapped.pt"], backbone).vectors.values()
+    assert not any(value.any() for value in vector.values())
+    assert vector.keys() == dict(backbone.model.named_parameters()).keys()
+
+
+def test_a_network_of_another_start_is_no_task_vector(tmp_path):
+    backbone, other = make_backbone("batch_norm"), make_backbone("batch_norm").model
+    draws = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=draws))
+    torch.save(other.state_dict(), tmp_path / "other.pt")
+    with pytest.raises(UserError, match="was not trained from this source model: .* cosine of"):
+        vectors_to([tmp_path / "other.pt"], backbone)
 
 
 def test_moments_are_those_of_all_images():

@@ -23,13 +23,13 @@ class Ingredient:
         file: name of its checkpoint.
         sha256: see :func:`tta.backbones.checkpoint.weights_sha256`.
         weight: its share.
-        accuracy: on held-out source images, a fraction.
+        accuracy: on held-out source images, a fraction; None where there are none.
     """
 
     file: str
     sha256: str
     weight: float
-    accuracy: float
+    accuracy: float | None
 
 
 def merged_metadata(how: str, ingredients: Sequence[Ingredient]) -> dict[str, str]:
@@ -51,11 +51,13 @@ def merged_words(metadata: Mapping[str, str]) -> str:
         more = len(facts["ingredients"]) - len(listed)
         rest = [f"{more} more"] if more > 0 else []
         return f"{shown_path(facts['how'])} of {', '.join(listed + rest)}"
-    except (ValueError, TypeError, KeyError, RecursionError):  # somebody else's file
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):  # somebody else's file
         return ""
 
 
 def _ingredient(facts: Mapping[str, Any]) -> str:
     name, digest = shown_path(facts["file"]), shown_path(facts["sha256"])[:_DIGITS]
-    accuracy = 100 * float(facts["accuracy"])
-    return f"{name} ({digest}, weight {float(facts['weight']):.3g}, {accuracy:.2f} %)"
+    words = f"{name} ({digest}, weight {float(facts['weight']):.3g}"
+    if facts["accuracy"] is None:
+        return f"{words})"
+    return f"{words}, {100 * float(facts['accuracy']):.2f} %)"

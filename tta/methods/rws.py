@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tta.foundation.errors import UserError, did_you_mean
 from tta.methods.base import Method, Need
 from tta.methods.params import param
-from tta.methods.weight_files import file_digests, stacked
+from tta.methods.weight_files import file_digests, stacked, stacked_moments
 from tta.ops.losses import entropy
 from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
 from tta.ops.norm.input_moments import measured_inputs, moments_apart
-from tta.source.weight_vectors import SOURCE, WeightVectors, check_fits, read_vectors
+from tta.source.weight_vectors import WeightVectors, check_fits, read_vectors
 
 
 class RobustWeightSignatures(Method):
@@ -86,7 +86,7 @@ class RobustWeightSignatures(Method):
         if self.params.signature is not None:
             self._add(self._shares(self.params.signature))
         elif self.params.choice == "statistics":
-            self._keep_moments(found)
+            self.moments = self._moments(found)
 
     def _read(self) -> WeightVectors:
         if self.params.signatures is None:
@@ -109,20 +109,11 @@ class RobustWeightSignatures(Method):
             shares[self.names.index(name) + 1] += 1 / len(names)
         return shares
 
-    def _keep_moments(self, found: WeightVectors) -> None:
-        """Keep the moments under each corruption ``[K + 1, 2, C]``, by layer."""
-        own = found.source_sha256 == self.backbone.weights_sha256
-        if self.names and not (own and {SOURCE, *self.names} <= found.moments.keys()):
-            raise UserError(
-                f"{self.params.signatures} holds no statistics of batch-norm inputs of this source "
-                "model; make it with them, or choose by entropy: --set choice=entropy"
-            )
-        device = self.backbone.mean.device
-        self.moments = {
-            layer: torch.stack([found.moments[name][layer] for name in (SOURCE, *self.names)])
-            for layer in found.moments.get(SOURCE, {})
-        }
-        self.moments = {layer: value.to(device) for layer, value in self.moments.items()}
+    def _moments(self, found: WeightVectors) -> dict[str, Tensor]:
+        """Return the moments under each corruption ``[K + 1, 2, C]``, by layer."""
+        if not self.names:
+            return {}
+        return stacked_moments(found, self.params.signatures, self.backbone)
 
     @torch.no_grad()
     def step(self, images: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ file or an image, but for what the caller hands over to judge a soup.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,9 +99,12 @@ def average(states: Sequence[State], weights: Sequence[float] | None = None) -> 
 
     Args:
         states: with the same names and shapes.
-        weights: of each, at least one above 0; they are divided by their sum. None: all alike.
+        weights: of each, see :func:`shares_of`. None: all alike.
+
+    Raises:
+        UserError: weights that are no shares.
     """
-    shares = _shares(weights, len(states))
+    shares = shares_of(weights, len(states))
     return {
         key: _mean([state[key] for state in states], shares)
         if value.is_floating_point()
@@ -109,9 +113,24 @@ def average(states: Sequence[State], weights: Sequence[float] | None = None) -> 
     }
 
 
-def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
+def shares_of(weights: Sequence[float] | None, count: int) -> list[float]:
+    """Return the shares of networks that weights ask for: divided by their sum.
+
+    Args:
+        weights: one for each network, at least 0, and not all 0. None: all alike.
+        count: of networks.
+
+    Raises:
+        UserError: there are others.
+    """
     weights = [1.0] * count if weights is None else list(weights)
-    return [weight / sum(weights) for weight in weights]
+    total = sum(weights)
+    if len(weights) != count or not 0 < total < math.inf or min(weights) < 0:
+        raise UserError(
+            f"shares are a number of at least 0 for each of {count} networks, and not all 0; got "
+            f"{', '.join(map(str, weights))}"
+        )
+    return [weight / total for weight in weights]
 
 
 def _mean(values: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
@@ -166,13 +185,16 @@ def fisher_merge(
     Args:
         states: with the same names and shapes.
         fishers: diagonal Fisher information of each, see :func:`tta.source.fisher.fisher_diagonal`.
-        weights: lambda of each; None: all alike.
+        weights: lambda of each, see :func:`shares_of`; None: all alike.
         floor: least Fisher information.
         favour_first: let the floor hold for the first network alone, so that its value stays where
             the others have no Fisher information.
         normalise: divide by the norm of the Fisher information over all weights.
+
+    Raises:
+        UserError: weights that are no shares.
     """
-    shares = _shares(weights, len(states))
+    shares = shares_of(weights, len(states))
     plain = average(states, shares)
     scales = [
         share / _norm(f) if normalise else share for share, f in zip(shares, fishers, strict=True)

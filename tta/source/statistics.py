@@ -46,7 +46,8 @@ def estimate_statistics(backbone: Backbone, batches: Iterable[Tensor]) -> None:
         for layer, state in zip(layers, before, strict=True):
             layer.load_state_dict(state)
         raise UserError(
-            "running statistics cannot be estimated anew: no batch of source images holds two"
+            "running statistics cannot be estimated anew: no batch of source images holds two or "
+            "more; give it more images"
         )
     backbone.update_digest()
 

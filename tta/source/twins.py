@@ -16,6 +16,7 @@ from tta.source.recipe import Recipe
 
 CLEAN = "clean"
 """The domain of images as they are."""
+SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class CorruptedSource(CorruptedOnTheFly):
@@ -26,9 +27,13 @@ class CorruptedSource(CorruptedOnTheFly):
     Args:
         dataset: the clean images; its first domain is used.
         severity: of all corruptions, 1 to 5.
+
+    Raises:
+        UserError: another severity.
     """
 
     def __init__(self, dataset: Dataset, severity: int = 5) -> None:
+        check_severity(severity)
         self._clean, self._place = dataset, (dataset.domains[0], dataset.severities[0])
         self.name = f"{dataset.name},severity={severity}"
         self.domains = (CLEAN, *CORRUPTIONS)
@@ -57,6 +62,17 @@ def check_corruption(name: str) -> None:
     if name not in CORRUPTIONS:
         hint = did_you_mean(name, CORRUPTIONS)
         raise UserError(f"unknown corruption {name!r}; {hint}")
+
+
+def check_severity(severity: int) -> None:
+    """Refuse what is no severity.
+
+    Raises:
+        UserError: naming those that there are.
+    """
+    if severity not in SEVERITIES:
+        known = ", ".join(map(str, SEVERITIES))
+        raise UserError(f"--severity {severity}: severities of corruptions are {known}; choose one")
 
 
 def train_twin(start: Backbone, training: Dataset, domain: str, recipe: Recipe) -> Backbone:

@@ -16,13 +16,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tta.backbones.backbone import Backbone
+from tta.backbones.backbone import Backbone, copy_module
+from tta.backbones.checkpoint import load_checkpoint
 from tta.backbones.checkpoint_file import read_checkpoint
+from tta.backbones.split import SplitModel
 from tta.foundation.errors import UserError
 from tta.foundation.files import written_aside
 from tta.foundation.inputs import shown_path
 from tta.foundation.version import __version__
 from tta.ops.parameters import is_norm_layer
+from tta.source.merging import LEAST_COSINE, mean_cosine
 from tta.source.quantised import packed, unpacked
 
 Vector = Mapping[str, Tensor]
@@ -31,6 +34,8 @@ SOURCE = "source"
 BITS = (32, 16, 8, 4, 2)
 _FORMAT = "weight vectors 1"
 _RANGE, _MOMENTS = "#range", "#moments"
+# What reading a file may raise that says one thing and holds another.
+_DAMAGE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def read_vectors(file: str | Path) -> WeightVectors:
         )
     try:
         return _parsed(header, tensors)
-    except (KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
+    except _DAMAGE as error:
         raise UserError(
             f"the file of weight vectors {shown_path(file)} is damaged ({error}); make it again"
         ) from error
@@ -170,6 +175,10 @@ def read_vectors(file: str | Path) -> WeightVectors:
 def _parsed(header: Mapping[str, str], tensors: Vector) -> WeightVectors:
     names, shapes = json.loads(header["names"]), json.loads(header["shapes"])
     bits = int(header["bits"])
+    if bits not in BITS:
+        raise ValueError(f"values of {bits} bits")
+    if not (names and shapes and all(isinstance(name, str) for name in names)):
+        raise ValueError("it lists no vectors")
     vectors = {
         name: {
             key: _restored(tensors, f"{name}/{key}", shape, bits) for key, shape in shapes.items()
@@ -193,17 +202,57 @@ def _restored(tensors: Vector, key: str, shape: Sequence[int], bits: int) -> Ten
 def vectors_to(files: Sequence[str | Path], backbone: Backbone) -> WeightVectors:
     """Return the task vectors from a source model to the networks of some checkpoints.
 
+    Args:
+        files: checkpoints as ``create_backbone`` takes them; a vector is called as its file.
+        backbone: the source model.
+
     Raises:
-        UserError: one is of another network.
+        UserError: one is of another network, was not trained from this source model, or is there
+            twice.
     """
-    start = dict(backbone.model.named_parameters())
+    start = {key: value.detach() for key, value in backbone.model.named_parameters()}
+    check_once(files)
     found = {}
     for file in files:
-        tensors = read_checkpoint(file).content
-        _check_tensors(tensors, start, shown_path(file), backbone.name)
-        moved = {key: tensors[key].to(value) - value for key, value in start.items()}
-        found[Path(file).stem] = moved
+        end = dict(_trained(file, backbone).named_parameters())
+        _check_start(start, end, file)
+        found[str(file)] = {key: end[key].detach() - value for key, value in start.items()}
     return WeightVectors(found)
+
+
+def check_once(files: Sequence[str | Path]) -> None:
+    """Refuse files of which one is there twice.
+
+    Raises:
+        UserError: naming it.
+    """
+    seen: set[Path] = set()
+    for file in files:
+        path = Path(file).expanduser().resolve()
+        if path in seen:
+            raise UserError(f"{shown_path(file)} is given twice; name each file once")
+        seen.add(path)
+
+
+def _trained(file: str | Path, backbone: Backbone) -> nn.Module:
+    """Return the network of a checkpoint, as ``create_backbone`` would load it."""
+    model, content = copy_module(backbone.model), read_checkpoint(file)
+    if isinstance(model, SplitModel):  # a user's own network, whose names are without the wrapper's
+        load_checkpoint(model.network, content, backbone.name, classifier=f"{model.split}.")
+    else:
+        load_checkpoint(model, content, backbone.name)
+    return model
+
+
+def _check_start(start: Vector, end: Vector, file: str | Path) -> None:
+    pair = [{key: value.detach().cpu() for key, value in one.items()} for one in (start, end)]
+    found = mean_cosine(*pair)
+    if found < LEAST_COSINE:
+        raise UserError(
+            f"{shown_path(file)} was not trained from this source model: their weights have a mean "
+            f"cosine of {found:.2f}, below {LEAST_COSINE:g}; name checkpoints that were fine-tuned "
+            "from it"
+        )
 
 
 def check_fits(found: WeightVectors, file: str, backbone: Backbone) -> None:
