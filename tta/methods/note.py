@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+from tta.methods.banked import Banked
+from tta.methods.base import Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.ops.losses import entropy
-from tta.ops.memory import BalancedReservoir, arrivals_until_due
+from tta.ops.memory import BalancedReservoir
 from tta.ops.norm.batch_norm import following, replace_batch_norm, require_source_statistics
 from tta.ops.norm.instance_aware import InstanceAwareBatchNorm
 from tta.ops.parameters import norm_affine_parameters
 
 
-class Note(Method):
+class Note(Banked):
     """Minimises entropy on a reservoir that is balanced over the predicted classes.
 
     The source model must have been trained with instance-aware batch norm. It predicts with
@@ -76,20 +76,6 @@ class Note(Method):
     def _layer(self, layer: _BatchNorm) -> InstanceAwareBatchNorm:
         return InstanceAwareBatchNorm(layer, self.params.statistics_momentum)
 
-    def step(self, images: Tensor) -> Tensor:
-        outputs = []
-        for part in arrivals_until_due(self.seen, len(images), self.params.update_interval):
-            logits = self.predict(images[part])
-            self.bank.insert(images[part], logits, self.generator)
-            outputs.append(logits)
-            self.seen += len(logits)
-            if self.seen % self.params.update_interval == 0:
-                self._update()
-        return torch.cat(outputs)
-
-    def _update(self) -> None:
-        slots = self.bank.occupied_slots()
-        if len(slots) == 0:
-            return
+    def learn(self, images: Tensor) -> None:
         with following(self.layers):
-            descend(self.optimizer, entropy(self.backbone(self.bank.images_in(slots))).mean())
+            descend(self.optimizer, entropy(self.backbone(images)).mean())

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.backbones.stages import early_norm_parameters
-from tta.methods.base import Method, Need, make_optimizer, trainable
+from tta.methods.banked import Banked
+from tta.methods.base import Need, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.methods.sotta_memory import ConfidentBank
 from tta.ops.losses import damped_entropy
-from tta.ops.memory import arrivals_until_due
 from tta.ops.norm.batch_norm import (
     EmaBatchNorm,
     following,
@@ -27,7 +26,7 @@ _EPSILON = 1e-6
 """Inside the published entropy's logarithm."""
 
 
-class Sotta(Method):
+class Sotta(Banked):
     """Minimises entropy, at the worst point nearby, on a bank of confident images.
 
     Images far from every class are seldom confident, so that few of them enter the bank, which is
@@ -85,22 +84,7 @@ class Sotta(Method):
     def _layer(self, layer: _BatchNorm) -> EmaBatchNorm:
         return EmaBatchNorm(layer, self.params.statistics_momentum)
 
-    def step(self, images: Tensor) -> Tensor:
-        outputs = []
-        for part in arrivals_until_due(self.seen, len(images), self.params.update_interval):
-            logits = self.predict(images[part])
-            self.bank.insert(images[part], logits, self.generator)
-            outputs.append(logits)
-            self.seen += len(logits)
-            if self.seen % self.params.update_interval == 0:
-                self._update()
-        return torch.cat(outputs)
-
-    def _update(self) -> None:
-        slots = self.bank.occupied_slots()
-        if len(slots) == 0:
-            return
-        images = self.bank.images_in(slots)
+    def learn(self, images: Tensor) -> None:
         with following(self.layers):
             descend_sharply(
                 self.optimizer,
