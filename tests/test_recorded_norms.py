@@ -20,15 +20,7 @@ from tta.experiment import build
 from tta.methods import Method
 
 BATCH = 200
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As the authors' code ran: sums of more threads are rounded in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(

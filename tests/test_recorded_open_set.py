@@ -19,15 +19,7 @@ from tta.tasks.open_set import auroc
 
 BATCH = 200
 DOMAIN = 800
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As the authors' code ran: sums of more threads are rounded in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(method: str, batches: int, seed: int = 1, **params) -> np.ndarray:

@@ -12,15 +12,7 @@ from tests.recorded import recorded_config
 from tta.experiment import build
 
 BATCH, EACH = 200, 400
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As the authors' code ran: sums of more threads are rounded in another order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(corruptions: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,5 @@
 """Buffer layers: where they stand, that they alone learn, and that they begin as nothing."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -73,47 +71,35 @@ def test_methods_that_train_no_affine_parameters_and_nets_without_convolutions_a
         insert_buffers(nn.Linear(2, 2), 1, 1e-5, torch.Generator())
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_outputs_of_the_authors_on_the_recorded_stream(one_thread):
-    batches = 3
-    stream = np.load(asset("reference", "cifar10c-visible.npz"))
-    first = np.concatenate([np.arange(200) + 1000 * domain for domain in range(batches)])
+    """Until the twelfth corruption, where plain batch statistics are .59 away, and first drawn
+    weights .55; theirs are kept in half precision."""
+    domains = 12
     with np.load(asset("reference", "open-set", "logits.npz")) as stored:
-        expected = torch.from_numpy(stored["sub200__tent_buffer__s1"][: 200 * batches]).float()
-    config = recorded_config("buffer", set={"scale": 1e-4}, preset="defaults")
-    experiment = build(config)
-    method = experiment.method
-    method.start(experiment.source)
-    _take_their_weights(method)
-    outputs = [
-        method.step(
-            (torch.from_numpy(stream["images"][rows]).permute(0, 3, 1, 2).float() / 255).contiguous(
-                memory_format=torch.channels_last
-            )
-        )
-        for rows in first.reshape(batches, 200)
-    ]
-    apart = (torch.cat(outputs) - expected).abs().max()
-    assert apart < 0.02, json.dumps(float(apart))  # theirs are kept in half precision
-    assert (torch.cat(outputs).argmax(1) == expected.argmax(1)).float().mean() > 0.998
+        expected = torch.from_numpy(stored["sub200__tent_buffer__s1"][: 200 * domains]).float()
+    experiment = build(recorded_config("buffer", set={"scale": 1e-4}, preset="defaults"))
+    experiment.method.start(experiment.source)
+    _take_their_weights(experiment.method)
+    outputs = torch.cat([experiment.method.step(batch) for batch in _recorded(domains)])
+    assert (outputs - expected).abs().max() < 0.02
+    assert torch.equal(outputs.argmax(1), expected.argmax(1))
+
+
+def _recorded(domains):
+    """Yield the first 200 images of each recorded corruption."""
+    with np.load(asset("reference", "cifar10c-visible.npz")) as stored:
+        levels = torch.from_numpy(stored["images"]).view(15, 1000, 32, 32, 3)[:domains, :200]
+    for images in levels.permute(0, 1, 4, 2, 3):
+        yield (images.float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 def _take_their_weights(method):
     layers = {n: m for n, m in method.backbone.model.named_modules() if isinstance(m, BufferLayer)}
     with np.load(asset("reference", "open-set", "buffer-init.npz")) as stored, torch.no_grad():
         for name, layer in layers.items():
-            block, _, place = name.rpartition(".conv")[0], None, name.rpartition(".conv")[2][0]
-            prefix = f"{block}.buffer_{place}" if block else "buffer_0"
-            of = {
-                key: torch.from_numpy(stored[f"tent_buffer_s1/{prefix}.{key}"])
-                for key in ("conv1.weight", "conv3.weight", "scale1", "scale2")
-            }
-            layer.pointwise.copy_(of["conv1.weight"])
-            layer.spatial.copy_(of["conv3.weight"])
+            block, _, place = name.rpartition(".conv")
+            theirs = (
+                f"tent_buffer_s1/{block}.buffer_{place[0]}" if block else "tent_buffer_s1/buffer_0"
+            )
+            layer.pointwise.copy_(torch.from_numpy(stored[f"{theirs}.conv1.weight"]))
+            layer.spatial.copy_(torch.from_numpy(stored[f"{theirs}.conv3.weight"]))
