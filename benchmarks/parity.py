@@ -2,9 +2,10 @@
 
     TTA_TEST_ASSETS=/path/to/data python benchmarks/parity.py [--workers N] [FIGURE ...]
 
-writes results/parity.md. Theirs is the mean of the seeds that were recorded, one or two; ours is
-that over our seeds of the same stream, network, batch size and hyper-parameters. Runs are kept
-below results/runs, so an interrupted command continues.
+writes results/parity.md; `--device cuda --output results/parity_cuda.md` runs on a GPU. Theirs is
+the mean of the seeds that were recorded, one or two; ours is that over our seeds of the same
+stream, network, batch size and hyper-parameters. Runs are kept below results/runs, so an
+interrupted command continues.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ONE, THREE = (1,), (1, 2, 3)
 HEADER = ["figure", "seeds", "ours", "theirs", "difference", "bound", "within", "worst domain"]
 HEAD = """# Parity with the authors' code
 
-`python benchmarks/parity.py`
+`python benchmarks/parity.py{on}`
 
 Mean online error in % over the 15 corruptions of the recorded CIFAR-10-C stream (1,000 images each,
 severity 5, cifar_resnet20, batch size 200, no reset). Theirs is the authors' code, one run
@@ -103,6 +104,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {', '.join(SUBJECTS)}")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time")
+    parser.add_argument("--device", default="cpu", help="as of tta.run (default: cpu)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE")
     options = parser.parse_args()
     if unknown := set(options.figures) - set(SUBJECTS):
         parser.error(f"no figure {', '.join(sorted(unknown))}; there are {', '.join(SUBJECTS)}")
@@ -111,7 +114,9 @@ def main() -> int:
         parser.error("set TTA_TEST_ASSETS to the folder of the recorded stream")
     theirs = read_figures(Path(assets, "reference", "figures.json"))
     cells = {
-        (name, seed): Cell(f"{name}, seed {seed}", config(SUBJECTS[name], seed, assets))
+        (name, seed): Cell(
+            f"{name}, seed {seed}", config(SUBJECTS[name], seed, assets, options.device)
+        )
         for name in options.figures or SUBJECTS
         for seed in SUBJECTS[name].seeds
     }
@@ -121,7 +126,8 @@ def main() -> int:
     text = markdown(HEADER, [line.cells() for line in lines])
     print(text)
     if not options.figures and not failed:
-        write_atomically(OUTPUT, f"{HEAD}\n{text}\n")
+        on = "" if options.device == "cpu" else f" --device {options.device}"
+        write_atomically(options.output, f"{HEAD.format(on=on)}\n{text}\n")
     return 0 if not failed and all(line.agrees for line in lines) else 1
 
 
@@ -198,7 +204,7 @@ def compare(name: str, errors: dict[tuple[str, int], Figure], theirs: Figure) ->
     return Line(name, [figure.mean for figure in ours], theirs.mean, worst)
 
 
-def config(subject: Subject, seed: int, assets: str) -> RunConfig:
+def config(subject: Subject, seed: int, assets: str, device: str) -> RunConfig:
     """Return a run on the stream; their arrays are NHWC, and so were their activations."""
     return RunConfig(
         method=subject.method,
@@ -211,6 +217,7 @@ def config(subject: Subject, seed: int, assets: str) -> RunConfig:
         weights=f"{assets}/weights/resnet20-12fca82f.th",
         batch_size=200,
         memory_format="channels_last",
+        device=device,
         resume=True,
     )
 

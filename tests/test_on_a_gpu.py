@@ -5,6 +5,7 @@ Where there is no GPU the same functions run on the CPU for a few methods.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from pathlib import Path
@@ -12,20 +13,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 
+import tta
 from benchmarks.timing.gpu_speed import tensor_float_32
 from benchmarks.timing.host_draws import host_draws
 from tests.fakes import RandomImages, attach_domain_heads, make_backbone, make_images
 from tests.reporting.test_checkpoint import config, records, resumed, run_killed
 from tests.test_conformance import OPTIONAL, PARAMS, assert_equal_states, kind_for
+from tests.test_dense_conformance import OWN as DENSE_PARAMS
 from tests.weight_files import file_for
 from tta.commands.run import main
+from tta.config import RunConfig
 from tta.datasets.images import to_device
-from tta.experiment import run
+from tta.experiment import compiling, run
+from tta.experiment.segmenting import dense_methods
 from tta.methods import METHODS, Need
+from tta.methods.captured import CapturedSteps
+from tta.methods.dense import dense_defaults
 from tta.methods.params import build_params
 from tta.source.source_data import SourceData
+from tta.testing.stand_ins import RandomMaps
 
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 4))]
 RECORDS = ("batches.csv", "domains.csv", "samples.npz")
@@ -37,10 +46,17 @@ GPU = (
     ),
 )
 ON_CUDA = pytest.param("cuda", marks=GPU)
+CAPTURABLE = [name for name in METHODS if METHODS[name].capturable]
 CASES = [
     *(("cpu", name) for name in REHEARSED),
     *(pytest.param("cuda", name, marks=GPU) for name in METHODS),
 ]
+
+
+def on_a_gpu(test):
+    for mark in GPU:
+        test = mark(test)
+    return test
 
 
 @pytest.fixture(autouse=True)
@@ -50,13 +66,15 @@ def full_float32():
         yield
 
 
-def started(name, device):
+def started(name, device, precision=torch.float32, **more):
     if name in OPTIONAL:
         pytest.importorskip(OPTIONAL[name])
     kind = kind_for(name)
     method = METHODS[name]
-    params = build_params(method.Params, {**PARAMS.get(name, {}), **file_for(name, kind)}, name)
+    values = {**PARAMS.get(name, {}), **file_for(name, kind), **more}
+    params = build_params(method.Params, values, name)
     backbone, cloud = make_backbone(kind), make_backbone(kind)
+    backbone.precision = precision
     if Need.DOMAIN_HEADS in method.needs(params):
         attach_domain_heads(backbone)
     made = method(backbone.to(device), params, seed=7)
@@ -97,6 +115,55 @@ def test_state_goes_through_a_file_and_reset_goes_back(device, name):
     torch.testing.assert_close(*outputs, rtol=1e-3, atol=1e-3)
     method.reset()
     assert_equal_states(initial, method.state_dict())
+
+
+# Of the small networks: float16 and bfloat16 keep three and two digits.
+PRECISIONS = {
+    "tf32": (torch.float32, 0.02),
+    "bf16": (torch.bfloat16, 0.15),
+    "fp16": (torch.float16, 0.05),
+}
+HALVES = [
+    *(("cpu", name, "bf16") for name in REHEARSED),
+    *(pytest.param("cuda", name, kind, marks=GPU) for name in METHODS for kind in PRECISIONS),
+]
+
+
+@pytest.mark.parametrize(("device", "name", "kind"), HALVES)
+def test_a_step_with_fewer_digits_is_near_that_in_float32(device, name, kind):
+    precision, bound = PRECISIONS[kind]
+    batch = BATCHES[0].to(device)
+    expected = started(name, device).step(batch).clone()
+    with tensor_float_32(kind == "tf32"):
+        found = started(name, device, precision).step(batch)
+    assert found.dtype == torch.float32
+    assert float((found - expected).abs().max()) < bound * float(expected.abs().max())
+
+
+DENSE = [
+    ("cpu", "bn_alpha"),
+    *(pytest.param("cuda", name, marks=GPU) for name in dense_methods()),
+]
+
+
+def segmenting(name, device):
+    kind = METHODS[name]
+    values = {**dense_defaults(kind), **DENSE_PARAMS.get(name, PARAMS.get(name, {}))}
+    made = kind(
+        make_backbone("segmenting").to(device), build_params(kind.Params, values, name), seed=7
+    )
+    data = RandomMaps(12, ("source",))
+    made.start(SourceData(data, 6, seed=3, device=torch.device(device)))
+    return made
+
+
+@pytest.mark.parametrize(("device", "name"), DENSE)
+def test_maps_of_classes_are_those_of_the_cpu(device, name):
+    with host_draws():
+        expected, found = (steps(segmenting(name, place), place) for place in ("cpu", device))
+    for here, there, bound in zip(expected, found, (1e-3, 2e-2, 2e-2), strict=True):
+        largest = float(here.abs().max())
+        torch.testing.assert_close(there.cpu(), here, rtol=0.0, atol=bound * largest)
 
 
 def table(folder, device, *options) -> pd.DataFrame:
@@ -158,3 +225,58 @@ def test_images_arrive_whole_from_page_locked_memory(device):
     images = torch.arange(3 * 2**20, dtype=torch.int32).to(torch.uint8)
     sent = images.pin_memory() if device == "cuda" else images
     assert torch.equal(to_device(sent, torch.device(device)).cpu(), images)
+
+
+@pytest.mark.parametrize("device", ["cpu", ON_CUDA])
+def test_images_that_other_processes_load_are_the_same(device, tmp_path):
+    plain, loaded = (
+        table(tmp_path / count, device, "--deterministic", "--workers", count) for count in "02"
+    )
+    assert (plain["correct"] == loaded["correct"]).all()
+
+
+@pytest.mark.parametrize("device", ["cpu", ON_CUDA])
+def test_a_model_of_ones_own_is_adapted_where_it_lies(device):
+    model = timm.create_model("test_resnet", num_classes=5).to(device)
+    found = []
+    for place in ("cpu", device):
+        adapted = tta.adapt(copy.deepcopy(model).to(place), "tent", lr=1e-3)
+        found.append([adapted(batch.to(place)).cpu() for batch in BATCHES])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=2e-2 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize("name", CAPTURABLE)
+@on_a_gpu
+def test_replayed_steps_are_those_of_the_method(name):
+    """Whole batches, a short one, a reset and steps after it; with and without a graph."""
+    with host_draws():
+        plain, method = started(name, "cuda"), started(name, "cuda")
+        graphs = CapturedSteps(method, {6})
+        for seed, size in enumerate((6, 6, 6, 6, 2, 6, 6, 0, 6, 6, 6, 6, 6)):
+            if size == 0:
+                plain.reset()
+                graphs.reset()
+                continue
+            images = make_images(size, seed).to("cuda")
+            expected, found = plain.step(images), graphs.step(images)
+            largest = float(expected.abs().max())
+            torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-3 * largest)
+
+
+COMPILED = ("source", "bn_alpha", "tent", "rmt")
+
+
+@pytest.mark.parametrize("captures", [False, True])
+@pytest.mark.parametrize("name", COMPILED)
+@on_a_gpu
+def test_compiled_runs_have_the_figures_of_plain_ones(name, captures, tmp_path, monkeypatch):
+    if captures:
+        monkeypatch.setattr(compiling, "UNCOMPARED", None)
+    words = {"method": name, "num_samples": 160, "batch_size": 16, "domains": ("contrast",)}
+    words |= {"device": "cuda", "set": {"warm_up_samples": 32} if name == "rmt" else {}}
+    plain = run(RunConfig(**words, output=str(tmp_path / "plain")))
+    found = run(RunConfig(**words, output=str(tmp_path / "found"), compile="default"))
+    assert found["compile"] == "default"
+    assert found["passes"] == plain["passes"]
+    assert abs(found["mean_error"] - plain["mean_error"]) <= 2 / 160

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class Plan:
         device: to measure.
         methods: names.
         nets: for speed, with their batch sizes.
-        small: a convolutional network and a transformer, for comparison with the CPU.
+        small: networks for comparison with the CPU.
         batch: of these.
         rounds: of timing, at most.
     """
@@ -43,8 +43,9 @@ class Plan:
         ("cifar_resnet20", 200),
         ("resnet50", 64),
         ("vit_small_patch16_224", 64),
+        ("digits_clip", 64),
     )
-    small: tuple[str, str] = ("cifar_resnet20", "digits_vit")
+    small: gpu_checks.Nets = gpu_checks.Nets()
     batch: int = 16
     rounds: int = 20
 
@@ -77,7 +78,7 @@ def parts(plan: Plan) -> list[Part]:
         ),
         Part(
             "Waits for the device in a step",
-            ["method", "first found in", "documented"],
+            ["method", "in", "of these not explained in the code"],
             0.1,
             partial(_waits, plan),
         ),
@@ -108,7 +109,8 @@ def parts(plan: Plan) -> list[Part]:
 
 def _agreement(plan: Plan) -> Iterator[Unit]:
     for name in plan.methods:
-        yield name, partial(gpu_checks.agreement, name, plan.small, plan.batch, plan.device)
+        net = plan.small.for_method(name)
+        yield name, partial(gpu_checks.agreement, name, net, plan.batch, plan.device)
 
 
 def _step_graphs(plan: Plan) -> Iterator[Unit]:
@@ -125,7 +127,7 @@ def _per_net(plan: Plan, measure: Callable[[Subject], list[Row]]) -> Iterator[Un
 
 def _waits(plan: Plan) -> Iterator[Unit]:
     for name in plan.methods:
-        net = plan.small[name in gpu_checks.NEEDS_TRANSFORMER]
+        net = plan.small.for_method(name)
         yield name, lambda name=name, net=net: gpu_checks.waits(name, plan.case(net, plan.batch))
 
 
@@ -134,7 +136,8 @@ def _per_method(
 ) -> Iterator[Unit]:
     case = cache(lambda: plan.case(net, batch))  # made by the first row, and anew if that fails
     for name in plan.methods:
-        yield name, lambda name=name: measure(name, case())
+        if plan.small.suits(name, net):
+            yield name, lambda name=name: measure(name, case())
 
 
 def _devices(device: torch.device) -> str:
@@ -159,8 +162,18 @@ def arguments() -> argparse.ArgumentParser:
         help="the report, or its folder ($OUT where that is set)",
     )
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="these alone")
+    parser.add_argument("--only", nargs="+", type=int, metavar="N", help="these parts, from 1")
     parser.add_argument("--rehearse", action="store_true", help="small networks, one round")
     return parser
+
+
+def chosen(made: list[Part], numbers: Sequence[int] | None) -> list[Part]:
+    """Return the parts of these numbers, from 1, which share all the time; None for every one."""
+    if numbers is None:
+        return made
+    left = [part for number, part in enumerate(made, 1) if number in numbers]
+    whole = sum(part.share for part in left)
+    return [replace(part, share=part.share / whole) for part in left]
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -179,6 +192,6 @@ def main(given: Sequence[str] | None = None) -> int:
     heading = f"# CUDA\n\n`python benchmarks/cuda.py`\n\n{_devices(device)}\n"
     report = Report(options.output, heading, options.seconds)
     with gpu_speed.tensor_float_32(False):
-        report.run(parts(plan))
+        report.run(chosen(parts(plan), options.only))
     print(report.path.read_text())
     return 0

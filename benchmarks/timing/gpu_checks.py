@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
-import traceback
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tta.foundation.errors import UserError
-from tta.methods import Method, find_method
+from tta.methods import Method, Need, find_method
 from tta.methods.captured import CapturedSteps, obstacle
 
 from .host_draws import host_draws
 from .measure import interleave, ratio
 from .subjects import Subject, subject
-from .syncs import DOCUMENTED, PACKAGE, SyncCounter
+from .syncs import DOCUMENTED, Place, SyncCounter, place_of
 
 Row = list[str]
 WAIT = "called a synchronizing CUDA operation"
-"""What the errors of ``torch.cuda.set_sync_debug_mode`` say, and no other."""
-UNTRAINED = {"note": {"convert_batch_norm": True}, "vida": {"insert_adapters": True}}
-"""What lets methods run whose source model would have to be trained for them."""
-NEEDS_TRANSFORMER = ("dpcore", "foa", "imse", "rem", "vida")
+"""What the warnings of ``torch.cuda.set_sync_debug_mode`` say, and no other."""
+UNTRAINED = {
+    "note": {"convert_batch_norm": True},
+    "onzeta": {"stream_length": 1000},
+    "owttt": {"alignment_weight": 1e-6},  # drawn weights are far from the source's features
+    "vida": {"insert_adapters": True},
+    "watt": {"templates": ("the digit {}", "a scan of a handwritten {}")},
+}
+"""What lets methods run on small networks of drawn weights."""
+
+
+@dataclass(frozen=True)
+class Nets:
+    """A small network of each kind.
+
+    Attributes:
+        convolutional: with batch norm.
+        transformer: for methods that need one.
+        image_text: likewise.
+    """
+
+    convolutional: str = "cifar_resnet20"
+    transformer: str = "digits_vit"
+    image_text: str = "digits_clip"
+
+    def for_method(self, name: str) -> str:
+        """Return the network on which a method runs."""
+        kind = find_method(name)
+        needs = kind.needs(kind.Params())
+        if Need.IMAGE_TEXT in needs:
+            return self.image_text
+        return self.transformer if Need.VISION_TRANSFORMER in needs else self.convolutional
+
+    def suits(self, name: str, net: str) -> bool:
+        """Return whether a method is one for networks such as ``net``, by their names."""
+        wanted = self.for_method(name)
+        if "clip" in net or wanted == self.image_text:
+            return "clip" in net and wanted == self.image_text
+        return wanted == self.convolutional or "vit" in net
 
 
 def started(case: Subject, name: str) -> Method:
@@ -34,7 +70,7 @@ def started(case: Subject, name: str) -> Method:
     return case.start(kind, **UNTRAINED.get(name, {}))
 
 
-def agreement(name: str, nets: tuple[str, str], batch: int, device: torch.device) -> list[Row]:
+def agreement(name: str, net: str, batch: int, device: torch.device) -> list[Row]:
     """Return how far three steps on a device are from those on the CPU, with the same draws.
 
     Outputs relative to the largest; the change of parameters by the first step relative to its
@@ -42,11 +78,10 @@ def agreement(name: str, nets: tuple[str, str], batch: int, device: torch.device
 
     Args:
         name: of the method.
-        nets: a convolutional network, and a vision transformer for methods that need one.
+        net: on which it runs.
         batch: images in a step.
         device: to compare with the CPU.
     """
-    net = nets[name in NEEDS_TRANSFORMER]
     places = torch.device("cpu"), device
     with host_draws():
         cases = [subject(net, batch, device=place) for place in places]
@@ -61,9 +96,9 @@ def agreement(name: str, nets: tuple[str, str], batch: int, device: torch.device
 
 
 def _parameters(method: Method) -> Tensor:
-    """Return what the method trains, as one vector on the host."""
-    found = method.state_dict().get("parameters", [])
-    return torch.cat([torch.zeros(0), *(value.flatten().float().cpu() for value in found)])
+    """Return the parameters of the network that the method adapts, as one vector on the host."""
+    found = method.backbone.parameters()
+    return torch.cat([value.detach().flatten().float().cpu() for value in found])
 
 
 def _relative(expected: Tensor, found: Tensor, largest: bool = False) -> float:
@@ -79,61 +114,54 @@ def _changed(expected: Tensor, found: Tensor) -> str:
     return f"{_relative(expected, found):.1e}"
 
 
-@contextmanager
-def waits_are_errors(device: torch.device) -> Iterator[None]:
-    """Raise where the host would wait for the device; does nothing on a CPU."""
-    if device.type != "cuda":
-        yield
-        return
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
 def waits(name: str, case: Subject) -> list[Row]:
-    """Return where a method's steps wait first, if they do, and whether its code says why."""
+    """Return where a method's steps wait, and which of these places its code does not explain."""
     method = started(case, name)
     method.step(case.images)  # allocations and algorithm choices of the first step
-    if case.images.device.type == "cuda":
-        place = first_wait(method, case.images)
-    else:
-        with SyncCounter() as counter:
-            method.step(case.images)
-        place = next(iter(counter.places), None)
-    if place is None:
-        return [[name, "none", "-"]]
-    said = "yes" if place in DOCUMENTED.get(name, set()) else "NO"
-    return [[name, f"{place[0]}, {place[1]}", said]]
+    places = waiting_places(method, case.images)
+    unexplained = places - DOCUMENTED.get(name, set())
+    return [[name, *(_listed(found) for found in (places, unexplained))]]
 
 
-def first_wait(method: Any, images: Tensor) -> tuple[str, str] | None:
-    """Return file and function of the package where three steps wait first; None for nowhere.
-
-    Raises:
-        RuntimeError: a step failed of something else.
-    """
-    try:
-        with waits_are_errors(images.device):
-            for _ in range(3):
-                method.step(images)
-                method.count()
-    except RuntimeError as error:
-        if WAIT not in str(error):
-            raise
-        return _place(error)
-    return None
+def _listed(places: set[Place]) -> str:
+    return "; ".join(f"{file}, {function}" for file, function in sorted(places)) or "-"
 
 
-def _place(error: BaseException) -> tuple[str, str]:
-    """Return file and function of the package in which an error was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    inner = [frame for frame in frames if Path(frame.filename).is_relative_to(PACKAGE)]
-    if not inner:
-        return "outside", "the package"
-    named = [frame for frame in inner if not frame.name.startswith("<")] or inner
-    return Path(named[-1].filename).relative_to(PACKAGE).as_posix(), named[-1].name
+def waiting_places(method: Any, images: Tensor) -> set[Place]:
+    """Return files and functions of the package in which three steps wait for the device."""
+    if images.device.type == "cuda":
+        with _warned_places() as places:
+            _three_steps(method, images)
+        return places
+    with SyncCounter() as counter:
+        _three_steps(method, images)
+    return set(counter.places)
+
+
+def _three_steps(method: Any, images: Tensor) -> None:
+    for _ in range(3):
+        method.step(images)
+        method.count()
+
+
+@contextmanager
+def _warned_places() -> Iterator[set[Place]]:
+    """Yield the places in which CUDA says that the host waits."""
+    places: set[Place] = set()
+
+    def note(message: Warning | str, *rest: Any, **others: Any) -> None:
+        if WAIT in str(message):
+            places.add(place_of(sys._getframe(1)))
+
+    mode = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield places
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
 
 
 @torch.no_grad()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,9 @@ from tta.methods import METHODS, Method, Need
 from tta.methods.params import INNER, build_params
 from tta.methods.requirements import check_needs
 from tta.ops.generators import seeded_layers
+from tta.source.moments import input_moments
 from tta.source.source_data import SourceData
+from tta.source.weight_vectors import SOURCE, WeightVectors, first_layers, save_vectors
 
 FULL_WORK = {
     "margin": 2.0,
@@ -37,6 +42,9 @@ FULL_WORK = {
 
 PREPARATION = ("warm_up_samples", "fisher_samples", "source_styles")
 """Numbers of source images, or batches, that only preparation depends on; made small."""
+
+NAMES_VECTORS = {"atlas": "vectors", "rws": "signatures"}
+"""The hyper-parameter that names a file of weight vectors, by method."""
 
 
 class Noise(Dataset):
@@ -102,7 +110,8 @@ class Subject:
     def start(self, kind: type[Method], **params: Any) -> Method:
         """Return a method of class ``kind``; see :meth:`method`."""
         changes: dict[str, Any] = dict.fromkeys(PREPARATION, len(self.images)) | FULL_WORK
-        chosen = build_params(kind.Params, _known(kind, changes) | params, kind.name)
+        files = self._vectors(kind)
+        chosen = build_params(kind.Params, _known(kind, changes) | files | params, kind.name)
         backbone = self.backbone.clone()
         if Need.DOMAIN_HEADS in kind.needs(chosen):
             with seeded_layers(0):  # on two devices the same
@@ -114,6 +123,12 @@ class Subject:
             method.attach_model(self.backbone.clone())
         method.start(self.source())
         return method
+
+    def _vectors(self, kind: type[Method]) -> dict[str, str]:
+        """Return the hyper-parameter that names a file of weight vectors, where one is needed."""
+        if kind.name not in NAMES_VECTORS:
+            return {}
+        return {NAMES_VECTORS[kind.name]: _vectors_of(self.backbone.name, tuple(self.images.shape))}
 
 
 def _known(kind: type[Method], changes: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +142,49 @@ def _known(kind: type[Method], changes: dict[str, Any]) -> dict[str, Any]:
         elif field.name in changes:
             known[field.name] = changes[field.name]
     return known
+
+
+def write_vectors(
+    backbone: Backbone,
+    images: Sequence[Tensor],
+    file: Path,
+    bits: int = 32,
+    layers: int | None = None,
+) -> str:
+    """Write two random vectors for a network, with moments of images, and return the path.
+
+    Args:
+        backbone: on the host.
+        images: ``[B, 3, H, W]`` of the source, and of each vector's domain.
+        file: to write.
+        bits: of an entry.
+        layers: how many, from the first on; None for all.
+    """
+    draws = torch.Generator().manual_seed(5)
+    own = dict(backbone.model.named_parameters())
+    vectors = {
+        name: {
+            key: 0.1 * torch.randn(own[key].shape, generator=draws)
+            for key in first_layers(backbone.model, layers)
+        }
+        for name in ("fog", "snow")
+    }
+    shown = zip((SOURCE, *vectors), images, strict=True)
+    moments = {name: input_moments(backbone, [batch]) for name, batch in shown}
+    save_vectors(file, WeightVectors(vectors, moments, backbone.weights_sha256), bits)
+    return str(file)
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="weight-vectors-")
+
+
+@cache
+def _vectors_of(name: str, shape: tuple[int, ...]) -> str:
+    draws = torch.Generator().manual_seed(1)
+    images = torch.rand(3, min(8, shape[0]), *shape[1:], generator=draws)
+    return write_vectors(_network(name), list(images), Path(_folder().name, f"{name}.safetensors"))
 
 
 @cache

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -96,6 +97,16 @@ batch statistics are those of the selected images alone."""
 Place = tuple[str, str]
 
 
+def place_of(frame: FrameType | None) -> Place:
+    """Return file and function of the package that are innermost on the stack from ``frame`` on."""
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(PACKAGE) and not frame.f_code.co_name.startswith("<"):
+            return path.relative_to(PACKAGE).as_posix(), frame.f_code.co_name
+        frame = frame.f_back
+    return "outside", "the package"
+
+
 class SyncCounter(TorchDispatchMode):
     """Counts what would wait for the device, by (file, function) of the package.
 
@@ -126,17 +137,9 @@ class SyncCounter(TorchDispatchMode):
 
     def note(self) -> None:
         """Count the innermost place of the package that is on the stack."""
-        frame = sys._getframe(1)
-        while frame is not None:
-            path = Path(frame.f_code.co_filename)
-            comprehension = frame.f_code.co_name.startswith("<")
-            if path.is_relative_to(PACKAGE) and not comprehension:
-                place = (path.relative_to(PACKAGE).as_posix(), frame.f_code.co_name)
-                if place not in HOST_TENSORS:
-                    self.places[place] += 1
-                return
-            frame = frame.f_back
-        self.places["outside", "the package"] += 1
+        place = place_of(sys._getframe(1))
+        if place not in HOST_TENSORS:
+            self.places[place] += 1
 
 
 class _HostCopies(TorchFunctionMode):

@@ -9,7 +9,6 @@ from benchmarks.timing.subjects import subject
 from benchmarks.timing.syncs import DOCUMENTED, SyncCounter, undocumented
 from tests.fakes import make_images
 from tests.test_conformance import needs
-from tests.weight_files import WANTED, write_vectors
 from tta.methods import METHODS, Need
 
 
@@ -81,25 +80,21 @@ PARAMS = {
 }
 
 
-def made(name, folder):
+def made(name):
     if name == "foa":
         pytest.importorskip("cmaes")
-    case = subject(NETS.get(name, "cifar_resnet20"), 4)
-    params = dict(PARAMS.get(name, {}))
-    if name in WANTED:
-        params[WANTED[name]] = write_vectors(case.backbone, folder / "vectors.safetensors")
-    return case.method(name, **params)
+    return subject(NETS.get(name, "cifar_resnet20"), 4).method(name, **PARAMS.get(name, {}))
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_steps_wait_nowhere_but_where_it_is_documented(name, tmp_path):
-    method = made(name, tmp_path)
+def test_steps_wait_nowhere_but_where_it_is_documented(name):
+    method = made(name)
     assert undocumented(method, [make_images(4, seed) for seed in range(2)]) == {}
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTED))
-def test_what_is_documented_does_wait(name, tmp_path):
-    method = made(name, tmp_path)
+def test_what_is_documented_does_wait(name):
+    method = made(name)
     with SyncCounter() as counter:
         method.step(make_images(4))
     assert set(counter.places) & DOCUMENTED[name]
