@@ -85,8 +85,7 @@ def run(options: argparse.Namespace) -> int:
     """Run what has not been run; return 1 where a run failed."""
     names = options.methods or [name for name in METHODS if name not in LEFT_OUT]
     cells = [Cell(name, config(name, options)) for name in names]
-    outcomes = run_locally(cells, options.workers, shared=False)  # one that fails is alone
-    failed = [outcome for outcome in outcomes if not outcome.finished]
+    failed = [outcome for outcome in run_locally(cells, options.workers) if not outcome.finished]
     for outcome in failed:
         print(f"{outcome.cell.name}: {outcome.error}", file=sys.stderr)
     return 1 if failed else 0

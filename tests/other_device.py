@@ -176,11 +176,13 @@ class OtherDevice(TorchFunctionMode):
 
     Attributes:
         copies: calls that copied a list to the device, which the host waits for.
+        unlocked: files of the package that sent tensors from memory that was not locked, likewise.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.copies: Counter[str] = Counter()
+        self.unlocked: Counter[str] = Counter()
         self._patches = ExitStack()
 
     def __enter__(self) -> OtherDevice:
@@ -207,6 +209,7 @@ class OtherDevice(TorchFunctionMode):
             locked.is_locked = True
             return locked
         if function is Tensor.to:
+            self._note_if_unlocked(*args, **kwargs)
             return _to(*args, **kwargs)
         if function in TO_HOST and isinstance(args[0], Elsewhere):
             raise AssertionError(f"{function.__name__} of a tensor that is on {DEVICE}")
@@ -224,6 +227,24 @@ class OtherDevice(TorchFunctionMode):
             return tree_map(lambda x: x if isinstance(x, Elsewhere) else _away(x), result)
         return function(*args, **kwargs)
 
+    def _note_if_unlocked(self, tensor: Tensor, *args: Any, **kwargs: Any) -> None:
+        kwargs.pop("copy", None)
+        device = args[0].device if args and isinstance(args[0], Tensor) else None
+        device = device or torch._C._nn._parse_to(*args, **kwargs)[0]
+        at_home = not isinstance(tensor, Elsewhere) and not hasattr(tensor, "is_locked")
+        if at_home and _is_away(device) and tensor.dim() and (file := _asking_file()):
+            self.unlocked[file] += 1
+
+
+def _asking_file() -> str | None:
+    """Return the file of the innermost frame outside torch and this file; None for no package's."""
+    frame = sys._getframe(1)
+    passed_over = (__file__, f"{torch.__path__[0]}/")
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(passed_over):
+        frame = frame.f_back
+    file = Path(frame.f_code.co_filename)
+    return file.relative_to(PACKAGE).as_posix() if file.is_relative_to(PACKAGE) else None
+
 
 def _is_away(device: Any) -> bool:
     return device is not None and torch.device(device).type == DEVICE.type
@@ -235,7 +256,7 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         args = (args[0].device, args[0].dtype, *args[1:])
     device, dtype, in_background, layout = torch._C._nn._parse_to(*args, **kwargs)
     is_safe = _is_away(device) and hasattr(tensor, "is_locked")
-    if in_background and not is_safe and _is_asked_by_package():
+    if in_background and not is_safe and _asking_file():
         raise AssertionError("a copy in the background, not from locked memory to the device")
     if device is not None and isinstance(tensor, Elsewhere) != _is_away(device):
         moved = tensor.held if isinstance(tensor, Elsewhere) else Elsewhere(tensor.detach())
@@ -245,15 +266,6 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         changes["memory_format"] = layout
     with torch._C.DisableTorchFunction():
         return Tensor.to(tensor, **changes)
-
-
-def _is_asked_by_package() -> bool:
-    """Return whether the innermost frame outside torch and this file is one of the package."""
-    frame = sys._getframe(1)
-    passed_over = (__file__, f"{torch.__path__[0]}/")
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(passed_over):
-        frame = frame.f_back
-    return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
 
 
 def send(module: nn.Module) -> nn.Module:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +27,22 @@ from tests.test_dense_conformance import OWN as DENSE_PARAMS
 from tests.weight_files import file_for
 from tta.commands.run import main
 from tta.config import RunConfig
-from tta.datasets.images import to_device
 from tta.experiment import compiling, run
 from tta.experiment.segmenting import dense_methods
+from tta.foundation.from_host import from_host
 from tta.methods import METHODS, Need
 from tta.methods.captured import CapturedSteps
 from tta.methods.dense import dense_defaults
 from tta.methods.params import build_params
+from tta.methods.state import park
 from tta.source.source_data import SourceData
 from tta.testing.stand_ins import RandomMaps
 
 BATCHES = [make_images(count, seed) for seed, count in enumerate((6, 1, 4))]
 RECORDS = ("batches.csv", "domains.csv", "samples.npz")
 REHEARSED = ("tent", "note")
+# Elsewhere rounding decides which view counts, or which classes a prompt names, of drawn networks.
+STEADY = {"ctpt": {"share": 1.0}, "clipartt": {"lr": 1e-6}}
 GPU = (
     pytest.mark.cuda,
     pytest.mark.skipif(
@@ -91,8 +95,9 @@ def steps(method, device, batches=BATCHES):
 @pytest.mark.parametrize(("device", "name"), CASES)
 def test_outputs_are_those_of_the_cpu(device, name):
     with host_draws():
-        expected = steps(started(name, "cpu"), "cpu")
-        found = steps(started(name, device), device)
+        steady = STEADY.get(name, {})
+        expected = steps(started(name, "cpu", **steady), "cpu")
+        found = steps(started(name, device, **steady), device)
     # Rounding decides the direction in which Adam moves a parameter that has hardly any gradient.
     for here, there, bound in zip(expected, found, (1e-3, 2e-2, 2e-2), strict=True):
         assert there.device.type == device
@@ -106,7 +111,7 @@ def test_state_goes_through_a_file_and_reset_goes_back(device, name):
     initial = method.state_dict()
     steps(method, device)
     file = io.BytesIO()
-    torch.save(method.state_dict(), file)
+    torch.save(park(method.state_dict()), file)
     file.seek(0)
     other.load_state_dict(torch.load(file, weights_only=True, map_location="cpu"))
     assert_equal_states(method.state_dict(), other.state_dict())
@@ -133,9 +138,10 @@ HALVES = [
 def test_a_step_with_fewer_digits_is_near_that_in_float32(device, name, kind):
     precision, bound = PRECISIONS[kind]
     batch = BATCHES[0].to(device)
-    expected = started(name, device).step(batch).clone()
+    steady = STEADY.get(name, {})
+    expected = started(name, device, **steady).step(batch).clone()
     with tensor_float_32(kind == "tf32"):
-        found = started(name, device, precision).step(batch)
+        found = started(name, device, precision, **steady).step(batch)
     assert found.dtype == torch.float32
     assert float((found - expected).abs().max()) < bound * float(expected.abs().max())
 
@@ -224,7 +230,7 @@ def test_times_are_positive_and_add_up(device, tmp_path):
 def test_images_arrive_whole_from_page_locked_memory(device):
     images = torch.arange(3 * 2**20, dtype=torch.int32).to(torch.uint8)
     sent = images.pin_memory() if device == "cuda" else images
-    assert torch.equal(to_device(sent, torch.device(device)).cpu(), images)
+    assert torch.equal(from_host(sent, torch.device(device)).cpu(), images)
 
 
 @pytest.mark.parametrize("device", ["cpu", ON_CUDA])
@@ -250,8 +256,11 @@ def test_a_model_of_ones_own_is_adapted_where_it_lies(device):
 @on_a_gpu
 def test_replayed_steps_are_those_of_the_method(name):
     """Whole batches, a short one, a reset and steps after it; with and without a graph."""
+    # Adam moves parameters of hardly any gradient as the rounding of its moments has it.
+    has_choice = any(field.name == "optimizer" for field in fields(METHODS[name].Params))
+    simple = {"optimizer": "sgd"} if has_choice else {}
     with host_draws():
-        plain, method = started(name, "cuda"), started(name, "cuda")
+        plain, method = started(name, "cuda", **simple), started(name, "cuda", **simple)
         graphs = CapturedSteps(method, {6})
         for seed, size in enumerate((6, 6, 6, 6, 2, 6, 6, 0, 6, 6, 6, 6, 6)):
             if size == 0:
@@ -271,8 +280,8 @@ COMPILED = ("source", "bn_alpha", "tent", "rmt")
 @pytest.mark.parametrize("name", COMPILED)
 @on_a_gpu
 def test_compiled_runs_have_the_figures_of_plain_ones(name, captures, tmp_path, monkeypatch):
-    if captures:
-        monkeypatch.setattr(compiling, "UNCOMPARED", None)
+    if not captures:
+        monkeypatch.setattr(compiling, "capture_obstacle", lambda experiment: "not here")
     words = {"method": name, "num_samples": 160, "batch_size": 16, "domains": ("contrast",)}
     words |= {"device": "cuda", "set": {"warm_up_samples": 32} if name == "rmt" else {}}
     plain = run(RunConfig(**words, output=str(tmp_path / "plain")))

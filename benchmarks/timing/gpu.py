@@ -23,6 +23,8 @@ from .gpu_report import Part, Report, Row, Unit
 from .measure import machine
 from .subjects import Subject, subject
 
+COMPILED = ("source", "bn_alpha", "tent", "rmt")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -40,8 +42,8 @@ class Plan:
     device: torch.device
     methods: Sequence[str]
     nets: tuple[tuple[str, int], ...] = (
-        ("cifar_resnet20", 200),
         ("resnet50", 64),
+        ("cifar_resnet20", 200),
         ("vit_small_patch16_224", 64),
         ("digits_clip", 64),
     )
@@ -61,20 +63,26 @@ def rehearsal(device: torch.device, methods: Sequence[str]) -> Plan:
 
 def parts(plan: Plan) -> list[Part]:
     """Return the parts in their order, what must hold before what is fast."""
-    header = ["step 1", "step 2", "step 3", "parameters, step 1"]
+    header = ["step 1", "step 2", "step 3", "rounding alone", "parameters, step 1"]
     made = [
         Part("Difference from the CPU", ["method", *header], 0.2, partial(_agreement, plan)),
         Part(
             "alpha-BN forward in a CUDA graph",
             ["network", "largest difference", "time relative to eager"],
             0.05,
-            partial(_per_net, plan, gpu_checks.graph_capture),
+            partial(_per_net, plan, "bn_alpha", gpu_checks.graph_capture),
         ),
         Part(
             "Steps as CUDA graphs",
             ["method", "largest difference", "time relative to eager"],
             0.05,
             partial(_step_graphs, plan),
+        ),
+        Part(
+            "Compiled steps",
+            ["step", "plain, ms", "compiled", "compiled, in a graph", "outputs apart by"],
+            0.1,
+            partial(_compiled, plan),
         ),
         Part(
             "Waits for the device in a step",
@@ -86,24 +94,21 @@ def parts(plan: Plan) -> list[Part]:
             "Batch norm: forward pass relative to evaluation mode",
             ["network", "evaluation, ms", "bn_alpha", "folded"],
             0.05,
-            partial(_per_net, plan, partial(gpu_speed.batch_norm, rounds=plan.rounds)),
+            partial(_per_net, plan, "bn_alpha", partial(gpu_speed.batch_norm, rounds=plan.rounds)),
         ),
         Part(
             "RMT's step",
             ["network", "arithmetic", "ms", "relative to fp32"],
             0.1,
-            partial(_per_net, plan, partial(gpu_speed.rmt, rounds=plan.rounds)),
+            partial(_per_net, plan, "rmt", partial(gpu_speed.rmt, rounds=plan.rounds)),
         ),
     ]
     for net, batch in plan.nets:
-        title = f"Images per second: {net}, batch {batch}"
+        title = f"Images per second, and MiB: {net}, batch {batch}"
         measure = partial(gpu_speed.throughput, rounds=plan.rounds)
         units = partial(_per_method, plan, net, batch, measure)
-        made.append(Part(title, ["method", *gpu_speed.ARITHMETIC], 0.35 / len(plan.nets), units))
-    net, batch = plan.nets[min(1, len(plan.nets) - 1)]
-    title = f"Memory: {net}, batch {batch}"
-    header = ["method", "kept, MiB", "more in a step, MiB"]
-    made.append(Part(title, header, 0.1, partial(_per_method, plan, net, batch, gpu_speed.memory)))
+        header = ["method", *gpu_speed.ARITHMETIC, "kept", "more in a step"]
+        made.append(Part(title, header, 0.4 / len(plan.nets), units))
     return made
 
 
@@ -114,15 +119,23 @@ def _agreement(plan: Plan) -> Iterator[Unit]:
 
 
 def _step_graphs(plan: Plan) -> Iterator[Unit]:
-    net, batch = plan.nets[0]
+    net, batch = plan.nets[min(1, len(plan.nets) - 1)]
     for name in plan.methods:
         if find_method(name).capturable:
             yield name, lambda name=name: gpu_checks.step_graph(name, plan.case(net, batch))
 
 
-def _per_net(plan: Plan, measure: Callable[[Subject], list[Row]]) -> Iterator[Unit]:
+def _compiled(plan: Plan) -> Iterator[Unit]:
+    net, batch = plan.nets[0]
+    for name in COMPILED:
+        if name in plan.methods:
+            yield name, lambda name=name: gpu_checks.compiled_steps(name, plan.case(net, batch))
+
+
+def _per_net(plan: Plan, method: str, measure: Callable[[Subject], list[Row]]) -> Iterator[Unit]:
     for net, batch in plan.nets:
-        yield net, lambda net=net, batch=batch: measure(plan.case(net, batch))
+        if plan.small.suits(method, net):
+            yield net, lambda net=net, batch=batch: measure(plan.case(net, batch))
 
 
 def _waits(plan: Plan) -> Iterator[Unit]:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 
 from tta.foundation.errors import UserError
 from tta.methods import Method, Need, find_method
-from tta.methods.captured import CapturedSteps, obstacle
+from tta.methods.captured import WARM_STEPS, CapturedSteps, obstacle
 
+from .compiled import compiled
 from .host_draws import host_draws
 from .measure import interleave, ratio
 from .subjects import Subject, subject
@@ -32,6 +34,10 @@ UNTRAINED = {
     "watt": {"templates": ("the digit {}", "a scan of a handwritten {}")},
 }
 """What lets methods run on small networks of drawn weights."""
+
+FAR = 1e-4
+"""What of the largest output is more than the rounding of a step."""
+SHAKE = 2e-7
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,7 @@ class Nets:
 
     def for_method(self, name: str) -> str:
         """Return the network on which a method runs."""
-        kind = find_method(name)
-        needs = kind.needs(kind.Params())
+        needs = _needs(name)
         if Need.IMAGE_TEXT in needs:
             return self.image_text
         return self.transformer if Need.VISION_TRANSFORMER in needs else self.convolutional
@@ -61,7 +66,14 @@ class Nets:
         wanted = self.for_method(name)
         if "clip" in net or wanted == self.image_text:
             return "clip" in net and wanted == self.image_text
-        return wanted == self.convolutional or "vit" in net
+        if "vit" in net:
+            return Need.BATCH_NORM not in _needs(name)
+        return wanted == self.convolutional
+
+
+def _needs(name: str) -> frozenset[Need]:
+    kind = find_method(name)
+    return kind.needs(kind.Params())
 
 
 def started(case: Subject, name: str) -> Method:
@@ -74,7 +86,8 @@ def agreement(name: str, net: str, batch: int, device: torch.device) -> list[Row
     """Return how far three steps on a device are from those on the CPU, with the same draws.
 
     Outputs relative to the largest; the change of parameters by the first step relative to its
-    length, as later ones start from different parameters.
+    length, as later ones start from different parameters. Where outputs are far apart, also how
+    far they are on the CPU from those of a network whose weights are moved by rounding.
 
     Args:
         name: of the method.
@@ -82,17 +95,46 @@ def agreement(name: str, net: str, batch: int, device: torch.device) -> list[Row
         batch: images in a step.
         device: to compare with the CPU.
     """
-    places = torch.device("cpu"), device
     with host_draws():
-        cases = [subject(net, batch, device=place) for place in places]
-        methods = [started(case, name) for case in cases]
-        before = [_parameters(method) for method in methods]
-        outputs = [[methods[i].step(cases[i].images)] for i in range(2)]
-        changes = [_parameters(method) - old for method, old in zip(methods, before, strict=True)]
-        for i, case in enumerate(cases):
-            outputs[i] += [methods[i].step(case.images.flip(0)), methods[i].step(case.images)]
-    shown = [_relative(*pair, largest=True) for pair in zip(*outputs, strict=True)]
-    return [[name, *(f"{value:.1e}" for value in shown), _changed(*changes)]]
+        here, there = (_steps(name, subject(net, batch, device=place)) for place in ("cpu", device))
+        apart = here.apart(there)
+        shaken = "-"
+        if max(apart) > FAR:
+            other = _steps(name, _shaken(subject(net, batch)))
+            shaken = f"{max(here.apart(other)):.1e}"
+    shown = (f"{value:.1e}" for value in apart)
+    return [[name, *shown, shaken, _changed(here.change, there.change)]]
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Outputs of three steps, and the change of the parameters by the first."""
+
+    outputs: list[Tensor]
+    change: Tensor
+
+    def apart(self, other: _Steps) -> list[float]:
+        pairs = zip(self.outputs, other.outputs, strict=True)
+        return [_relative(*pair, largest=True) for pair in pairs]
+
+
+def _steps(name: str, case: Subject) -> _Steps:
+    method = started(case, name)
+    before = _parameters(method)
+    outputs = [method.step(case.images).clone()]
+    change = _parameters(method) - before
+    for images in (case.images.flip(0), case.images):
+        outputs.append(method.step(images).clone())
+    return _Steps(outputs, change)
+
+
+@torch.no_grad()
+def _shaken(case: Subject) -> Subject:
+    """Return a subject whose weights are moved by about what rounding would."""
+    draws = torch.Generator().manual_seed(0)
+    for weight in case.backbone.parameters():
+        weight.mul_(1 + SHAKE * torch.randn(weight.shape, generator=draws))
+    return case
 
 
 def _parameters(method: Method) -> Tensor:
@@ -102,7 +144,8 @@ def _parameters(method: Method) -> Tensor:
 
 
 def _relative(expected: Tensor, found: Tensor, largest: bool = False) -> float:
-    difference, expected = found.cpu() - expected, expected.cpu()
+    found, expected = found.cpu(), expected.cpu()
+    difference = found - expected
     if largest:
         return float(difference.abs().max() / expected.abs().max())
     return float(difference.norm() / expected.norm())
@@ -223,6 +266,29 @@ def step_graph(name: str, case: Subject) -> list[Row]:
     samples = interleave(synchronised(calls, device), rounds=20, seconds=5.0)
     difference = f"{_relative(expected, found, largest=True):.1e}"
     return [[name, difference, f"{ratio(samples, 'graph', 'eager'):.2f}"]]
+
+
+def compiled_steps(name: str, case: Subject) -> list[Row]:
+    """Return the time of a compiled step, alone and in a graph, relative to a plain one.
+
+    Raises:
+        UserError: nothing can be compiled here, or the device is no GPU.
+    """
+    if case.images.device.type != "cuda":
+        raise UserError("benchmarks/speed.py measures compiled steps on a CPU")
+    fast = compiled(case)
+    calls = {"plain": started(case, name).step, "compiled": started(fast, name).step}
+    if obstacle(find_method(name), case.images.device) is None:
+        calls["graph"] = CapturedSteps(started(fast, name), {len(case.images)}).step
+    images = case.images
+    for _ in range(WARM_STEPS + 1):
+        outputs = [step(images) for step in calls.values()]
+    timed = {key: lambda step=step: step(images) for key, step in calls.items()}
+    samples = interleave(synchronised(timed, images.device), rounds=20, seconds=4.0)
+    apart = max(_relative(outputs[0], found, largest=True) for found in outputs[1:])
+    ratios = [f"{ratio(samples, key, 'plain'):.2f}" for key in list(calls)[1:]]
+    milliseconds = f"{1e3 * median(samples['plain']):.1f}"
+    return [[f"{name}, {case.title}", milliseconds, *(ratios + ["-"])[:2], f"{apart:.1e}"]]
 
 
 def synchronised(

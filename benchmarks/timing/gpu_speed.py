@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from statistics import median
 
 import torch
+from torch import Tensor
 
 from tta.backbones.folding import folded
 from tta.foundation.errors import UserError
+from tta.methods import Method
 from tta.ops.norm.batch_norm import batch_norm_layers
 
 from .gpu_checks import started, synchronised
@@ -83,38 +85,45 @@ def arithmetic(case: Subject, label: str) -> Iterator[None]:
 
 
 def throughput(name: str, case: Subject, rounds: int) -> list[Row]:
-    """Return a method's images per second in each arithmetic."""
-    count = max(1, len(case.images) // (16 if name in COSTLY else 1))
-    shown = []
-    for label in ARITHMETIC:
-        with arithmetic(case, label):
-            shown.append(f"{count / _seconds(case, name, rounds, count):.0f}")
-    return [[name, *shown]]
+    """Return a method's images per second in each arithmetic, and its memory in float32.
 
-
-def _seconds(case: Subject, name: str, rounds: int, count: int | None = None) -> float:
-    """Return the median time of a method's step on the first ``count`` images of its batch."""
-    method, images = started(case, name), case.images[:count]
-    calls = synchronised({name: lambda: method.step(images)}, images.device)
-    return median(interleave(calls, rounds, seconds=0.4)[name])
-
-
-def memory(name: str, case: Subject) -> list[Row]:
-    """Return the memory in MiB that a method keeps, and that its second step needs beside that.
-
-    Raises:
-        UserError: the device does not tell.
+    That is what it keeps, and what its second step needs beside, in MiB.
     """
-    device = case.images.device
-    if device.type != "cuda":
-        started(case, name).step(case.images[:1])
-        raise UserError("a CPU does not tell its peak memory")
-    before = torch.cuda.memory_allocated(device)
-    method = started(case, name)
-    images = case.images[: len(case.images) // (16 if name in COSTLY else 1)]
+    images = case.images[: max(1, len(case.images) // (16 if name in COSTLY else 1))]
+    shown, memory = {}, []
+    for precision in dict.fromkeys(precision for precision, _ in ARITHMETIC.values()):
+        before = _allocated(images.device)
+        with tensor_float_32(False), case.backbone.in_precision(precision):
+            method = started(case, name)
+        memory = memory or _memory(method, images, before)
+        for label, (one, allowed) in ARITHMETIC.items():
+            if one == precision:
+                with tensor_float_32(allowed):
+                    shown[label] = f"{len(images) / _timed(method, images, rounds):.0f}"
+    return [[name, *(shown[label] for label in ARITHMETIC), *memory]]
+
+
+def _seconds(case: Subject, name: str, rounds: int) -> float:
+    """Return the median time of a method's step on the images of a case."""
+    return _timed(started(case, name), case.images, rounds)
+
+
+def _timed(method: Method, images: Tensor, rounds: int) -> float:
+    calls = synchronised({method.name: lambda: method.step(images)}, images.device)
+    return median(interleave(calls, rounds, seconds=0.25)[method.name])
+
+
+def _allocated(device: torch.device) -> int:
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
+def _memory(method: Method, images: Tensor, before: int) -> Row:
+    """Return what a method keeps after a step, and what a second one needs beside; in MiB."""
     method.step(images)
-    kept = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
+    if images.device.type != "cuda":
+        return ["-", "-"]
+    kept = _allocated(images.device)
+    torch.cuda.reset_peak_memory_stats(images.device)
     method.step(images)
-    peak = torch.cuda.max_memory_allocated(device)
-    return [[name, f"{(kept - before) / MIB:.0f}", f"{(peak - kept) / MIB:.0f}"]]
+    peak = torch.cuda.max_memory_allocated(images.device)
+    return [f"{(kept - before) / MIB:.0f}", f"{(peak - kept) / MIB:.0f}"]

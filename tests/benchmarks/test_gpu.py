@@ -66,7 +66,7 @@ def test_a_rehearsal_has_every_part_and_a_row_for_what_failed(broken, tmp_path, 
     titles = [part.title for part in gpu.parts(plan)]
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == titles
     assert "and this is more" not in text
-    for name, expected in ((broken, 4), ("tent", 5)):  # Tent's step is captured, too
+    for name, expected in ((broken, 3), ("tent", 5)):  # that is captured and compiled, too
         assert len(rows_of(text, name)) == expected
     assert all("failed: RuntimeError: it broke" in row for row in rows_of(text, broken))
     assert "0.0e+00" in rows_of(text, "tent")[0]

@@ -16,7 +16,6 @@ from tta.corruptions import frost_textures
 from tta.corruptions.noise import poisson_levels
 from tta.datasets import decoded_cache, open_dataset
 from tta.datasets.decoded_cache import DecodedImages, open_cache_folder
-from tta.datasets.images import to_device
 from tta.datasets.loading import default_workers, load_ahead
 from tta.experiment import build
 from tta.foundation.errors import UserError
@@ -199,22 +198,6 @@ def test_what_is_made_once_is_made_before_the_stream():
     assert [made.cache_info().currsize for made in once] == [1, 1]
     list(batches)
     assert [made.cache_info().misses for made in once] == [1, 1]
-
-
-@pytest.mark.parametrize(
-    ("device", "pinned", "expected"),
-    [("cuda", True, True), ("cuda", False, False), ("mps", True, False), ("cpu", True, False)],
-)
-def test_copies_in_the_background_are_from_locked_memory_to_cuda_alone(device, pinned, expected):
-    class Copied(torch.Tensor):
-        def is_pinned(self):
-            return pinned
-
-        def to(self, place, non_blocking):
-            return place.type, non_blocking
-
-    tensor = torch.zeros(2).as_subclass(Copied)
-    assert to_device(tensor, torch.device(device)) == (device, expected)
 
 
 def test_what_is_loaded_in_this_process_is_locked_too(monkeypatch):

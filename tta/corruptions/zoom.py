@@ -40,6 +40,7 @@ def _zoom_operator(side: int, end: float, step: float, device: torch.device) -> 
     weights = (weights * (2**_BITS / (len(factors) + 1))).round() * 2.0**-_BITS
     shape = (side * side, side * side)
     mute("Sparse CSR tensor support")
+    mute("Sparse invariant checks are implicitly disabled")  # they are asked for
     indices = torch.stack([rows, columns])
     matrix = torch.sparse_coo_tensor(indices, weights, shape, check_invariants=True)
     return matrix.coalesce().to_sparse_csr().to(device)

@@ -19,6 +19,7 @@ from tta.datasets.pixels import as_published, as_shown
 from tta.datasets.png_sums import check_pixel_sums
 from tta.datasets.resizing import FIT, Resizing, UnfitImageError
 from tta.foundation.errors import WRONG_VALUES, UserError, message_of
+from tta.foundation.from_host import from_host
 from tta.foundation.muted import mute
 
 UNDECODABLE = (
@@ -175,16 +176,7 @@ def to_unit_range(
 
     Float images, which a user's program gives, are in that range already.
     """
-    images = to_device(images, torch.device(device))
+    images = from_host(images, torch.device(device))
     if not images.is_floating_point():
         images = images.float().div_(255.0)
     return images.contiguous(memory_format=memory_format)
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a host tensor on ``device``, copied in the background where that is safe.
-
-    That is from page-locked memory to CUDA alone: elsewhere the host may write to the memory, or
-    read from it, before the copy is over.
-    """
-    return tensor.to(device, non_blocking=device.type == "cuda" and tensor.is_pinned())

@@ -96,6 +96,16 @@ def fix_workspace() -> None:
 
 
 @contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Let matrix products within not be rounded to TF32, such as those that are inverted."""
+    if not _read("cuda.matmul.allow_tf32"):
+        yield
+        return
+    with _precision(tf32=False):
+        yield
+
+
+@contextlib.contextmanager
 def _precision(tf32: bool) -> Iterator[None]:
     has_new = hasattr(torch.backends.cudnn, "conv")
     precision = "tf32" if tf32 else "ieee"

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tta.foundation.errors import UserError
+from tta.foundation.from_host import from_host
 from tta.methods.base import Method
 from tta.methods.params import param
-from tta.ops.from_host import from_host
 from tta.ops.views.crop_scores import (
     best_crops,
     brightness,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tta.backbones.prompts import PromptedTransformer
+from tta.foundation.from_host import from_host
 from tta.methods.base import Method, Need
 from tta.methods.foa_moments import moments_of_batches
 from tta.methods.foa_search import EvolutionSearch
@@ -114,7 +115,7 @@ class ForwardOnlyAdaptation(Method):
     def _on_device(self, candidates: Tensor, images: Tensor) -> Tensor:
         """Return prompts ``[N, P, D]`` of candidates ``[N, P * D]``."""
         shape = (len(candidates), self.params.prompts, self.backbone.feature_dim)
-        return candidates.float().to(images.device).view(shape)  # MPS has no float64
+        return from_host(candidates.float(), images.device).view(shape)  # MPS has no float64
 
     def _fitness(self, activations: Tensor, logits: Tensor) -> Tensor:
         apart = (activations.mean(0) - self.source_mean).square().sum()

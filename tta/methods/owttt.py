@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tta.foundation.from_host import from_host
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.owttt_alignment import GaussianSums, divergence, follow
 from tta.methods.owttt_threshold import far_from_threshold, new_prototypes
 from tta.methods.params import OptimizerParams, param
 from tta.methods.trained import feature_parameters
-from tta.ops.from_host import from_host
 from tta.ops.memory import array_of
 from tta.ops.norm.batch_norm import (
     EmaBatchNorm,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tta.foundation.backends import full_float32
+
 Gaussian = tuple[Tensor, Tensor]
 """A mean ``[D]`` and a covariance ``[D, D]``."""
 
@@ -15,6 +17,7 @@ class GaussianSums:
     def __init__(self) -> None:
         self._origin: Tensor | None = None
 
+    @full_float32()
     def add(self, features: Tensor) -> None:
         """Take features ``[B, D]``."""
         if self._origin is None:
@@ -33,6 +36,7 @@ class GaussianSums:
         return self._origin + mean, self._squares / self._count - torch.outer(mean, mean)
 
 
+@full_float32()
 def follow(gaussian: Gaussian, features: Tensor, rate: float) -> Gaussian:
     """Return the Gaussian moved towards features ``[b, D]``, which the gradient flows through.
 
@@ -50,6 +54,7 @@ def follow(gaussian: Gaussian, features: Tensor, rate: float) -> Gaussian:
     return mean + shift, covariance + change - torch.outer(shift, shift)
 
 
+@full_float32()
 def divergence(first: Gaussian, second: Gaussian, ridge: Tensor) -> Tensor:
     """Return KL(first || second) + KL(second || first), a scalar.
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from tta.backbones.stages import early_norm_parameters
+from tta.foundation.from_host import from_host
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.methods.poem_protector import Protector
-from tta.ops.from_host import from_host
 from tta.ops.losses import entropy
 from tta.ops.memory import array_of
 from tta.ops.norm.batch_norm import (

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tta.foundation.from_host import from_host
 from tta.methods.base import Method, Need, descend, make_optimizer, trainable
 from tta.methods.params import OptimizerParams, param
 from tta.methods.tea_buffer import ReplayBuffer
-from tta.ops.from_host import from_host
 from tta.ops.generators import generator_on
 from tta.ops.loss_scaling import scaled
 from tta.ops.norm.batch_norm import replace_batch_norm

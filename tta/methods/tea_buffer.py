@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tta.ops.from_host import from_host
+from tta.foundation.from_host import from_host
 from tta.ops.generators import generator_on
 from tta.ops.memory import array_of
 from tta.ops.views.layout import memory_format_of
@@ -68,7 +68,7 @@ class ReplayBuffer:
     def state_dict(self) -> dict[str, Any]:
         """Return the images that are stored and their places."""
         places = self.stored.nonzero().flatten()
-        images = None if self.images is None else self.images[places.to(self.device)]
+        images = None if self.images is None else self.images[from_host(places, self.device)]
         return {"images": images, "places": places}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -79,4 +79,4 @@ class ReplayBuffer:
         self.images = None
         if images is not None:
             self.images = images.new_zeros(self.capacity, *images.shape[1:], device=self.device)
-            self.images[places.to(self.device)] = images.to(self.device)
+            self.images[from_host(places, self.device)] = from_host(images, self.device)

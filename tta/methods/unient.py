@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tta.foundation.from_host import from_host
 from tta.methods.base import Need, descend
 from tta.methods.eata import Eata
 from tta.methods.ostta import not_less_sure
 from tta.methods.params import param
 from tta.methods.unient_mixture import posterior_of_lower, unlikeness
-from tta.ops.from_host import from_host
 from tta.ops.losses import marginal_entropy
 from tta.ops.selection import selected_mean
 from tta.source.source_data import SourceData

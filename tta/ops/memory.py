@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.ops.from_host import from_host
+from tta.foundation.from_host import from_host
 from tta.ops.losses import entropy
 from tta.ops.views.layout import memory_format_of
 

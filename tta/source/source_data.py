@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from tta.datasets.checks import check_all_known
-from tta.datasets.images import to_device, to_unit_range
+from tta.datasets.images import to_unit_range
 from tta.datasets.loading import Loader, Rows, image_loader
+from tta.foundation.from_host import from_host
 
 if TYPE_CHECKING:
     from tta.datasets.base import Dataset
@@ -91,7 +92,7 @@ class SourceData:
         parts, asked = itertools.tee(parts)
         loaded = self._loader(map(self._places, asked))
         for rows, levels in zip(parts, loaded, strict=True):
-            labels = to_device(self._labels_of(rows), self.device)
+            labels = from_host(self._labels_of(rows), self.device)
             yield to_unit_range(levels, self.device, self.memory_format), labels
 
     def _labels_of(self, rows: np.ndarray) -> Tensor:

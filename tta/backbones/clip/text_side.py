@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tta.backbones.clip.text_tower import TextTower, WholeTextTower, norm_parameters
-from tta.ops.from_host import from_host
+from tta.foundation.from_host import from_host
 
 CHUNK = 256
 """Prompts that are encoded at a time."""
@@ -77,7 +77,7 @@ class TextSide:
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """Return token ids ``[n, L]`` on the tower's device, cut after the longest prompt."""
-        return self.tower.cut(self.tokenize(list(prompts))).to(self.device)
+        return from_host(self.tower.cut(self.tokenize(list(prompts))), self.device)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Return embedded tokens ``[n, L, w]``; for a tower that :attr:`takes_embedded`."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tta.datasets.images import to_device
+from tta.foundation.from_host import from_host
 from tta.streams import StreamPlan
 from tta.streams.stream import Batch
 from tta.tasks.finite import finite_rows
@@ -254,7 +254,7 @@ def relative_distance(weights: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Return the L2 distance of (current, source) weights over the norm of the source's."""
     moved, size = [], []
     for current, source in weights:
-        source = to_device(source, current.device)
+        source = from_host(source, current.device)
         moved.append((current - source).norm())
         size.append(source.norm())
     return torch.stack(moved).norm() / torch.stack(size).norm()

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tta.datasets.images import to_device
 from tta.experiment.observing.gathering import Agreements, Gathering, Information, Neighbourhoods
+from tta.foundation.from_host import from_host
 from tta.ops.views.shift import shifted
 from tta.streams import StreamPlan
 from tta.streams.stream import Batch
@@ -101,9 +101,7 @@ class Evidence:
                 yield int(visit), None
                 return
             rows = torch.from_numpy(np.flatnonzero(visits == visit))
-            device = batch.images.device
-            pinned = rows.pin_memory() if device.type == "cuda" else rows
-            yield int(visit), to_device(pinned, device)
+            yield int(visit), from_host(rows, batch.images.device)
 
     def figures(self) -> dict[str, Any]:
         """Return each figure over all images seen, and by visit; None where it is no number."""

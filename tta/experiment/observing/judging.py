@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tta.datasets.images import to_device
+from tta.foundation.from_host import from_host
 from tta.ops.maps import enlarged
 from tta.streams.stream import Batch
 from tta.tasks.dense_metrics import pixel_metrics
@@ -114,8 +114,7 @@ class MapJudge:
         self.pictured = tuple(pictured)
 
     def keep(self, batch: Batch, outputs: Tensor) -> Kept:
-        maps = self.label_maps(slice(batch.start, batch.stop))
-        maps = to_device(maps.pin_memory() if outputs.is_cuda else maps, outputs.device)
+        maps = from_host(self.label_maps(slice(batch.start, batch.stop)), outputs.device)
         kept = pixel_metrics(outputs, maps, self.kind, self.ignore, self.align_corners)
         chosen = [number for number in self.pictured if batch.start <= number < batch.stop]
         strips = {number: self._strip(batch, maps, outputs, number) for number in chosen}

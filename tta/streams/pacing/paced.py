@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from tta.foundation.cache import Preparation
+from tta.foundation.from_host import from_host
 from tta.methods.base import Method
 from tta.methods.state import unpark
-from tta.ops.from_host import from_host
 from tta.source.source_data import SourceData
 from tta.streams.pacing.costs import Cost
 from tta.streams.pacing.paces import Pace

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tta.ops.from_host import from_host
+from tta.foundation.from_host import from_host
 
 
 class Pool:
