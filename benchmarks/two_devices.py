@@ -123,6 +123,8 @@ def records(folder: Path) -> dict[str, Record]:
     found = {}
     for file in sorted(folder.rglob("summary.json")):
         summary = json.loads(file.read_text())
+        if not summary["finished"]:
+            continue
         with np.load(file.with_name("samples.npz")) as samples:
             found[summary["method"]] = Record(summary, samples["correct"], samples["confidence"])
     return found
@@ -131,12 +133,9 @@ def records(folder: Path) -> dict[str, Record]:
 def render(folder: Path, other: Path) -> str:
     """Return the page that compares two folders of runs."""
     here, there = records(folder), records(other)
-    rows = [
-        row(name, here[name], there[name])
-        for name in METHODS
-        if {name} <= here.keys() & there.keys()
-    ]
-    some = here["source"].summary, there["source"].summary
+    both = [name for name in METHODS if name in here and name in there]
+    rows = [row(name, here[name], there[name]) for name in both]
+    some = here[both[0]].summary, there[both[0]].summary
     devices = [device(summary) for summary in some]
     count = some[0]["domains"][0]["samples"]
     head = HEAD.format(count=count, here=devices[0], there=devices[1])
