@@ -186,7 +186,8 @@ IMAGE_TEXT = tuple(filter(_is_image_text, METHODS))
 ON_CLIP = ("source", "tent", "sar", "lame", "roid", "t3a", *IMAGE_TEXT)
 """Zero-shot, methods for any network, and all that are for image-text models alone."""
 ON_TRANSFORMER = (
-    *("source", "t3a", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa", "rem"),
+    *("source", "t3a", "neo", "lame", "tent", "eata", "sar", "deyo", "roid", "cmf", "foa", "rem"),
+    *("dpcore", "imse", "vida"),
 )
 NOT_VIDA = {"vida": {"set": {"insert_adapters": True}}}
 ABOUT_VIDA = (
@@ -203,7 +204,8 @@ ALL = (
     *("source", "bn", "bn_alpha", "bn_ema", "t3a", "neo", "lame", "core", "tent", "tent with COME"),
     *("pl", "shot_im", "rpl", "eta", "eata", "eata with COME", "sar", "sar with COME", "rdumb"),
     *("deyo", "roid", "cmf", "asr", "spa", "santa", "rotta", "petta", "note", "rmt"),
-    *("adacontrast", "cema"),
+    *("adacontrast", "cema", "unmix_tns", "tribe", "palm", "poem", "buffer"),
+    *("reservoir", "reservoir with ROID", "crop_selection"),
 )
 NEWEST = (
     *("source", "bn", "tent", "neo", "unmix_tns", "tribe", "palm", "poem", "buffer"),
@@ -214,7 +216,7 @@ IN_COPIES = {
     "reservoir with ROID": {"method": "reservoir", "set": {"inner": "roid"}},
 }
 RETURNING = ("source", "bn", "tent", "eata", "reservoir", "reservoir with EATA")
-COSTLY = ("cotta", "memo", "ttaug", "gtta")
+COSTLY = ("cotta", "memo", "ttaug", "gtta", "tea")
 """Methods with dozens of passes per image, or many steps on source images per batch."""
 FEW_ROWS = ("source", "bn", "tent", *COSTLY)
 COME = {
@@ -223,8 +225,8 @@ COME = {
     "sar with COME": {"method": "sar", "set": {"loss": "come"}},
 }
 NOT_NOTE = {"note": {"set": {"convert_batch_norm": True}}}
-ON_CIFAR = COME | NOT_NOTE | {"rmt": {"set": {"warm_up_samples": 4000}}}
-ON_DIGITS = COME | NOT_NOTE
+ON_CIFAR = COME | IN_COPIES | NOT_NOTE | {"rmt": {"set": {"warm_up_samples": 4000}}}
+ON_DIGITS = COME | IN_COPIES | NOT_NOTE
 ABOUT_NOTE = (
     "Row `note`: batch norm was made instance-aware without training it so, which its paper warns "
     "of. Row `core*`: its loss is a reconstruction, its figures are not the paper's."
@@ -433,7 +435,9 @@ TABLES = {
             "Continual, vision transformer",
             ON_TRANSFORMER,
             {"backbone": "digits_vit", **CONTINUAL},
+            NOT_VIDA,
             seeds=(1, 2, 3),
+            note=ABOUT_VIDA,
         ),
     ],
     "digits_clip": [
