@@ -34,5 +34,5 @@ def test_runs_of_one_file_are_told_apart():
 def test_parity_takes_the_hyper_parameters_that_methods_have():
     for subject in SUBJECTS.values():
         for seed in subject.seeds:
-            assert config(subject, seed, "assets").seed == seed
+            assert config(subject, seed, "assets", "cpu").seed == seed
         build_params(METHODS[subject.method].Params, subject.params, subject.method)
