@@ -2,8 +2,8 @@
 
 import json
 
+from benchmarks.comparisons.files import HEADINGS, TABLES
 from benchmarks.parity import SUBJECTS, config
-from benchmarks.tables import HEADINGS, TABLES
 from tta.methods import METHODS
 from tta.methods.params import build_params
 

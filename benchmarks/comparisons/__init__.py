@@ -1,0 +1,1 @@
+"""What is compared in the tables of results/: data, rows, protocols, and how a table looks."""
