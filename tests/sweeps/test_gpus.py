@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import subprocess
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tta.commands.sweep import main
 from tta.config import RunConfig
+from tta.datasets.loading import default_workers
+from tta.foundation.cores import core_count
 from tta.foundation.devices import WORKSPACE
 from tta.foundation.errors import UserError
 from tta.sweeps import gpus, local
@@ -87,6 +91,18 @@ def test_a_worker_sees_its_gpu_alone_and_the_caller_all(monkeypatch):
         for worker in workers:
             worker.close()
     assert VISIBLE not in os.environ
+
+
+def test_a_worker_loads_as_the_caller_would_with_its_share_of_the_cores():
+    worker = local._Worker(1)
+    try:
+        here = multiprocessing.get_start_method()
+        assert worker._process.submit(multiprocessing.get_start_method).result() == here
+        assert worker._process.submit(core_count).result() == 1
+        cuda = torch.device("cuda")
+        assert worker._process.submit(default_workers, True, cuda).result() == 1
+    finally:
+        worker.close()
 
 
 @pytest.mark.parametrize(

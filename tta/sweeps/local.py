@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tta.config import RunConfig
-from tta.foundation.cores import core_count
+from tta.foundation.cores import core_count, take_share
 from tta.foundation.orphans import GRACE, end_with_parent, is_orphan
 from tta.foundation.stops import Stopped
 from tta.sweeps.cells import Failed, Finished, Outcome, fault_of, one_line, outcome_of, run_cells
@@ -122,7 +122,7 @@ class _Worker:
 
     def _new(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, spawn, _begin, (self.threads, self.variables))
+        return ProcessPoolExecutor(1, spawn, _begin, (self.threads, self.variables, _usual_start()))
 
     def check(self, cell: Cell) -> str:
         """Return why the cell cannot run; empty where that is not known."""
@@ -185,9 +185,18 @@ class _Worker:
         self._process.shutdown()
 
 
-def _begin(threads: int, variables: Mapping[str, str]) -> None:
+def _usual_start() -> str:
+    """Return how processes are started here where nobody says how; nothing is fixed by asking."""
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return chosen or multiprocessing.get_all_start_methods()[0]
+
+
+def _begin(threads: int, variables: Mapping[str, str], start: str) -> None:
+    # Else it would pass on how it was started itself, and every loading process import torch anew.
+    multiprocessing.set_start_method(start, force=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop, by SIGTERM
     end_with_parent(GRACE)
+    take_share(threads)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(variables))
     import torch  # reads the variables now, unless the caller's main module has loaded it before
 
