@@ -10,7 +10,7 @@ import torch
 from tta.config import RunConfig
 from tta.experiment import assembly
 from tta.foundation import backends
-from tta.foundation.backends import WORKSPACE, flags, rounding
+from tta.foundation.backends import WORKSPACE, flags, full_float32, rounding
 from tta.foundation.errors import UserError
 
 CUDA, CPU = torch.device("cuda:1"), torch.device("cpu")
@@ -53,6 +53,28 @@ def test_products_are_rounded_as_said_and_flags_are_put_back(tf32, convolutions,
         assert not found["cudnn_benchmark"] and not found["deterministic"]
     assert flags() == before
     assert new_flags() == new
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_what_is_inverted_is_never_rounded_to_tf32(tf32):
+    with rounding(CUDA, tf32):
+        before = flags(), new_flags()
+        with full_float32():
+            assert not flags()["tf32"] and "tf32" not in new_flags()
+        assert (flags(), new_flags()) == before
+
+
+@pytest.mark.skipif(not HAS_NEW, reason="torch before 2.9")
+def test_a_program_that_multiplies_in_tf32_the_new_way_is_heard_there_too():
+    before = new_flags()
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        with full_float32():
+            assert "tf32" not in new_flags()[:1]
+        assert new_flags()[0] == "tf32"
+    finally:
+        for name, value in zip(backends._SWITCHES, before, strict=True):
+            backends._write(name, value)
 
 
 @pytest.mark.skipif(not HAS_NEW, reason="torch before 2.9")

@@ -98,10 +98,10 @@ def fix_workspace() -> None:
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
     """Let matrix products within not be rounded to TF32, such as those that are inverted."""
-    if not _read("cuda.matmul.allow_tf32"):
-        yield
-        return
-    with _precision(tf32=False):
+    allowed = _read("cuda.matmul.allow_tf32")
+    if allowed is None:  # only the new flag can be read
+        allowed = _read("cuda.matmul.fp32_precision") == "tf32"
+    with _precision(tf32=False) if allowed else contextlib.nullcontext():
         yield
 
 
