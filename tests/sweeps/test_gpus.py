@@ -18,7 +18,14 @@ from tta.foundation.cores import core_count
 from tta.foundation.devices import WORKSPACE
 from tta.foundation.errors import UserError
 from tta.sweeps import gpus, local
-from tta.sweeps.gpus import VISIBLE, count_gpus, gpus_of_workers, visible_gpus, workspace_of
+from tta.sweeps.gpus import (
+    VISIBLE,
+    count_gpus,
+    gpus_of_workers,
+    usual_workers,
+    visible_gpus,
+    workspace_of,
+)
 from tta.sweeps.grid import Cell
 from tta.sweeps.on_ray import Cluster, gpus_of, run_on_ray
 
@@ -74,6 +81,22 @@ def test_gpus_are_counted_by_the_driver_s_own_program(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert count_gpus() == 0
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpus", "expected"),
+    [
+        (("auto", "cpu"), 4, 4),
+        (("cuda",), 1, 1),
+        (("auto",), 0, 16),
+        (("cpu",), 4, 16),
+        (("cuda:0", "cuda:2", "cuda:0"), 4, 2),
+    ],
+)
+def test_a_process_for_each_gpu_else_for_each_core(monkeypatch, devices, gpus, expected):
+    monkeypatch.setattr("tta.sweeps.gpus.count_gpus", lambda: gpus)
+    monkeypatch.setattr("tta.sweeps.gpus.core_count", lambda: 16)
+    assert usual_workers(cells(*devices)) == expected
 
 
 def seen_variable(config):

@@ -32,13 +32,13 @@ from tqdm import tqdm
 
 from tta.commands.choices import HELP, add_select_options, notes_of, print_choices, with_rules
 from tta.commands.cli import EXIT_BAD_INPUT, Parser, given_path, guarded
-from tta.foundation.cores import core_count
 from tta.foundation.errors import UserError
 from tta.foundation.files import write_atomically
 from tta.foundation.stops import Stopped, listening
 from tta.foundation.text import printable, printable_lines
 from tta.foundation.waiting import choose_waiting
 from tta.sweeps.cells import Outcome
+from tta.sweeps.gpus import usual_workers
 from tta.sweeps.grid import Cell, read_grid
 
 EXIT_FAILED_CELLS = 1
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None, prog: str) -> int:
     """Parse the command line, run the grid, and return the exit status."""
     options = parser(prog).parse_args(arguments)
     cells, rules = with_rules(read_grid(options.grid), options)
-    options.workers = min(options.workers or core_count(), len(cells))
+    options.workers = min(options.workers or usual_workers(cells), len(cells))
     if options.dry_run:
         return _dry_run(cells, options.workers)
     outcomes: list[Outcome] = []
@@ -96,7 +96,7 @@ def parser(prog: str) -> Parser:
         type=_positive,
         metavar="N",
         help="local: processes, which share the cores, and take the GPUs in turn, one each; "
-        "default: one per core",
+        "default: one per GPU where runs take GPUs, else one per core",
     )
     made.add_argument("--address", help="ray: the cluster; default: start one on this machine")
     made.add_argument(

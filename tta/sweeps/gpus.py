@@ -6,11 +6,23 @@ import os
 import subprocess
 from collections.abc import Iterable, Sequence
 
+from tta.foundation.cores import core_count
 from tta.foundation.devices import WORKSPACE, WORKSPACES
 from tta.sweeps.grid import Cell
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """What CUDA goes by when it starts: numbers or names of GPUs, the only ones that there are."""
+
+
+def usual_workers(cells: Iterable[Cell]) -> int:
+    """Return how many processes suit a grid: one for each GPU that its runs take, else each core.
+
+    More on one GPU take turns there, and each has a model and a context in its memory.
+    """
+    devices = {cell.config.device for cell in cells}
+    named = len({name for name in devices if name.startswith("cuda:")})
+    there = len(visible_gpus()) if devices & {"auto", "cuda"} else 0
+    return max(named, there) or core_count()
 
 
 def gpus_of_workers(cells: Iterable[Cell], workers: int) -> list[str | None]:
