@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from tta.backbones.backbone import Backbone, copy_module
 from tta.backbones.checkpoint import load_checkpoint
 from tta.backbones.checkpoint_file import read_checkpoint
+from tta.backbones.network_facts import difference_in_layers
 from tta.backbones.split import SplitModel
 from tta.foundation.errors import UserError
 from tta.foundation.files import written_aside
 from tta.foundation.inputs import shown_path
 from tta.foundation.version import __version__
 from tta.ops.parameters import is_norm_layer
-from tta.source.merging import LEAST_COSINE, mean_cosine
+from tta.source.alike import LEAST_COSINE, mean_cosine
 from tta.source.quantised import packed, unpacked
 
 Vector = Mapping[str, Tensor]
@@ -214,7 +215,10 @@ def vectors_to(files: Sequence[str | Path], backbone: Backbone) -> WeightVectors
     check_once(files)
     found = {}
     for file in files:
-        end = dict(_trained(file, backbone).named_parameters())
+        network = _trained(file, backbone)
+        if words := difference_in_layers(backbone.model, network):
+            raise _misfit(shown_path(file), backbone.name, words)
+        end = dict(network.named_parameters())
         _check_start(start, end, file)
         found[str(file)] = {key: end[key].detach() - value for key, value in start.items()}
     return WeightVectors(found)
