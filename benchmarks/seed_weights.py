@@ -38,14 +38,8 @@ from tta.source.source_data import SourceData
 from tta.source.statistics import estimate_statistics
 from tta.source.training import accuracy, initial_backbone, train
 from tta.source.twins import CLEAN, CorruptedSource, train_twin
-from tta.source.weight_vectors import (
-    SOURCE,
-    WeightVectors,
-    difference,
-    first_layers,
-    save_vectors,
-    signature,
-)
+from tta.source.weight_vector_files import save_vectors
+from tta.source.weight_vectors import SOURCE, WeightVectors, difference, first_layers, signature
 
 OUTPUT = Path("results/seed_weights.md")
 BATCH = 64

@@ -37,6 +37,7 @@ from tta.datasets import Dataset
 from tta.datasets.subset import Subset, split_validation
 from tta.experiment.showing import show
 from tta.foundation.errors import UserError, message_of
+from tta.foundation.inputs import check_once
 from tta.source.alike import check_networks
 from tta.source.fisher import fisher_diagonal
 from tta.source.merging import average, fisher_merge, greedy_soup, shares_of
@@ -44,7 +45,6 @@ from tta.source.models import make_folder, write_network
 from tta.source.source_data import SourceData
 from tta.source.statistics import estimate_statistics
 from tta.source.training import accuracy
-from tta.source.weight_vectors import check_once
 
 State = dict[str, Tensor]
 BATCH = 64

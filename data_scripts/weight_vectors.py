@@ -34,14 +34,13 @@ from tta.source.models import make_folder
 from tta.source.moments import input_moments
 from tta.source.source_data import SourceData
 from tta.source.twins import CLEAN, CorruptedSource, check_corruption, check_severity
+from tta.source.weight_vector_files import BITS, save_vectors
 from tta.source.weight_vectors import (
-    BITS,
     SOURCE,
     Vector,
     WeightVectors,
     difference,
     first_layers,
-    save_vectors,
     signature,
 )
 

@@ -18,7 +18,7 @@ from tta.methods.atlas_loss import confident, pseudo_targets, unsupervised_fixma
 from tta.methods.requirements import check_needs
 from tta.ops.losses import entropy
 from tta.ops.norm.batch_norm import replace_batch_norm
-from tta.source.weight_vectors import read_vectors
+from tta.source.weight_vector_files import read_vectors
 
 WEAK = torch.tensor([[4.0, 0, 0], [1, 0.5, 0], [0, 3, 0]])
 STRONG = torch.tensor([[3.0, 0.5, 0], [0.2, 1, 0], [0.5, 2, 0]])

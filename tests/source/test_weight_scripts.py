@@ -21,12 +21,13 @@ from tta.datasets.digits import WEIGHTS, SourceDigits
 from tta.datasets.subset import split_validation
 from tta.experiment import build, run
 from tta.foundation.errors import UserError
+from tta.source.checkpoint_vectors import vectors_to
 from tta.source.merging import average
 from tta.source.models import save_source_model, write_network
 from tta.source.recipe import Recipe
 from tta.source.training import initial_backbone, train
 from tta.source.twins import CorruptedSource
-from tta.source.weight_vectors import read_vectors, vectors_to
+from tta.source.weight_vector_files import read_vectors
 
 SCRIPTS = Path(__file__).parents[2] / "data_scripts"
 BRIEF = {"domains": ["fog"], "num_samples": 40, "batch_size": 20}

@@ -19,7 +19,9 @@ from tta.ops.loss_scaling import scale_state
 from tta.ops.losses import entropy
 from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
 from tta.ops.views.augmix import resized_crop_and_flip
-from tta.source.weight_vectors import WeightVectors, check_fits, read_vectors, vectors_to
+from tta.source.checkpoint_vectors import check_fits, vectors_to
+from tta.source.weight_vector_files import read_vectors
+from tta.source.weight_vectors import WeightVectors
 
 
 class Atlas(Method):
