@@ -246,6 +246,11 @@ def test_twins_and_their_vectors_keep_eps(monkeypatch, of_another_eps, networks,
     assert "contrast cannot be compared with the start: " in capsys.readouterr().err
     with pytest.raises(UserError, match="does not fit backbone .* layers have another eps"):
         vectors_to([start], loaded(networks[0]))
+    plain, source = tmp_path / "plain.safetensors", loaded(networks[0])
+    write_network(source, plain, {})
+    source.normalisation = ((0.4,) * 3, (0.3,) * 3)
+    with pytest.raises(UserError, match="trained on images less mean 0.5, by std 0.5"):
+        vectors_to([plain], source)
 
 
 def test_a_source_model_of_another_eps_keeps_it_in_training(of_another_eps, tmp_path):

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from tta.backbones.backbone import Backbone, copy_module
 from tta.backbones.checkpoint import load_checkpoint
-from tta.backbones.checkpoint_file import read_checkpoint
+from tta.backbones.checkpoint_file import CheckpointFile, read_checkpoint
+from tta.backbones.model_card import read_card
 from tta.backbones.network_facts import difference_in_layers
 from tta.backbones.split import SplitModel
 from tta.foundation.errors import UserError
 from tta.foundation.inputs import check_once, shown_path
+from tta.foundation.normalisation import shortest
 from tta.source.alike import LEAST_COSINE, mean_cosine
 from tta.source.weight_vectors import Vector, WeightVectors
 
@@ -35,8 +37,11 @@ def vectors_to(files: Sequence[str | Path], backbone: Backbone) -> WeightVectors
     check_once(files)
     found = {}
     for file in files:
-        network = _trained(file, backbone)
-        if words := difference_in_layers(backbone.model, network):
+        content = read_checkpoint(file)
+        network = _trained(content, backbone)
+        if words := difference_in_layers(backbone.model, network) or _other_images(
+            content, backbone
+        ):
             raise _misfit(shown_path(file), backbone.name, words)
         end = dict(network.named_parameters())
         _check_start(start, end, file)
@@ -44,9 +49,17 @@ def vectors_to(files: Sequence[str | Path], backbone: Backbone) -> WeightVectors
     return WeightVectors(found)
 
 
-def _trained(file: str | Path, backbone: Backbone) -> nn.Module:
+def _other_images(content: CheckpointFile, backbone: Backbone) -> str:
+    """Return how images were normalised where the header says so and it is not as now."""
+    card = read_card(content, backbone.name)
+    if not card.exact or (card.mean, card.std) == backbone.normalisation:
+        return ""
+    return f"it was trained on images less mean {shortest(card.mean)}, by std {shortest(card.std)}"
+
+
+def _trained(content: CheckpointFile, backbone: Backbone) -> nn.Module:
     """Return the network of a checkpoint, as ``create_backbone`` would load it."""
-    model, content = copy_module(backbone.model), read_checkpoint(file)
+    model = copy_module(backbone.model)
     if isinstance(model, SplitModel):  # a user's own network, whose names are without the wrapper's
         load_checkpoint(model.network, content, backbone.name, classifier=f"{model.split}.")
     else:
