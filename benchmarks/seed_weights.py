@@ -29,22 +29,17 @@ from tta.datasets.subset import Subset, split_validation
 from tta.foundation.files import write_atomically
 from tta.methods import find_method
 from tta.reporting.tables import markdown
+from tta.source.alike import check_networks, mean_cosine
 from tta.source.fisher import fisher_diagonal
-from tta.source.merging import average, check_alike, fisher_merge, greedy_soup, mean_cosine
+from tta.source.merging import average, fisher_merge, greedy_soup
 from tta.source.moments import input_moments
 from tta.source.recipe import Recipe
 from tta.source.source_data import SourceData
 from tta.source.statistics import estimate_statistics
 from tta.source.training import accuracy, initial_backbone, train
 from tta.source.twins import CLEAN, CorruptedSource, train_twin
-from tta.source.weight_vectors import (
-    SOURCE,
-    WeightVectors,
-    difference,
-    first_layers,
-    save_vectors,
-    signature,
-)
+from tta.source.weight_vector_files import save_vectors
+from tta.source.weight_vectors import SOURCE, WeightVectors, difference, first_layers, signature
 
 OUTPUT = Path("results/seed_weights.md")
 BATCH = 64
@@ -185,7 +180,7 @@ def soups(clean: Dataset, images: Images) -> str:
         networks.append(network)
     judge = Judge(base, training, validation)
     states = [network.model.state_dict() for network in networks]
-    check_alike({str(number): state for number, state in enumerate(states)})
+    check_networks({str(number): network for number, network in enumerate(networks)})
     found = [accuracy(network, validation) for network in networks]
     rows = [
         [f"{steps} steps at {lr:g}", f"{100 * held:.2f}", *figures(network, images)]

@@ -37,14 +37,14 @@ from tta.datasets import Dataset
 from tta.datasets.subset import Subset, split_validation
 from tta.experiment.showing import show
 from tta.foundation.errors import UserError, message_of
-from tta.ops.norm.instance_aware import instance_aware_layers
+from tta.foundation.inputs import check_once
+from tta.source.alike import check_networks
 from tta.source.fisher import fisher_diagonal
-from tta.source.merging import average, check_alike, fisher_merge, greedy_soup, shares_of
+from tta.source.merging import average, fisher_merge, greedy_soup, shares_of
 from tta.source.models import make_folder, write_network
 from tta.source.source_data import SourceData
 from tta.source.statistics import estimate_statistics
 from tta.source.training import accuracy
-from tta.source.weight_vectors import check_once
 
 State = dict[str, Tensor]
 BATCH = 64
@@ -93,10 +93,8 @@ class Kitchen:
         self.networks = {file: _network(file, domains, backbone) for file in files}
         for file in files:
             _check_recipe(file, fraction, seed)
-        check_alike({str(file): one.model.state_dict() for file, one in self.networks.items()})
-        _check_normalisation(self.networks)
-        _check_layers(self.networks)
-        self.scratch = next(iter(self.networks.values())).clone()
+        check_networks({str(file): one for file, one in self.networks.items()})
+        self.scratch = _scratch(list(self.networks.values()))
         show(RunConfig(), domains, (domains.domains[0], domains.severities[0]), self.scratch, True)
         whole = Subset(domains, dict.fromkeys(domains.domains))
         self.training, self.validation = split_validation(whole, fraction, seed)
@@ -272,31 +270,12 @@ def _recipe(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _check_normalisation(networks: dict[Path, Backbone]) -> None:
-    kinds = {one.normalisation for one in networks.values()}
-    if len(kinds) > 1:
-        raise UserError(f"the networks normalise images differently ({kinds}); merge others")
-
-
-def _check_layers(networks: dict[Path, Backbone]) -> None:
-    """Refuse networks whose weights mean other things, though names and shapes are equal."""
-    (first, expected), *others = networks.items()
-    for file, one in others:
-        if bool(instance_aware_layers(one)) != bool(instance_aware_layers(expected)):
-            raise UserError(
-                f"{file} cannot be merged with {first}: the batch norm of one is instance-aware, "
-                "of the other plain; merge networks that were trained alike"
-            )
-        if _eps(one) != _eps(expected):
-            raise UserError(
-                f"{file} cannot be merged with {first}: their normalisation layers have another "
-                "eps, as where one file is torchvision's; merge files of one origin"
-            )
-
-
-def _eps(network: Backbone) -> dict[str, float]:
-    """Return the eps that a checkpoint has changed, by layer."""
-    return getattr(network.model, "changed_eps", {})
+def _scratch(networks: Sequence[Backbone]) -> Backbone:
+    """Return a copy of the first of alike networks; outputs are named as any of them names them."""
+    scratch = networks[0].clone()
+    named = [one.label_names for one in networks if one.label_names is not None]
+    scratch.label_names = named[0] if named else None
+    return scratch
 
 
 def save(kitchen: Kitchen, merged: Merged, path: Path) -> None:

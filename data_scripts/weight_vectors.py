@@ -29,19 +29,18 @@ from tta.datasets import open_dataset
 from tta.datasets.subset import Subset
 from tta.experiment.showing import show
 from tta.foundation.errors import UserError, message_of
-from tta.source.merging import check_alike
+from tta.source.alike import COMPARED, check_networks
 from tta.source.models import make_folder
 from tta.source.moments import input_moments
 from tta.source.source_data import SourceData
 from tta.source.twins import CLEAN, CorruptedSource, check_corruption, check_severity
+from tta.source.weight_vector_files import BITS, save_vectors
 from tta.source.weight_vectors import (
-    BITS,
     SOURCE,
     Vector,
     WeightVectors,
     difference,
     first_layers,
-    save_vectors,
     signature,
 )
 
@@ -71,10 +70,10 @@ def _make(options: argparse.Namespace) -> None:
     twins = {name: _network(options, file) for name, file in files.items()}
     layers = LAYERS[options.kind] if options.layers is None else options.layers
     keys = first_layers(start.model, layers)
-    states = {name: _state(twin) for name, twin in twins.items()}
     if options.kind == "signatures":
-        states[CLEAN] = _state(_network(options, clean))
-    vectors = _vectors(_state(start), states, keys)
+        twins[CLEAN] = _network(options, clean)
+    check_networks({"the start": start, **twins}, COMPARED)
+    vectors = _vectors(_state(start), {name: _state(twin) for name, twin in twins.items()}, keys)
     moments = _moments(options, start, list(vectors)) if options.moments else {}
     found = WeightVectors(vectors, moments, start.weights_sha256)
     size = save_vectors(options.output, found, options.bits, {"architecture": start.name})
@@ -87,7 +86,6 @@ def _make(options: argparse.Namespace) -> None:
 
 def _vectors(start: Vector, states: dict[str, Vector], keys: list[str]) -> dict[str, Vector]:
     """Return signatures where the states have a clean twin, else task vectors."""
-    check_alike({"the start": start, **states})
     clean = states.pop(CLEAN, None)
     if clean is None:
         return {name: difference(start, state, keys) for name, state in states.items()}

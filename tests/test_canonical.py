@@ -28,6 +28,7 @@ def plain():
         {"dirichlet": 0.5},  # without effect: labels are not ordered
         {"zipf": 3},
         {"visits": 3, "draws": 7, "tasks": 5, "classes_per_batch": (2, 2), "translate_by": 3},
+        {"translate_edges": "wrap"},
         {"markov": "i1i1", "class_stay": 0.5, "imbalance_ratio": 2},
         {"order": "petta"},  # of one domain
         {"order": "random"},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tta.backbones import create_backbone
+from tta.commands.run import main as run
 from tta.commands.train_source import main, training_domains
 from tta.foundation.errors import UserError
 
@@ -34,6 +35,22 @@ def test_a_model_of_all_but_one_domain(arrays, tmp_path, capsys, flags, heads):
     assert "ink" in printed and "neon" in printed and "chalk" not in printed
     found = create_backbone("test_resnet", weights=file, num_classes=4).domain_heads
     assert (None if found is None else len(found)) == heads
+
+
+def test_outputs_are_called_as_the_classes_of_the_data(arrays, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, names in enumerate((None, ["d", "b", "a", "c"])):
+        with np.load(arrays.removeprefix("arrays:")) as stored:
+            given = dict(stored) if names is None else {**stored, "classes": np.array(names)}
+        np.savez(tmp_path / f"{number}.npz", **given)
+        for held_out in ([], ["--held-out", "ink"]):
+            common = ["--dataset", f"arrays:{tmp_path}/{number}.npz", "--backbone", "test_resnet"]
+            file = tmp_path / "model.safetensors"
+            small = ["--steps", "1", "--batch-size", "4", "--output", str(file), *held_out]
+            assert main([*common, *small]) == 0
+            assert create_backbone("test_resnet", weights=file).label_names == names
+    shown = ["--weights", str(file), "--backbone", "test_resnet", "--device", "cpu"]
+    assert run(["--dataset", f"arrays:{tmp_path}/1.npz", *shown, "--method", "source"]) == 0
 
 
 def test_rotated_digits_train_on_their_source_split():

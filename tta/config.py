@@ -381,6 +381,13 @@ class RunConfig:
         maximum=1000,
         metavar="PIXELS",
     )
+    translate_edges: str = option(
+        "repeat",
+        "translations: what comes in where a copy has left: its outermost pixels again, or, as of "
+        "cyclic shifts, what has left on the other side",
+        "stream",
+        choices=("repeat", "wrap"),
+    )
     score: str | None = option(
         None,
         "of streams with unknown images: what tells how known an image looks: the method's own "

@@ -27,7 +27,8 @@ from tta.methods.requirements import check_needs
 from tta.ops.generators import seeded_layers
 from tta.source.moments import input_moments
 from tta.source.source_data import SourceData
-from tta.source.weight_vectors import SOURCE, WeightVectors, first_layers, save_vectors
+from tta.source.weight_vector_files import save_vectors
+from tta.source.weight_vectors import SOURCE, WeightVectors, first_layers
 
 FULL_WORK = {
     "margin": 2.0,

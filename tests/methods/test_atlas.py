@@ -14,11 +14,12 @@ from tests.fakes import make_backbone, make_images
 from tests.weight_files import vectors_for
 from tta.foundation.errors import UserError
 from tta.methods.atlas import Atlas
+from tta.methods.atlas_composition import composed, composed_gradient, drawn_groups
 from tta.methods.atlas_loss import confident, pseudo_targets, unsupervised_fixmatch
 from tta.methods.requirements import check_needs
 from tta.ops.losses import entropy
 from tta.ops.norm.batch_norm import replace_batch_norm
-from tta.source.weight_vectors import read_vectors
+from tta.source.weight_vector_files import read_vectors
 
 WEAK = torch.tensor([[4.0, 0, 0], [1, 0.5, 0], [0, 3, 0]])
 STRONG = torch.tensor([[3.0, 0.5, 0], [0.2, 1, 0], [0.5, 2, 0]])
@@ -184,3 +185,66 @@ def test_without_vectors_it_is_refused_before_the_stream():
         check_needs(Atlas, Atlas.Params(), make_backbone("batch_norm"), has_source=True)
     with pytest.raises(UserError, match=words):
         tta.adapt(make_backbone("batch_norm").model, "atlas")
+
+
+CHANGES = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 2.0, 0.0]])
+GROUPS = torch.tensor([0, 1, 1, 0], dtype=torch.uint8)
+
+
+def test_values_of_a_group_move_by_its_coefficients():
+    shares = torch.tensor([[2.0, 10.0], [1.0, -1.0]])
+    expected = [2 * 1 + 0.5, 10 * 2 + 1, 10 * 3 - 2, 2 * 4 + 0]
+    assert composed(shares, CHANGES, GROUPS).tolist() == expected
+    gradient = torch.tensor([1.0, 10.0, 100.0, 1000.0])
+    found = composed_gradient(gradient, CHANGES, GROUPS, 2)
+    assert found.tolist() == [[1 + 4000, 20 + 300], [0.5, -10 + 200]]
+    assert found.sum(1).tolist() == composed_gradient(gradient, CHANGES).tolist()
+    equal = shares[:, :1].expand(2, 2)
+    assert_close(composed(equal, CHANGES, GROUPS), composed(shares[:, 0], CHANGES))
+
+
+def test_a_gradient_of_groups_is_that_of_their_composition():
+    draws = torch.Generator().manual_seed(0)
+    changes, upstream = torch.randn(3, 50, generator=draws), torch.randn(50, generator=draws)
+    groups = drawn_groups(50, 4, draws)
+    assert groups.unique().tolist() == [0, 1, 2, 3]
+    shares = torch.randn(3, 4, generator=draws, requires_grad=True)
+    composed(shares, changes, groups).backward(upstream)
+    assert_close(composed_gradient(upstream, changes, groups, 4), shares.grad)
+
+
+@pytest.mark.parametrize("kind", ["batch_norm", "layer_norm"])
+def test_partitions_have_coefficients_of_their_own(kind):
+    method = make(kind, partitions=3, lr=0.05)
+    first = method.step(make_images(6))
+    assert_close(first, make(kind).step(make_images(6)))  # all coefficients begin at 0
+    assert method.coefficients.shape == (2, len(method.parameters), 3)
+    assert method.coefficients.std(2).max() > 0
+    vectors = read_vectors(vectors_for(kind)).vectors
+    own, start = (dict(b.model.named_parameters()) for b in (method.backbone, make_backbone(kind)))
+    names = {id(value): name for name, value in own.items()}
+    for column, weight in enumerate(method.parameters):
+        key, groups = names[id(weight)], method.groups[column].long().view_as(weight)
+        moves = (
+            method.coefficients[i, column][groups] * vectors[n][key] for i, n in enumerate(vectors)
+        )
+        assert_close(weight, start[key] + sum(moves), rtol=1e-4, atol=1e-5)
+
+
+def test_partitions_follow_from_the_seed_and_go_with_the_state(tmp_path):
+    method = make(partitions=5, lr=0.05)
+    start = method.state_dict()
+    first = [method.step(make_images(6, seed)) for seed in range(2)]
+    middle = method.state_dict()
+    third = method.step(make_images(6, 2))
+    torch.save(middle, tmp_path / "state")
+    given = Atlas.Params(vectors=vectors_for("batch_norm"), threshold=0.0, partitions=5, lr=0.05)
+    other = Atlas(make_backbone("batch_norm"), given, seed=9)
+    assert not all(map(torch.equal, other.groups, method.groups))
+    other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    assert torch.equal(other.step(make_images(6, 2)), third)
+    method.reset()
+    assert all(map(torch.equal, method.groups, start["groups"]))
+    again = [method.step(make_images(6, seed)) for seed in range(2)]
+    assert all(map(torch.equal, first, again))
+    assert all(map(torch.equal, make(partitions=5).groups, start["groups"]))

@@ -121,3 +121,26 @@ def test_a_filter_that_does_not_fit_is_refused(params, words):
 def test_a_window_has_no_decoded_images():
     with pytest.raises(UserError, match="without --window.*crops_from: input"):
         make(decoded=lambda: list(LARGE[:1])).step(IMAGES)
+
+
+@pytest.mark.parametrize("rule", RULES[:3])
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_with_joined_sides_a_cyclic_shift_changes_nothing(rule, share):
+    noise = torch.randint(256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(3)) / 255
+    joined, apart = (make(rule=rule, share=share, sides=sides) for sides in ("joined", "apart"))
+    expected, other = joined.step(noise), apart.step(noise)
+    for steps in ((1, 0), (0, -1), (13, 30)):
+        turned = noise.roll(steps, (2, 3))
+        assert torch.equal(joined.step(turned), expected)
+    assert not torch.equal(apart.step(turned), other)
+
+
+def test_a_joined_crop_is_cut_across_the_border():
+    images = torch.zeros(1, 3, 32, 32)
+    images[0, :, :2, :2] = images[0, :, -2:, -2:] = images[0, :, :2, -2:] = 1.0
+    images[0, :, -2:, :2] = 1.0
+    images[0, :, 0, 0] = 0.5
+    crop = seen(make(rule="edges", share=4 / 32, sides="joined"), images)
+    assert crop.unique().numel() > 2  # the four corners are one square
+    centre = [make(rule="centre", sides=sides) for sides in ("joined", "apart")]
+    assert torch.equal(*(seen(made, IMAGES) for made in centre))

@@ -34,6 +34,8 @@ AROUND = [
     ("reservoir", "eata"),
     ("reservoir", "note"),
     ("reservoir", "rotta"),
+    ("reservoir", "poem"),
+    ("reservoir", "palm"),
 ]
 
 

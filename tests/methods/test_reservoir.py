@@ -136,8 +136,38 @@ def test_a_new_copy_is_that_of_the_stored_ones_which_is_most_informative():
     assert reservoir._most_informative(DARK) is certain
 
 
-def test_memories_and_the_source_stream_are_common_to_all_copies():
-    assert list(make("rotta").copies[0]) and "bank" not in make("rotta").copies[0]
+def test_copies_have_all_state_but_for_the_place_in_the_source_stream():
+    for inner in ("rotta", "palm", "poem", "rdumb", "tea"):
+        made = make(inner, **({"inner.source_samples": 4} if inner == "poem" else {}))
+        assert set(made.copies[0]) == set(METHODS[inner].state)
     rmt = make("rmt", **{"inner.warm_up_samples": 0})
     assert set(rmt.copies[0]) == {"student_parameters", "teacher_parameters", "optimizer"}
     assert make("lame").copies == [{}]
+
+
+def test_memories_may_be_common_to_all_copies():
+    rotta = make("rotta", memories="common")
+    assert list(rotta.copies[0]) and not {"bank", "seen"} & set(rotta.copies[0])
+    assert set(make("palm", memories="common").copies[0]) == {"parameters", "optimizer"}
+
+
+@pytest.mark.parametrize("memories", ["own", "common"])
+def test_a_memory_of_its_own_has_images_of_one_style(memories):
+    made = make("rotta", memories=memories, quantile=0.0, **{"inner.memory_size": 32})
+    made.threshold.copy_(0.7 * (made.style_of(DARK) - made.centre).norm())
+    for images in (IMAGES, DARK, IMAGES, DARK):
+        made.step(images)
+    assert len(made.copies) == 2
+    bank = made.inner.bank  # as the copy of dark images has left it
+    kept = bank.images[bank.occupied_slots()]
+    assert bool((kept.amax((1, 2, 3)) > 0.1).any()) == (memories == "common")
+
+
+def test_the_rates_of_a_copy_are_those_of_its_own_batches():
+    made = make("palm", quantile=0.0, **{"inner.margin": 2.0, "inner.largest_score": 1e6})
+    made.threshold.copy_(0.7 * (made.style_of(DARK) - made.centre).norm())
+    made.step(IMAGES)
+    alone = made.copies[0]["rates"]
+    made.step(DARK)
+    assert len(made.copies) == 2
+    assert str(made.copies[0]["rates"]) == str(alone) != str(made.copies[1]["rates"])

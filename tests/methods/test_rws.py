@@ -17,7 +17,8 @@ from tta.methods.rws import RobustWeightSignatures
 from tta.ops.losses import entropy
 from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm
 from tta.ops.norm.input_moments import moments_apart
-from tta.source.weight_vectors import WeightVectors, read_vectors, save_vectors
+from tta.source.weight_vector_files import read_vectors, save_vectors
+from tta.source.weight_vectors import WeightVectors
 
 
 def make(kind="batch_norm", **params):

@@ -9,8 +9,9 @@ from torch.testing import assert_close
 from tests.fakes import NUM_CLASSES, make_backbone, make_images
 from tta.backbones import create_backbone
 from tta.foundation.errors import UserError
+from tta.source.alike import COMPARED, check_alike, check_networks
 from tta.source.fisher import fisher_diagonal
-from tta.source.merging import average, check_alike, fisher_merge, greedy_soup, shares_of
+from tta.source.merging import average, fisher_merge, greedy_soup, shares_of
 from tta.source.statistics import estimate_statistics
 
 
@@ -113,6 +114,18 @@ def test_networks_of_other_names_shapes_or_starts_are_refused():
     wider = {key: value.repeat(2) if value.dim() == 1 else value for key, value in one.items()}
     with pytest.raises(UserError, match="has shape"):
         check_alike({"a": one, "b": wider})
+    with pytest.raises(UserError, match="b cannot be compared with a: .* choose networks of one"):
+        check_alike({"a": one, "b": wider}, COMPARED)
+
+
+def test_networks_that_compute_differently_are_refused():
+    networks = {name: make_backbone("batch_norm") for name in "ab"}
+    check_networks(networks)
+    networks["b"].normalisation = ((0.1,) * 3, (0.2,) * 3)
+    with pytest.raises(UserError, match="b cannot be merged with a: they normalise images by mean"):
+        check_networks(networks)
+    with pytest.raises(UserError, match="b cannot be compared with a"):
+        check_networks(networks, COMPARED)
 
 
 def test_statistics_are_those_of_all_images():

@@ -14,17 +14,20 @@ from safetensors.torch import load_file, save_file
 from tta.backbones import create_backbone
 from tta.backbones.checkpoint import INSTANCE_AWARE
 from tta.backbones.checkpoint_file import read_checkpoint
+from tta.backbones.layer_eps import layer_eps
 from tta.backbones.merged_words import MERGED, merged_words
 from tta.config import RunConfig
 from tta.datasets.digits import WEIGHTS, SourceDigits
 from tta.datasets.subset import split_validation
 from tta.experiment import build, run
 from tta.foundation.errors import UserError
-from tta.source.models import save_source_model
+from tta.source.checkpoint_vectors import vectors_to
+from tta.source.merging import average
+from tta.source.models import save_source_model, write_network
 from tta.source.recipe import Recipe
 from tta.source.training import initial_backbone, train
 from tta.source.twins import CorruptedSource
-from tta.source.weight_vectors import read_vectors
+from tta.source.weight_vector_files import read_vectors
 
 SCRIPTS = Path(__file__).parents[2] / "data_scripts"
 BRIEF = {"domains": ["fog"], "num_samples": 40, "batch_size": 20}
@@ -170,15 +173,92 @@ def test_networks_of_two_kinds_of_batch_norm_are_refused(monkeypatch, networks, 
         assert "the batch norm of one is instance-aware" in capsys.readouterr().err
 
 
-def test_networks_of_another_eps_are_refused(monkeypatch, networks):
-    merge = load(monkeypatch, "merge")
-    pair = {
-        file: create_backbone("test_resnet", weights=file, num_classes=10) for file in networks[:2]
-    }
-    merge._check_layers(pair)
-    pair[networks[1]].model.changed_eps = {"bn1": 1e-3}
-    with pytest.raises(UserError, match="b.safetensors cannot be merged.* have another eps"):
-        merge._check_layers(pair)
+@pytest.fixture
+def of_another_eps(networks, tmp_path):
+    """Return files of two networks whose layers have eps 1e-3, and mean and std of their own."""
+    files, normalisation = [], ([0.4999, 0.5, 0.6], [0.4, 0.5, 0.6])
+    for file in networks[:2]:
+        network = create_backbone("test_resnet", weights=file, normalisation=normalisation)
+        for layer in layer_eps(network.model):
+            network.model.get_submodule(layer).eps = 1e-3
+        files.append(tmp_path / file.name)
+        write_network(network, files[-1], {})
+    return files
+
+
+def loaded(file):
+    return create_backbone("test_resnet", weights=file, num_classes=10)
+
+
+def assert_same_outputs(one, other):
+    images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(one(images), other(images))
+
+
+@pytest.mark.parametrize("way", ["uniform", "greedy", "fisher"])
+def test_what_is_written_computes_what_was_merged(monkeypatch, of_another_eps, tmp_path, way):
+    merge, output = load(monkeypatch, "merge"), tmp_path / "soup.safetensors"
+    written = []
+
+    def write(backbone, *rest):
+        written.append(backbone.clone())
+        return write_network(backbone, *rest)
+
+    monkeypatch.setattr(merge, "write_network", write)
+    given = (way, *of_another_eps, "--samples", 4, "--output", output)
+    monkeypatch.setattr(sys, "argv", ["merge", *map(str, given)])
+    assert merge.main() == 0
+    found = loaded(output)
+    assert_same_outputs(written[0], found)
+    assert found.weights_sha256 == loaded(output).weights_sha256
+    assert set(layer_eps(found.model).values()) == {1e-3}
+    if way == "uniform":
+        mean = loaded(of_another_eps[0])
+        states = [loaded(file).model.state_dict() for file in of_another_eps]
+        mean.model.load_state_dict(average(states))
+        assert_same_outputs(mean, found)
+
+
+def test_networks_of_another_eps_are_refused(
+    monkeypatch, networks, of_another_eps, tmp_path, capsys
+):
+    given = (networks[0], of_another_eps[1], "--output", tmp_path / "soup.safetensors")
+    assert script(monkeypatch, "merge", "uniform", *given) == 2
+    error = capsys.readouterr().err
+    assert "b.safetensors cannot be merged with" in error
+    assert "layers have another eps, 'conv1.1' first: 1e-05 and 0.001; choose files of" in error
+    assert error.count("\n") == 1
+
+
+def test_twins_and_their_vectors_keep_eps(monkeypatch, of_another_eps, networks, tmp_path, capsys):
+    twins, start = tmp_path / "twins", of_another_eps[0]
+    given = ("--corruptions", "contrast", "--steps", 1, "--batch-size", 8, "--output", twins)
+    assert script(monkeypatch, "train_twins", "--weights", start, *given) == 0
+    twin = loaded(twins / "contrast.safetensors")
+    assert set(layer_eps(twin.model).values()) == {1e-3}
+    assert twin.normalisation == loaded(start).normalisation
+    vectors = ("--twins", twins, "--output", tmp_path / "v.safetensors")
+    assert script(monkeypatch, "weight_vectors", "tasks", "--start", start, *vectors) == 0
+    assert read_vectors(vectors[-1]).source_sha256 == loaded(start).weights_sha256
+    other = ("--start", networks[0])
+    assert script(monkeypatch, "weight_vectors", "tasks", *other, *vectors) == 2
+    assert "contrast cannot be compared with the start: " in capsys.readouterr().err
+    with pytest.raises(UserError, match="does not fit backbone .* layers have another eps"):
+        vectors_to([start], loaded(networks[0]))
+    plain, source = tmp_path / "plain.safetensors", loaded(networks[0])
+    write_network(source, plain, {})
+    source.normalisation = ((0.4,) * 3, (0.3,) * 3)
+    with pytest.raises(UserError, match="trained on images less mean 0.5, by std 0.5"):
+        vectors_to([plain], source)
+
+
+def test_a_source_model_of_another_eps_keeps_it_in_training(of_another_eps, tmp_path):
+    network = initial_backbone("test_resnet", 3, of_another_eps[0])
+    save_source_model(network, tmp_path / "s.safetensors", ("clean",), Recipe())
+    found = create_backbone("test_resnet", weights=tmp_path / "s.safetensors")
+    assert (found.outputs, found.model.bn1.eps) == (3, 1e-3)
+    assert_same_outputs(network, found)
 
 
 @pytest.mark.parametrize(
@@ -281,5 +361,5 @@ def test_a_clean_twin_of_another_start_is_refused(monkeypatch, twins, networks, 
     shutil.copy(networks[3], folder / "clean.safetensors")
     given = ("--twins", folder, "--output", tmp_path / "v.safetensors")
     assert script(monkeypatch, "weight_vectors", "signatures", *given) == 2
-    assert "clean cannot be merged with" in capsys.readouterr().err
+    assert "clean cannot be compared with the start: " in capsys.readouterr().err
     assert script(monkeypatch, "weight_vectors", "tasks", *given) == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -10,17 +13,15 @@ from torch.testing import assert_close
 from tests.fakes import make_backbone, make_images
 from tests.weight_files import write_vectors
 from tta.foundation.errors import UserError
+from tta.source.checkpoint_vectors import check_fits, vectors_to
 from tta.source.moments import input_moments
 from tta.source.quantised import packed, unpacked
+from tta.source.weight_vector_files import read_vectors, save_vectors
 from tta.source.weight_vectors import (
     WeightVectors,
-    check_fits,
     difference,
     first_layers,
-    read_vectors,
-    save_vectors,
     signature,
-    vectors_to,
     without_projection,
 )
 
@@ -230,3 +231,26 @@ def test_moments_are_those_of_all_images():
     assert_close(found[0], values.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
     assert_close(found[1], values.var((0, 2, 3), unbiased=False), rtol=1e-4, atol=1e-5)
     assert len(layer._forward_pre_hooks) == 1
+
+
+GOLDEN = {
+    32: "188628ba29efe20e",
+    16: "5659364619d55353",
+    8: "412b97ed8326b28d",
+    4: "ecc8a8048698e2b2",
+    2: "527cbb12a5191c82",
+}
+
+
+@pytest.mark.parametrize("bits", GOLDEN)
+def test_the_bytes_of_a_file_are_those_of_ever(tmp_path, bits):
+    value = torch.arange(12.0).view(3, 4).sin()
+    moments = {"source": {"bn": torch.ones(2, 4)}, "fog": {"bn": torch.zeros(2, 4)}}
+    vectors = WeightVectors({"fog": {"a": value, "b": -value[0]}}, moments, "abc")
+    save_vectors(tmp_path / "v", vectors, bits)
+    content = (tmp_path / "v").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])  # entries come in any order
+    del header["__metadata__"]["tta"]
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode() + content[8 + length :])
+    assert digest.hexdigest()[:16] == GOLDEN[bits]

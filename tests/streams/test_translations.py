@@ -52,6 +52,37 @@ def test_the_distance_is_part_of_the_stream():
     assert usual.digest == dataclasses.replace(usual, shift=None).digest
 
 
+def test_cyclic_copies_come_in_on_the_other_side():
+    made, usual = (plan(domains=("b",), translate_edges=edges) for edges in ("wrap", "repeat"))
+    assert made.digest != usual.digest
+    assert np.array_equal(made.shift[:, :2], usual.shift)
+    pixels = DATA.images("b", 5, np.arange(50)).float() / 255
+    for batch in Stream(DATA, made, 20):
+        rows = slice(batch.start, batch.stop)
+        shifts = [tuple(shift) for shift in made.shift[rows, :2].tolist()]
+        numbers = made.index[rows].tolist()
+        expected = [pixels[i].roll(by, (1, 2)) for i, by in zip(numbers, shifts, strict=True)]
+        assert torch.equal(batch.images, torch.stack(expected))
+    right = np.zeros(len(made), int)
+    assert translation_figures(made, right) == {"copies": 200, "consistency": 1}
+    assert translation_figures(usual, right) == translation_figures(made, right)
+
+
+def test_images_may_be_turned_by_more_than_a_side():
+    image = torch.arange(12.0).view(1, 1, 3, 4)
+    steps = torch.tensor([4]), torch.tensor([-5]), torch.tensor([1])
+    assert torch.equal(moved(image, *steps), image.roll((1, -1), (2, 3)))
+    made = plan(translate_by=33, translate_edges="wrap", num_samples=4)
+    assert len(next(iter(Stream(DATA, made, 20))).images)
+
+
+def test_a_consistent_method_is_consistent_under_cyclic_shifts(tmp_path):
+    options = {**RUN, "scenario": "translations", "output": str(tmp_path)}
+    given = {"translate_edges": "wrap", "set": {"sides": "joined"}}
+    summary = run(RunConfig(method="crop_selection", **given, **options))
+    assert summary["translations"]["consistency"] == 1
+
+
 def test_a_moved_image_repeats_its_edge():
     image = torch.arange(12.0).view(1, 1, 3, 4)
     found = moved(image, torch.tensor([1]), torch.tensor([-2]))

@@ -13,6 +13,7 @@ from tta.backbones.checkpoint_checks import check_keys, check_values, shorten
 from tta.backbones.checkpoint_file import CheckpointFile
 from tta.backbones.domain_heads import split_state
 from tta.backbones.key_names import Converted, convert, with_new_weight_norm
+from tta.backbones.layer_eps import set_eps, stored_eps
 from tta.backbones.leftovers import take_bookkeeping, take_classifier, take_normalisation
 from tta.backbones.merged_words import merged_words
 from tta.backbones.state_dicts import (
@@ -101,12 +102,13 @@ def load_checkpoint(
     check_keys(state, expected, path, name, classifier)
     converted = check_values(state, expected, path)
     model.load_state_dict(state)
-    for layer, value in eps.items():
-        model.get_submodule(layer).eps = value
-    model.changed_eps = eps
+    stored = stored_eps(file.metadata, model, path)
+    set_eps(model, eps | stored)
     if instance_aware:
         replace_batch_norm(model, InstanceAwareBatchNorm)
-    said = [file.form, merged_words(file.metadata), *words, *parts.words, converted]
+    count = len(stored)
+    kept = f"eps of {count} layer{'s' * (count > 1)} as its header says" if stored else ""
+    said = [file.form, merged_words(file.metadata), *words, *parts.words, kept, converted]
     return Loaded(
         heads, normalisation, f"{file.path.name}: {'; '.join(filter(None, said)) or 'as it is'}"
     )

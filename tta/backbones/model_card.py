@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from tta.foundation.normalisation import check_normalisation, shortest, spread
 
 UNSTATED = "the checkpoint names none"
 """End of what is said of a normalisation that the user had better check."""
+HEADER = "pretrained_cfg"
+"""Key of a safetensors header's metadata: such a configuration as JSON, exact to the last digit."""
 _INSIDE = ("pretrained_cfg", "hyper_parameters", "hparams", "args", "config")
 _BESIDE = ("config.json", "preprocessor_config.json")
 
@@ -33,6 +36,7 @@ class ModelCard:
         label_names: of the outputs, as timm's configurations give them: a sequence, or a mapping
             from an output.
         origin: where mean and std are from, in words.
+        exact: whether mean and std have all their digits, so that near ones are others.
         words: what was found and is not used, in words.
     """
 
@@ -42,16 +46,18 @@ class ModelCard:
     num_classes: int | None = None
     label_names: Sequence[str] | Mapping[str, str] | None = None
     origin: str = ""
+    exact: bool = False
     words: str = ""
 
     def with_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> ModelCard:
         """Return the card with what the checkpoint holds among its tensors."""
         origin = "kept in the checkpoint"
-        return dataclasses.replace(self, mean=spread(mean), std=spread(std), origin=origin)
+        mean, std = spread(mean), spread(std)
+        return dataclasses.replace(self, mean=mean, std=std, origin=origin, exact=False)
 
 
 def read_card(file: CheckpointFile, architecture: str) -> ModelCard:
-    """Return what the checkpoint says, else what ``config.json`` beside it says.
+    """Return what the checkpoint says, in its header or inside, else ``config.json`` beside it.
 
     That file is as timm writes it for its hub, ``{"architecture": ..., "pretrained_cfg": {"mean":
     ..., "std": ..., "input_size": ...}}``; one for another architecture is not used.
@@ -59,6 +65,9 @@ def read_card(file: CheckpointFile, architecture: str) -> ModelCard:
     Raises:
         UserError: the file beside it is damaged.
     """
+    card = _card(_in_header(file), f"{HEADER!r} in the header of")
+    if card.mean is not None:
+        return dataclasses.replace(card, exact=True)
     if isinstance(file.content, Mapping):
         for key in _INSIDE:
             found = file.content.get(key)
@@ -77,6 +86,14 @@ def read_card(file: CheckpointFile, architecture: str) -> ModelCard:
         if card != ModelCard():
             return card
     return ModelCard()
+
+
+def _in_header(file: CheckpointFile) -> Any:
+    """Return the configuration in a safetensors header; None where there is none that is one."""
+    try:
+        return json.loads(file.metadata.get(HEADER, "null"))
+    except (ValueError, RecursionError):  # somebody else's
+        return None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -109,10 +126,11 @@ def _card(facts: Any, place: str) -> ModelCard:
     known = mean is not None and std is not None
     classes, names = first("num_classes"), first("label_names")
     size = _numbers(first("input_size"))
+    whole = size is not None and len(size) == 3 and all(side >= 1 for side in size)
     return ModelCard(
         mean=spread(mean) if known else None,
         std=spread(std) if known else None,
-        input_size=tuple(map(int, size)) if size is not None and len(size) == 3 else None,
+        input_size=tuple(map(int, size)) if whole and max(size) < math.inf else None,
         num_classes=classes if type(classes) is int and classes > 0 else None,
         label_names=names if isinstance(names, list | tuple | Mapping) else None,
         origin=f"{place} the checkpoint" if known else "",
@@ -154,7 +172,8 @@ def choose_normalisation(
             origin += f" ({told[1]} says {_shown(*told[0])})"
     elif stated is not None:
         check_normalisation(*stated, card.origin)
-        chosen, origin = (timms if _alike(stated, timms) else stated), card.origin
+        near = _alike(stated, timms) and not card.exact
+        chosen, origin = (timms if near else stated), card.origin
     else:
         chosen, origin = timms, usual
     unstated = UNSTATED if own_weights and stated is None and given is None else ""

@@ -6,7 +6,8 @@ r"""Train a source model on one or several domains: ERM, or with --drm a head pe
 
 A part of every training domain is kept out of training, and the accuracy on it printed. The file
 is one safetensors file; tta/backbones/domain_heads.py and the metadata in its header tell its
-keys. The domain that was left out is then the test stream:
+keys, and what the outputs are called where the classes have names. The domain that was left out is
+then the test stream:
 
     python -m tta.run --method drm --dataset folder:PACS --domains sketch \
         --backbone resnet50 --num-classes 7 --weights sketch.safetensors
@@ -53,6 +54,7 @@ def _train(options: argparse.Namespace, recipe: Recipe) -> None:
     import torch  # here: --help goes without
 
     from tta.datasets.subset import Subset, split_validation
+    from tta.experiment.class_numbers import class_names
     from tta.experiment.showing import described, show
     from tta.source.models import make_folder, save_source_model
     from tta.source.training import accuracy, initial_backbone, train
@@ -72,6 +74,7 @@ def _train(options: argparse.Namespace, recipe: Recipe) -> None:
         Subset(domains, dict.fromkeys(domains.domains)), recipe.validation_fraction, recipe.seed
     )
     train(backbone, training, recipe, progress=sys.stderr.isatty())
+    backbone.label_names = class_names(domains)
     for domain in validation.domains if recipe.validation_fraction else ():
         found = accuracy(backbone, Subset(validation, {domain: None}))
         print(printable(f"validation accuracy, {domain}: {100 * found:.2f} %"))

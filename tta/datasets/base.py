@@ -166,7 +166,8 @@ class Dataset(ABC):
             domain: see :meth:`images`.
             severity: likewise.
             indices: likewise.
-            shift: pixels down and to the right ``[B, 2]``.
+            shift: pixels down and to the right ``[B, 2]``; a third column, where there is one, is
+                1 for images whose opposite sides are joined.
         """
         return self.fitted(shifted(self.images(domain, severity, indices), shift))
 
@@ -212,7 +213,7 @@ class Dataset(ABC):
             domain: domain number of each sample ``[B]``.
             severity: severity of each sample ``[B]``.
             index: index of each sample in its domain ``[B]``.
-            shift: how far each is moved ``[B, 2]``, see :meth:`moved`; None: not at all.
+            shift: how each is moved, see :meth:`moved`; None: not at all.
         """
         places = list(by_place(domain, severity))
         if shift is None or not shift.any():
@@ -299,13 +300,14 @@ class Dataset(ABC):
 
 
 def shifted(images: Tensor, shift: np.ndarray) -> Tensor:
-    """Return images ``[B, 3, H, W]`` moved by pixels down and to the right ``[B, 2]``.
+    """Return images ``[B, 3, H, W]`` moved as :meth:`Dataset.moved` says.
 
     Raises:
         UserError: nothing of an image would be left.
     """
     height, width = images.shape[-2:]
-    if (np.abs(shift) >= (height, width)).any():
+    is_far = (np.abs(shift[:, :2]) >= (height, width)).any(1)
+    if (is_far & ~shift[:, 2:].any(1)).any():
         raise UserError(
             f"copies cannot be moved by {np.abs(shift).max()} pixels, which leaves nothing of"
             f" images of {height} x {width}: pass a smaller --translate-by"

@@ -47,6 +47,11 @@ class Subset(Dataset):
         self.square = dataset.square
 
     @property
+    def whole(self) -> Dataset:
+        """The data set that this is a part of."""
+        return self._whole
+
+    @property
     def image_size(self) -> Size | None:
         """Of the whole data set: setting it here sets it there."""
         return self._whole.image_size

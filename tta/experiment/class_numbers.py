@@ -11,7 +11,7 @@ from tta.backbones.backbone import Backbone
 from tta.config import RunConfig
 from tta.datasets import Dataset
 from tta.datasets.named_classes import NamedClasses
-from tta.datasets.subset import KeptClasses
+from tta.datasets.subset import KeptClasses, Subset
 from tta.foundation.errors import UserError
 from tta.foundation.notes import with_those_of
 from tta.tasks.classes.lists import BACKGROUND, chosen_names, imagenet_names, own_names
@@ -147,6 +147,17 @@ def _number(dataset: Dataset, backbone: Backbone, model: OutputClasses) -> Class
             return found
     _check_numbers(dataset, data, backbone)
     return None
+
+
+def class_names(dataset: Dataset) -> tuple[str, ...] | None:
+    """Return what a data set calls the classes that its labels count; None where they are numbers.
+
+    A model that was trained on it has outputs of these names.
+    """
+    if type(dataset) is Subset:  # domains of it, whose labels count the same
+        return class_names(dataset.whole)
+    classes = _data_classes(dataset)
+    return classes.names if classes.named else None
 
 
 def _data_classes(dataset: Dataset) -> DataClasses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from tta.foundation.errors import UserError
@@ -144,3 +145,17 @@ def read_text(path: str | Path, what: str) -> str:
         place = content.count(b"\n", 0, error.start) + 1
         encoding = f"not UTF-8 (line {place})"
     raise UserError(f"{what}: {shown_path(path)!r} is {encoding}; save it as UTF-8")
+
+
+def check_once(files: Sequence[str | Path]) -> None:
+    """Refuse files of which one is there twice.
+
+    Raises:
+        UserError: naming it.
+    """
+    seen: set[Path] = set()
+    for file in files:
+        path = Path(file).expanduser().resolve()
+        if path in seen:
+            raise UserError(f"{shown_path(file)} is given twice; name each file once")
+        seen.add(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tta.foundation.errors import UserError
+from tta.methods.atlas_composition import composed, composed_gradient, drawn_groups
 from tta.methods.atlas_loss import TARGETS, confident, pseudo_targets, unsupervised_fixmatch
 from tta.methods.base import Method, Need, backward, make_optimizer, trainable, update
 from tta.methods.params import OptimizerParams, param
@@ -19,7 +21,9 @@ from tta.ops.loss_scaling import scale_state
 from tta.ops.losses import entropy
 from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
 from tta.ops.views.augmix import resized_crop_and_flip
-from tta.source.weight_vectors import WeightVectors, check_fits, read_vectors, vectors_to
+from tta.source.checkpoint_vectors import check_fits, vectors_to
+from tta.source.weight_vector_files import read_vectors
+from tta.source.weight_vectors import WeightVectors
 
 
 class Atlas(Method):
@@ -37,9 +41,15 @@ class Atlas(Method):
     is surer than a threshold. Here it is online, a step per batch at a constant learning rate, and
     so without what needs all test images at once: a quarter of each batch from a set of trusted
     ones. ``entropy`` is the alternative that the authors' options name. Outputs are those of the
-    forward pass before the step. Crops are interpolated bilinearly, not bicubically, and random
-    partitions of tensors (aTLAS x K) are left out. Batch-norm layers, which the paper's models do
-    not have, mix the test batch's statistics with the source's by ``target_weight``.
+    forward pass before the step. Crops are interpolated bilinearly, not bicubically. Batch-norm
+    layers, which the paper's models do not have, mix the test batch's statistics with the source's
+    by ``target_weight``.
+
+    With ``partitions`` K above 1 it is aTLAS x K: the values of each tensor are parted at random in
+    K groups, each with coefficients of its own, which costs a byte per value and K products with
+    the vectors. The paper's experiments with it have a few labels. Its code draws one partition
+    for all tensors of a shape, and moves matrices alone; here each tensor has its own and all move,
+    as without. Groups are drawn from the seed and are part of the state.
 
     Of the released test-time code, these are slips. What is called sharpening divides out again:
     targets are the plain predictions; ``targets=sharpened`` squares them. All images count as
@@ -55,7 +65,7 @@ class Atlas(Method):
         "Zhang et al., Knowledge composition using task vectors with learned anisotropic scaling, "
         "NeurIPS 2024"
     )
-    state = ("parameters", "coefficients", "optimizer")
+    state = ("parameters", "coefficients", "optimizer", "groups")
 
     @dataclass(frozen=True)
     class Params(OptimizerParams):
@@ -66,6 +76,12 @@ class Atlas(Method):
         )
         checkpoints: tuple[str, ...] | None = param(
             None, "of this network, whose differences from the source are the task vectors"
+        )
+        partitions: int = param(
+            1,
+            "groups of each tensor's values with coefficients of their own",
+            minimum=1,
+            maximum=256,
         )
         optimizer: str = param("adamw", "optimiser", choices=("adamw", "adam", "sgd"))
         weight_decay: float = param(0.1, "weight decay", minimum=0.0)
@@ -103,9 +119,19 @@ class Atlas(Method):
         self.parameters = trainable([weight for weight, _ in kept])
         self.source_values = [weight.detach().clone() for weight in self.parameters]
         self.changes = [change.flatten(1) for _, change in kept]
-        zeros = self.backbone.mean.new_zeros(len(found.names), len(kept))
+        self.groups = self._groups()
+        each = (self.params.partitions,) if self.groups else ()
+        zeros = self.backbone.mean.new_zeros(len(found.names), len(kept), *each)
         self.coefficients = nn.Parameter(zeros)
         self.optimizer = make_optimizer([self.coefficients], self.params)
+
+    def _groups(self) -> list[Tensor]:
+        """Return the groups of each tensor's values; nothing where all are one group."""
+        if self.params.partitions == 1:
+            return []
+        sizes = [change.shape[1] for change in self.changes]
+        drawn = [drawn_groups(size, self.params.partitions, self.generator) for size in sizes]
+        return [groups.to(self.backbone.mean.device) for groups in drawn]
 
     def _read(self) -> WeightVectors:
         params = self.params
@@ -149,10 +175,8 @@ class Atlas(Method):
     def _descend(self, loss: Tensor) -> None:
         backward(self.optimizer, loss)
         columns = [
-            change @ weight.grad.flatten()
-            if weight.grad is not None
-            else change.new_zeros(len(change))
-            for weight, change in zip(self.parameters, self.changes, strict=True)
+            composed_gradient(_gradient(weight), change, groups, self.params.partitions)
+            for weight, change, groups in self._tensors()
         ]
         for weight in self.parameters:
             weight.grad = None
@@ -169,7 +193,17 @@ class Atlas(Method):
     def _move(self) -> None:
         """Let weights be where the coefficients say."""
         shares = self.coefficients.unbind(1)
-        for weight, source, change, share in zip(
-            self.parameters, self.source_values, self.changes, shares, strict=True
+        for (weight, change, groups), source, share in zip(
+            self._tensors(), self.source_values, shares, strict=True
         ):
-            weight.copy_(source + (share @ change).view_as(source))
+            weight.copy_(source + composed(share, change, groups).view_as(source))
+
+    def _tensors(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield each parameter, its changes ``[I, N]``, and the groups of its values if any."""
+        groups = self.groups or [None] * len(self.parameters)
+        return zip(self.parameters, self.changes, groups, strict=True)
+
+
+def _gradient(weight: Tensor) -> Tensor:
+    """Return the gradient ``[N]`` of a tensor; 0 where the loss does not depend on it."""
+    return (torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten()

@@ -20,6 +20,7 @@ from tta.ops.views.crop_scores import (
     cut,
     edges,
     filter_response,
+    joined,
     random_weights,
 )
 from tta.ops.views.image_views import resized
@@ -46,6 +47,10 @@ class CropSelection(Method):
     Of photographs, ``random`` keeps nine crops of ten after a pixel; sums are often greatest at
     the border, where a crop moves with the frame. Of digits, objects before an even ground in 32
     pixels, which leave 5 by 5 crops, ``edges`` keeps the most (results/seed_inputs.md).
+
+    With ``sides=joined`` crops may leave the image on one side and come in on the other, so that
+    there is one at every pixel: of a cyclic shift (``--translate-edges wrap``) the same one wins,
+    unless two are equal, as all sums over the whole image are, and outputs are the same.
 
     Of equal scores the first wins, row by row. Scores are sums of integers, the same on every
     device. Crops are cut from the decoded image where that is larger than the one shown, as
@@ -74,6 +79,11 @@ class CropSelection(Method):
         )
         filter_side: int = param(
             5, "of the random filter, an odd number", unit="pixels", minimum=3, maximum=31
+        )
+        sides: str = param(
+            "apart",
+            "whether crops that leave the image on one side come in on the other",
+            choices=("apart", "joined"),
         )
         crops_from: str = param(
             "decoded",
@@ -132,6 +142,8 @@ class CropSelection(Method):
     def _chosen(self, levels: Tensor, size: Sequence[int]) -> Tensor:
         """Return the chosen crops of images ``[B, 3, H, W]``, 0 to 255, in the network's size."""
         height, width = self._crop_size(levels.shape[-2:], size)
+        if self.params.sides == "joined" and self.params.rule != "centre":
+            levels = joined(levels, height, width)
         top, left = self._place(levels, height, width)
         crops = cut(levels, top, left, height, width)
         return resized(crops.float(), size, False)

@@ -108,7 +108,7 @@ def check_needs(
         raise UserError(
             f"method {method.name!r} moves the source model along directions in weight space, and "
             f"none are given; pass {_file_parameters(method, at)}, a file that "
-            "tta.source.weight_vectors.save_vectors has written for this network"
+            "tta.source.weight_vector_files.save_vectors has written for this network"
         )
     if needs & SOURCE_NEEDS and not has_source:
         raise UserError(

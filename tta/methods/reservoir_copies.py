@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tta.methods.base import Method
 from tta.methods.state import capture, restore
+from tta.source.source_data import SourceBatches
 
 Copy = dict[str, Any]
 """Parts of a method's state, by name of attribute: plain values and tensors."""
@@ -30,12 +31,27 @@ def learns(method: Method) -> bool:
     return trains and not method.resets_often
 
 
-def copy_of(method: Method) -> Copy:
-    """Return what a method trains, its optimiser and running tensors; no memories, no streams."""
+def copy_of(method: Method, memories: bool = True) -> Copy:
+    """Return what a method has learned and keeps; the place in a source stream is no part of it.
+
+    Args:
+        method: of which a copy is taken.
+        memories: take all of its state; else what it trains, its optimiser and running tensors.
+    """
     parts = {name: getattr(method, name) for name in method.state}
-    inside = {name: copy_of(part) for name, part in parts.items() if isinstance(part, Method)}
-    own = {name: part for name, part in parts.items() if isinstance(_first(part), _OWN)}
+    inside = {
+        name: copy_of(part, memories) for name, part in parts.items() if isinstance(part, Method)
+    }
+    own = {
+        name: part
+        for name, part in parts.items()
+        if name not in inside and _is_own(_first(part), memories)
+    }
     return {name: capture(part) for name, part in own.items()} | inside
+
+
+def _is_own(part: Any, memories: bool) -> bool:
+    return not isinstance(part, SourceBatches) if memories else isinstance(part, _OWN)
 
 
 @torch.no_grad()

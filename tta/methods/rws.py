@@ -17,7 +17,9 @@ from tta.methods.weight_files import file_digests, stacked, stacked_moments
 from tta.ops.losses import entropy
 from tta.ops.norm.batch_norm import AdaptiveBatchNorm, replace_batch_norm, require_source_statistics
 from tta.ops.norm.input_moments import measured_inputs, moments_apart
-from tta.source.weight_vectors import WeightVectors, check_fits, read_vectors
+from tta.source.checkpoint_vectors import check_fits
+from tta.source.weight_vector_files import read_vectors
+from tta.source.weight_vectors import WeightVectors
 
 
 class RobustWeightSignatures(Method):

@@ -6,7 +6,6 @@ file or an image, but for what the caller hands over to judge a soup.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,6 @@ from torch import Tensor
 from tta.foundation.errors import UserError
 
 State = Mapping[str, Tensor]
-LEAST_COSINE = 0.1
-"""Mean cosine of weight matrices below which networks did not start alike: of unrelated ones it is
-0 but for chance."""
 _SMALLEST = 1e-30  # norm of a Fisher information that is divided by
 
 
@@ -36,62 +32,6 @@ class Soup:
     members: tuple[int, ...]
     state: dict[str, Tensor]
     accuracy: float
-
-
-def check_alike(states: Mapping[str, State], least: float = LEAST_COSINE) -> None:
-    """Refuse networks whose weights cannot be averaged.
-
-    Args:
-        states: by a name for messages, at least one.
-        least: mean cosine of the weight matrices of two of them; 0 or below passes over where they
-            started.
-
-    Raises:
-        UserError: there are other tensors in one, tensors of another shape, or it did not start
-            from the same initialisation.
-    """
-    (first, expected), *others = states.items()
-    for name, state in others:
-        if fault := _other_tensors(expected, state):
-            raise UserError(
-                f"{name} cannot be merged with {first}: {fault}; merge networks of one "
-                "architecture, for the same classes"
-            )
-    for (one, left), (other, right) in itertools.combinations(states.items(), 2):
-        found = mean_cosine(left, right)
-        if found < least:
-            raise UserError(
-                f"{other} cannot be merged with {one}: their weights have a mean cosine of "
-                f"{found:.2f}, below {least:g}, as of networks that started from other weights; "
-                "merge networks that were fine-tuned from the same ones"
-            )
-
-
-def _other_tensors(expected: State, state: State) -> str:
-    """Return how the names or shapes of two state dicts differ; empty where they do not."""
-    missing = [key for key in expected if key not in state]
-    more = [key for key in state if key not in expected]
-    if missing or more:
-        return "; ".join(
-            f"it {verb} {len(keys)} tensors, {keys[0]!r} first"
-            for verb, keys in (("lacks", missing), ("has further", more))
-            if keys
-        )
-    for key, value in expected.items():
-        if value.shape != state[key].shape:
-            return f"{key!r} has shape {list(state[key].shape)}, not {list(value.shape)}"
-    return ""
-
-
-def mean_cosine(one: State, other: State) -> float:
-    """Return the cosine between tensors of at least two dimensions, averaged; 1 without any."""
-    pairs = [
-        (value.flatten().double(), other[key].flatten().double())
-        for key, value in one.items()
-        if value.dim() > 1 and value.is_floating_point()
-    ]
-    cosines = [torch.cosine_similarity(a, b, dim=0) for a, b in pairs]
-    return float(torch.stack(cosines).mean()) if cosines else 1.0
 
 
 def average(states: Sequence[State], weights: Sequence[float] | None = None) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from tta.backbones.backbone import Backbone
 from tta.backbones.checkpoint import INSTANCE_AWARE
 from tta.backbones.domain_heads import PREFIX
+from tta.backbones.network_facts import header_facts
 from tta.datasets import Dataset, open_dataset
 from tta.datasets.subset import split_validation
 from tta.foundation.cache import cache_folder
@@ -35,17 +36,18 @@ def save_source_model(
 
     Keys are those of the network's state dict and of ``tta.backbones.domain_heads``, and
     ``instance_aware_norm`` where its batch norm is instance-aware. The header's
-    metadata tells ``architecture``, ``num_classes``, ``domains`` (a JSON list in the order of the
-    heads), ``recipe`` (JSON) and the ``tta`` version.
+    metadata tells what :func:`tta.backbones.network_facts.header_facts` lists, ``domains`` (a JSON
+    list in the order of the heads), ``recipe`` (JSON) and the ``tta`` version.
     """
     facts = {"domains": json.dumps(domains), "recipe": json.dumps(dataclasses.asdict(recipe))}
     write_network(backbone, path, facts)
 
 
 def write_network(backbone: Backbone, path: Path, facts: Mapping[str, str]) -> None:
-    """Write a network with its ``architecture``, ``num_classes`` and further facts in the header.
+    """Write a network so that it computes the same when it is loaded, with further facts.
 
-    Keys are as :func:`save_source_model` says.
+    Keys are as :func:`save_source_model` says, its header as
+    :func:`tta.backbones.network_facts.header_facts`.
     """
     state = backbone.model.state_dict()
     if backbone.domain_heads is not None:
@@ -53,12 +55,7 @@ def write_network(backbone: Backbone, path: Path, facts: Mapping[str, str]) -> N
         state |= {PREFIX + key: value for key, value in heads.items()}
     if instance_aware_layers(backbone):
         state[INSTANCE_AWARE] = torch.tensor(THRESHOLD)
-    metadata = {
-        "architecture": backbone.name,
-        "num_classes": str(backbone.num_classes),
-        "tta": __version__,
-        **facts,
-    }
+    metadata = {**header_facts(backbone), "tta": __version__, **facts}
     with written_aside(path, shared=True) as aside:
         save_file({key: value.contiguous() for key, value in state.items()}, aside, metadata)
 

@@ -54,6 +54,7 @@ class ScenarioOptions:
         classes_per_batch: least and greatest number of classes of a task.
         tasks: of each domain.
         translate_by: pixels by which copies are moved.
+        translate_edges: what comes in where they have left, "repeat" or "wrap".
         batch_size: images per batch.
     """
 
@@ -76,6 +77,7 @@ class ScenarioOptions:
     classes_per_batch: tuple[int, int] = (1, 4)
     tasks: int = 1000
     translate_by: int = 1
+    translate_edges: str = "repeat"
     batch_size: int = 64
 
 
@@ -95,6 +97,7 @@ SCENARIO_OPTIONS = (
     "classes_per_batch",
     "tasks",
     "translate_by",
+    "translate_edges",
 )
 """Options that only some scenarios use."""
 
@@ -116,7 +119,8 @@ class StreamPlan:
         adaptation: whether the sample is one to adapt to, whose figure does not count; to all
             others the method is frozen then. None: it adapts to all, and all count.
         shift: how far the image is moved before it is shown ``[N, 2]``, in pixels of its own size
-            down and to the right. None: no image is.
+            down and to the right; with a third column ``[N, 3]``, which is 1 for images whose
+            opposite sides are joined. None: no image is.
     """
 
     domains: tuple[str, ...]

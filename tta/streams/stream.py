@@ -161,7 +161,7 @@ class Stream:
 
 
 def _moved(images: list[Tensor], shift: np.ndarray) -> list[Tensor]:
-    """Return images ``[3, H, W]`` of any sizes, moved by pixels ``[B, 2]``."""
+    """Return images ``[3, H, W]`` of any sizes, moved as a plan's ``shift`` says."""
     steps = torch.from_numpy(shift)
     return [moved(one[None], *step[:, None])[0] for one, step in zip(images, steps, strict=True)]
 

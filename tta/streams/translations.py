@@ -16,14 +16,22 @@ WAYS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 """Of the copies of an image, down and to the right: itself, then a step each way."""
 
 
-@scenario(uses=("severity", "translate_by"))
+@scenario(uses=("severity", "translate_by", "translate_edges"))
 def translations(catalog: Catalog, options: ScenarioOptions) -> StreamPlan:
     """Every batch five times: as it is, then moved by a pixel up, down, left and right."""
     visits = draw(catalog, options, each_domain)
     shown = sum(len(visit.index) for visit in visits)
     check_samples(len(WAYS) * shown, "fewer --num-samples or --domains")
     plan = in_turn(chosen_domains(catalog, options), visits)
-    return with_copies(plan, options.translate_by * np.array(WAYS), options.batch_size)
+    return with_copies(plan, _shifts(options), options.batch_size)
+
+
+def _shifts(options: ScenarioOptions) -> np.ndarray:
+    """Return how copies are moved, as a plan's ``shift`` says it."""
+    shifts = options.translate_by * np.array(WAYS)
+    if options.translate_edges == "repeat":
+        return shifts
+    return np.column_stack([shifts, shifts.any(1)])  # what is not moved is as ever
 
 
 def with_copies(plan: StreamPlan, shifts: np.ndarray, batch_size: int) -> StreamPlan:
@@ -35,7 +43,8 @@ def with_copies(plan: StreamPlan, shifts: np.ndarray, batch_size: int) -> Stream
 
     Args:
         plan: of images that are not moved.
-        shifts: of the copies ``[K, 2]``, pixels down and to the right.
+        shifts: of the copies ``[K, 2]``, pixels down and to the right, or ``[K, 3]``, see
+            :attr:`StreamPlan.shift`.
         batch_size: of the stream.
     """
     starts = np.flatnonzero(np.diff(plan.segment, prepend=plan.segment[0] - 1))

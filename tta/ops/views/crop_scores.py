@@ -77,3 +77,13 @@ def cut(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> T
     columns = left[:, None] + torch.arange(width, device=images.device)
     batch = torch.arange(len(images), device=images.device)[:, None, None]
     return images[batch, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+
+
+def joined(images: Tensor, height: int, width: int) -> Tensor:
+    """Return images ``[B, C, H, W]`` with as much of themselves below and to the right again.
+
+    Crops of that height and width within are then those at every place of an image whose opposite
+    sides are joined.
+    """
+    wide = torch.cat([images, images[..., : width - 1]], 3)
+    return torch.cat([wide, wide[:, :, : height - 1]], 2)

@@ -26,23 +26,30 @@ def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
     return moved(images, -up, -left)
 
 
-def moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+def moved(images: Tensor, down: Tensor, right: Tensor, wraps: Tensor | None = None) -> Tensor:
     """Move images by whole pixels; at the edge that they leave, the outermost ones are repeated.
 
     Args:
         images: ``[B, C, H, W]`` of any type, on any device, which is not waited for.
         down: pixels ``[B]``, negative ones upwards.
         right: likewise.
+        wraps: whether what leaves an image comes in again on the other side ``[B]``; None: of none.
     """
     batch, _, height, width = images.shape
     device = images.device
     rows, columns = (
-        (torch.arange(side, device=device) - step[:, None]).clamp(0, side - 1)
+        _places(torch.arange(side, device=device) - step[:, None], side, wraps)
         for step, side in zip((down, right), (height, width), strict=True)
     )
     number = torch.arange(batch, device=device)[:, None, None]
     found = images.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]]
     return found.permute(0, 3, 1, 2).contiguous(memory_format=memory_format_of(images))
+
+
+def _places(wanted: Tensor, side: int, wraps: Tensor | None) -> Tensor:
+    """Return where pixels ``[B, side]`` are taken from that may lie outside of an image."""
+    repeated = wanted.clamp(0, side - 1)
+    return repeated if wraps is None else repeated.where(wraps[:, None] == 0, wanted % side)
 
 
 def _moves(drawn: Tensor, side: int) -> Tensor:
