@@ -1,4 +1,4 @@
-"""torchvision's shift of the hue, to the bit, in half of its operators."""
+"""torchvision's shift of the hue, to the bit, in about half of its operators."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def adjust_hue(images: Tensor, turns: float) -> Tensor:
     Equal to ``torchvision.transforms.v2.functional.adjust_hue``: the same roundings in the same
     order. It takes a plane for each case and masks; here one look-up finds each pixel's case.
     """
+    images = images.contiguous()  # planes of colours, of which most of what follows is made
     value, brightest = images.max(1, keepdim=True)
     chroma = value - images.amin(1, keepdim=True)
     hue = _hue(images, value, chroma, brightest).add_(turns).remainder_(1.0)
@@ -40,7 +41,9 @@ def _colours(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     pale = 1.0 - saturation
     planes = torch.cat([1.0 - share, pale, share + pale, value], 1)
     planes[:, :3].mul_(value)
-    return planes.gather(1, _courses(hue.device)[:, sector].squeeze(2).transpose(0, 1))
+    batch, _, height, width = hue.shape
+    course = _courses(hue.device).index_select(0, sector.flatten())
+    return planes.gather(1, course.view(batch, height, width, 3).permute(0, 3, 1, 2))
 
 
 @cache
@@ -51,12 +54,12 @@ def _sixths(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 @cache
 def _courses(device: torch.device) -> Tensor:
-    """Return which plane of :func:`_colours` each colour is in each sector ``[3, 7]``.
+    """Return which plane of :func:`_colours` each colour is in each sector ``[7, 3]``.
 
     Red's course through the six sectors; green has it two sectors later, blue four. A hue that
     is rounded to the full circle has the seventh sector, which is the first.
     """
     falling, low, rising, value = range(4)
     red = (value, falling, low, low, rising, value)
-    courses = [[red[(sector - later) % 6] for sector in range(7)] for later in (0, 2, 4)]
+    courses = [[red[(sector - later) % 6] for later in (0, 2, 4)] for sector in range(7)]
     return from_host(torch.tensor(courses), device)
