@@ -10,10 +10,10 @@ from tests.fakes import make_backbone, make_images, make_source
 from tta.methods import METHODS
 from tta.ops.views.augment import CottaAugment
 
-BANKS = {"note": 40, "rotta": 60, "petta": 105}
+BANKS = {"note": 28, "rotta": 38, "petta": 84}
 """Most operators of a batch beside the network, without the augmentation of stored images. In
-PeTTA about 65 are its losses, its pull to the source and the divergence of its features."""
-AUGMENTATION = 90
+PeTTA about 50 are its losses, its pull to the source and the divergence of its features."""
+AUGMENTATION = 66
 
 
 def started(name, **params):

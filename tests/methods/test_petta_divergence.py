@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.fakes import RandomImages
-from tta.methods.petta_divergence import class_counts, class_divergence, class_mean_update
+from tta.methods.petta_divergence import ClassDivergence, class_mean_update, class_sums
 from tta.source.prototypes import class_moments
 from tta.source.source_data import SourceData
 
@@ -25,15 +25,18 @@ COUNTS = torch.tensor([5.0, 5.0, 5.0, 1.0])
     ],
 )
 def test_divergence_of_the_classes_that_are_there(labels, distance):
-    counts = class_counts(torch.tensor(labels), len(MEANS))
-    found = class_divergence(MEANS, SOURCE, VARIANCES, COUNTS, counts)
+    labels = torch.tensor(labels)
+    _, counts = class_sums(torch.ones(len(labels), 2), labels, len(MEANS))
+    found = ClassDivergence(SOURCE, VARIANCES, COUNTS)(MEANS, counts > 0)
     assert found.item() == pytest.approx(1 - math.exp(-distance), abs=1e-5)
 
 
 def test_class_means_move_to_those_of_the_batch():
     features = torch.tensor([[2.0, 0.0], [4.0, 2.0], [torch.nan, 1.0]])
     labels = torch.tensor([1, 1, 4])
-    moved = class_mean_update(MEANS, features, labels, class_counts(labels, 4), momentum=0.1)
+    sums, counts = class_sums(features, labels, 4)
+    assert counts.flatten().tolist() == [0, 2, 0, 0]
+    moved = class_mean_update(MEANS, sums, counts, counts > 0, momentum=0.1)
     expected = MEANS.clone()
     expected[1] = 0.9 * MEANS[1] + 0.1 * torch.tensor([3.0, 1.0])
     torch.testing.assert_close(moved, expected)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tta.methods.base import Need, descend
 from tta.methods.params import param
-from tta.methods.petta_divergence import class_counts, class_divergence, class_mean_update
+from tta.methods.petta_divergence import ClassDivergence, class_mean_update, class_sums
 from tta.methods.rotta import MemoryParams, Rotta, robust_layers
 from tta.ops.ema import ema_update
 from tta.ops.losses import soft_cross_entropy
@@ -85,8 +85,14 @@ class Petta(Rotta):
 
     def prepare(self, source: SourceData) -> None:
         moments = class_moments(self._features(source), self.backbone.num_classes)
-        self.source_means, self.source_variances, self.source_counts = moments
+        self.take_prepared(dict(zip(self.prepared, moments, strict=True)))
         self.class_means = self.source_means.clone()
+
+    def take_prepared(self, tensors: dict[str, Any]) -> None:
+        super().take_prepared(tensors)
+        self.divergence = ClassDivergence(
+            self.source_means, self.source_variances, self.source_counts
+        )
 
     @torch.no_grad()
     def _features(self, source: SourceData) -> Iterator[tuple[Tensor, Tensor]]:
@@ -107,11 +113,11 @@ class Petta(Rotta):
 
     def _diverge(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the divergence of the predicted classes so far, and take this batch in."""
-        counts = class_counts(labels, len(self.class_means))
-        source = self.source_means, self.source_variances, self.source_counts
-        divergence = class_divergence(self.class_means, *source, counts)
+        sums, counts = class_sums(features, labels, len(self.class_means))
+        present = counts > 0
+        divergence = self.divergence(self.class_means, present)
         momentum = self.params.feature_momentum
-        self.class_means = class_mean_update(self.class_means, features, labels, counts, momentum)
+        self.class_means = class_mean_update(self.class_means, sums, counts, present, momentum)
         return divergence
 
     def _adapt(self, divergence: Tensor) -> None:
@@ -142,10 +148,12 @@ def _symmetric_loss(
 ) -> Tensor:
     """Return the loss of logits ``[B, C]``, its five cross-entropies taken at once.
 
-    Each is a row of its own: gradients then add up in the order in which single ones would.
+    Each is a row of its own: gradients then add up in the order in which single ones would. Signs
+    and quarters are taken last, as they are exact.
     """
     logits = torch.stack([plain, targets, view, targets, view])
     soft = torch.stack([targets, plain, targets, view, anchor])
-    entropies = -(logits.log_softmax(2).mul(soft.softmax(2))).sum(2)
-    pairs = 0.5 * (entropies[0:4:2] + entropies[1:4:2])
-    return (source_weight * entropies[4] + 0.5 * (pairs[0] + pairs[1])).mean()
+    likelihoods = logits.log_softmax(2).mul(soft.softmax(2)).sum(2)
+    pairs = likelihoods[0:4:2] + likelihoods[1:4:2]
+    against_source = -source_weight * likelihoods[4]
+    return against_source.sub(pairs[0] + pairs[1], alpha=0.25).mean()

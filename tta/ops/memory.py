@@ -148,7 +148,7 @@ class MemoryBank:
 
         Waits for the device: where an image goes depends on all of them.
         """
-        read = torch.stack([labels.float(), *facts]).cpu()  # float32 holds integers up to 2**24
+        read = torch.stack([labels, *facts]).cpu()  # float32 holds integers up to 2**24
         return array_of(read[0]).astype(int).tolist(), read[1:]
 
     def _store(self, images: Tensor, arrivals: dict[int, int]) -> None:
@@ -194,6 +194,7 @@ class TimelyBank(MemoryBank):
         self.uncertainty_weight = uncertainty_weight
         self.age = torch.zeros(capacity)
         self.uncertainty = torch.zeros(capacity)
+        self._young: np.ndarray | None = None
 
     def insert(self, images: Tensor, logits: Tensor, predicted: Tensor | None = None) -> None:
         """Offer images ``[B, 3, H, W]`` in their order, with the logits ``[B, C]`` of each.
@@ -207,15 +208,15 @@ class TimelyBank(MemoryBank):
         labels, (uncertainty,) = self._read(predicted, entropy(logits))
         arrivals = self._place(labels, uncertainty)
         self._store(images, arrivals)
-        self.age += len(labels)
-        slots, stored = [*arrivals], [*arrivals.values()]
-        array_of(self.age)[slots] = len(labels) - np.array(stored, np.float32)
+        slots, stored, age = [*arrivals], [*arrivals.values()], array_of(self.age)
+        age += len(labels)
+        age[slots] = len(labels) - np.array(stored, np.float32)
         array_of(self.uncertainty)[slots] = array_of(uncertainty)[stored]
 
     def _place(self, labels: list[int], uncertainty: Tensor) -> dict[int, int]:
         """Return which arrival each slot holds in the end, where it is a new one."""
         count, census = len(labels), Census(self.labels, self.num_classes)
-        young = self._timeliness(np.zeros(self.capacity, np.float32), count)
+        young = self._youth(count)
         doubt = self._doubt(uncertainty)
         scores = self._timeliness(array_of(self.age), count) + self._doubt(self.uncertainty)
         scores[:, census.slots(self.num_classes)] = np.inf
@@ -235,6 +236,12 @@ class TimelyBank(MemoryBank):
         if census.held[label] >= self.capacity / self.num_classes:
             return census.slots(label)
         return census.slots_of_largest() if census.full else census.slots(self.num_classes)
+
+    def _youth(self, count: int) -> np.ndarray:
+        """Return the parts by age of images that arrive now; batches mostly have one size."""
+        if self._young is None or len(self._young) != count:
+            self._young = self._timeliness(np.zeros(self.capacity, np.float32), count)
+        return self._young
 
     def _timeliness(self, age: np.ndarray, count: int) -> np.ndarray:
         """Return a score's part by age, ``[count, N]``: now and after each further arrival."""

@@ -89,27 +89,27 @@ class MeanCosine:
         groups: dict[int, list[int]] = {}
         for number, tensor in enumerate(references):
             groups.setdefault(tensor.numel(), []).append(number)
-        self._groups = list(groups.values())
-        vectors = [_vectors(references, group).detach() for group in self._groups]
-        self._references = _of_length_one(vectors)
+        self._numbers = [number for group in groups.values() for number in group]
+        self._shapes = [(len(group), size) for size, group in groups.items()]
+        self._references = _of_length_one(self._vectors([t.detach() for t in references]))
         # Averaged in the order of the references: the last bits of a sum depend on it.
-        order = torch.tensor([number for group in self._groups for number in group]).argsort()
-        self._order = order.to(references[0].device)
+        self._order = torch.tensor(self._numbers).argsort().to(references[0].device)
 
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor:
         """Return the average, a scalar."""
-        vectors = [_vectors(parameters, group) for group in self._groups]
+        vectors = self._vectors(parameters)
         products = torch._foreach_mul(_of_length_one(vectors), self._references)
         cosines = [product.sum(1) for product in products]
         return torch.cat(cosines).index_select(0, self._order).mean()
+
+    def _vectors(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return tensors of one size as the rows of a matrix, for every size."""
+        values = torch.cat([tensors[number].flatten() for number in self._numbers])
+        groups = values.split([count * size for count, size in self._shapes])
+        return [group.view(shape) for group, shape in zip(groups, self._shapes, strict=True)]
 
 
 def _of_length_one(matrices: Sequence[Tensor]) -> list[Tensor]:
     """Return matrices with rows divided by their norms, as cosine_similarity divides them."""
     norms = [torch.linalg.vector_norm(matrix, dim=1, keepdim=True) for matrix in matrices]
     return list(torch._foreach_div(list(matrices), torch._foreach_clamp_min(norms, _SMALLEST)))
-
-
-def _vectors(tensors: Sequence[Tensor], numbers: Sequence[int]) -> Tensor:
-    """Return the numbered tensors, which have one size, as the rows of a matrix."""
-    return torch.stack([tensors[number].flatten() for number in numbers])

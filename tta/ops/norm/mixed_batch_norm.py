@@ -201,9 +201,10 @@ class MixedBatchNorm(torch.autograd.Function):
         # CUDA wants the statistics saved also in evaluation mode, and has sums for an affine
         # layer alone; the CPU takes its own, and multiplies by one exactly.
         scale = torch.rsqrt(var + ctx.mix.eps)
+        outputs = [ctx.needs_input_grad[0], True, True]
         ones = torch.ones_like(mean) if weight is None else weight
         dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, ones, mean, var, mean, scale, False, ctx.mix.eps, [True, True, True]
+            gradient, x, ones, mean, var, mean, scale, False, ctx.mix.eps, outputs
         )
         if ctx.needs_input_grad[0] and not ctx.mix.constant:
             slope, offset = _through_the_moments(ctx, dweight, dbias, ones, scale)

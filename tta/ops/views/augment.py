@@ -7,10 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tta.foundation.from_host import from_host
 from tta.ops.generators import generator_on
 from tta.ops.views.hue import adjust_hue
 from tta.ops.views.layout import memory_format_of
@@ -189,20 +191,26 @@ def _between(share: float, bounds: Range) -> float:
 
 
 def _affine_grid(images: Tensor, drawn: AugmentDraw, halo: int) -> Tensor:
-    """Sampling points [1, H + 2 halo, W + 2 halo, 2], from host floats only: no copy, no wait."""
+    """Sampling points [1, H + 2 halo, W + 2 halo, 2].
+
+    The host computes what a column and what a row adds, and sends that; nothing waits.
+    """
     height, width = images.shape[-2:]
+    number = np.float64 if images.dtype is torch.float64 else np.float32
     x, y = (
-        torch.arange(-halo, side + halo, device=images.device, dtype=images.dtype) - (side - 1) / 2
+        np.arange(-halo, side + halo, dtype=number) - number((side - 1) / 2)
         for side in (width, height)
     )
     x = (-x if drawn.flip else x) - drawn.translation[0]
-    y = (y - drawn.translation[1])[:, None]
-    cos, sin = (f(math.radians(drawn.angle)) / drawn.scale for f in (math.cos, math.sin))
+    y = y - drawn.translation[1]
+    cos, sin = (number(f(math.radians(drawn.angle)) / drawn.scale) for f in (math.cos, math.sin))
     # The image's outermost pixel centres lie at -1 and 1 (align_corners): border pixels then
     # repeat, or mirror without repetition, exactly as edge and reflect padding do.
-    grid_x = (cos * x + sin * y) * (2 / max(1, width - 1))
-    grid_y = (cos * y - sin * x) * (2 / max(1, height - 1))
-    return torch.stack((grid_x, grid_y), dim=-1)[None]
+    unit = np.array([[2 / max(1, width - 1), 2 / max(1, height - 1)]], number)
+    pairs = np.stack([cos * x, -sin * x], 1), np.stack([sin * y, cos * y], 1), unit
+    sent = from_host(torch.from_numpy(np.concatenate(pairs)), images.device).to(images.dtype)
+    columns, rows, unit = sent.split([len(x), len(y), 1])
+    return (columns + rows[:, None]).mul_(unit)[None]
 
 
 def _blur(images: Tensor, sigma: float) -> Tensor:
