@@ -130,3 +130,18 @@ def test_what_cites_the_toolbox_trains_what_it_does(dataset):
 def test_where_scripts_scale_the_learning_rate_the_preset_says_so(method, dataset):
     assert "batch" in published_params(dataset, method, "resnet50")[1]
     assert "scaled" in published_params(dataset, method, "resnet50")[1] or dataset == "imagenet-c"
+
+
+def test_defaults_for_label_maps_are_listed_apart_where_there_are_any():
+    lines = parameter_lines("cotta", 200)
+    (line,) = [line for line in lines if line.startswith("  segmentation")]
+    assert "lr=7.5e-06 confidence_threshold=0.69 batch_statistics=false" in line
+    assert not any("label maps" in line for line in parameter_lines("bn_alpha", 100))
+
+
+def test_cotta_restarts_its_optimiser_after_a_domain_of_acdc_alone():
+    intervals = {name: resolve("cotta", name)[0].restart_interval for name in ("acdc", "camvid")}
+    assert intervals == {"acdc": 400, "camvid": None}
+    assert resolve("cotta", "cityscapes")[0].restart_interval is None
+    params = resolve("cotta", "digits-seg")[0]
+    assert (params.confidence_threshold, params.batch_statistics) == (0.585, False)

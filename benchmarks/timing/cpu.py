@@ -85,6 +85,7 @@ def batch_norm() -> Section:
         (subject("resnet50", 16), 1.20),
         (subject("cifar_resnet20", 200), 1.25),
         (subject("cifar_resnet20", 200, memory_format=NCHW), 1.45),
+        (subject("lraspp:tf_efficientnet_lite0", 1), 1.20),
     )
     for case, bound in cases:
         methods = {name: case.method(name) for name in ("source", "bn", "bn_alpha")}

@@ -5,6 +5,7 @@ import torch
 
 from tests.fakes import make_source
 from tests.methods.selective import IMAGES, make, parameters
+from tta.methods.base import make_optimizer
 from tta.ops.losses import soft_cross_entropy, symmetric_cross_entropy
 
 SGD = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "teacher_decay": 0.75}
@@ -64,3 +65,34 @@ def test_without_a_threshold_it_is_taken_from_source_images():
     confidences = torch.cat(batches).softmax(1).amax(1)
     torch.testing.assert_close(cotta.threshold, confidences.quantile(0.05) - 0.05)
     assert make("cotta").threshold.item() == pytest.approx(0.92)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_after_an_interval_the_optimiser_starts_anew_and_weights_stay(optimizer):
+    options = {"confidence_threshold": 0.0, "restore_rate": 0.0, "optimizer": optimizer}
+    size = len(IMAGES)
+    restarted = make("cotta", restart_interval=2 * size, **options)
+    going_on = make("cotta", **options)
+    for _ in range(2):
+        restarted.step(IMAGES), going_on.step(IMAGES)
+    assert torch.equal(parameters(restarted), parameters(going_on))
+    anew = make_optimizer(going_on.parameters, going_on.params)
+    saved = restarted.state_dict()
+    restarted.step(IMAGES)
+    going_on.optimizer = anew
+    going_on.step(IMAGES)
+    assert torch.equal(parameters(restarted), parameters(going_on))
+    after = restarted.state_dict()
+    restarted.reset()
+    assert restarted.since_restart == 0
+    restarted.load_state_dict(saved)  # at the end of an interval
+    restarted.step(IMAGES)
+    assert torch.equal(flat(after["parameters"]), parameters(restarted))
+    assert restarted.since_restart == size
+
+
+def test_without_an_interval_the_optimiser_goes_on():
+    cotta = make("cotta", confidence_threshold=0.0)
+    for _ in range(3):
+        cotta.step(IMAGES)
+    assert {int(state["step"]) for state in cotta.optimizer.state.values()} == {3}

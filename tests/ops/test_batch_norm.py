@@ -256,3 +256,21 @@ def test_moments_of_a_single_image_are_as_exact_as_those_of_a_batch(shape, offse
     exact = x.double()
     assert torch.allclose(mean.double(), exact.mean((0, 2, 3)), rtol=1e-6, atol=1e-6)
     assert torch.allclose(var.double(), exact.var((0, 2, 3), correction=0), rtol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 6, 5), (1, 12, 45, 60), (4, 6, 20, 30)])
+@pytest.mark.parametrize("options", [{}, {"unbiased": True}, {"between_means": True}])
+def test_without_a_gradient_values_are_the_same_bit_for_bit(shape, options):
+    x = torch.randn(shape).to(memory_format=torch.channels_last)
+    channels = shape[1]
+    rest = (torch.randn(channels), torch.rand(channels) + 0.5), *torch.rand(2, channels), 0.3, 1e-5
+    with torch.no_grad():
+        alone = mixed_batch_norm(x, *rest, **options)
+    assert torch.equal(alone, mixed_batch_norm(x.requires_grad_(True), *rest, **options))
+
+
+def test_maps_are_folded_no_further_than_sums_must_be_short():
+    assert mixed._fold_factor(12 * 15, 672) == 1  # of 180 values
+    assert mixed._fold_factor(45 * 60, 96) == 12  # of 225
+    assert mixed._fold_factor(64 * 32 * 32, 16) == 256  # of 256
+    assert mixed._fold_factor(16 * 112 * 112, 64) == 128  # longer ones: the row is full

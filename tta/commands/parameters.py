@@ -9,18 +9,22 @@ from typing import get_type_hints
 from tta.commands.listing import assignments
 from tta.foundation.terminal import columns
 from tta.methods import find_method
+from tta.methods.dense import dense_defaults
 from tta.methods.params import INNER
 from tta.presets import columns_of
 
 
 def parameter_lines(name: str, width: int) -> list[str]:
-    """Return a method's hyper-parameters with defaults and meanings, then the presets' values."""
+    """Return a method's hyper-parameters with defaults and meanings, then what goes over these."""
     method = find_method(name)
     rows = list(_rows(method.Params))
     if not rows:
         return [f"method {method.name!r} has no hyper-parameters"]
     lines = columns([("parameter", "default", "meaning"), *rows], width)
-    presets = columns_of(method.name)
+    dense, presets = dense_defaults(method), columns_of(method.name)
+    if dense:
+        lines += ["", "of label maps, over the defaults and below presets:"]
+        lines += columns([("  segmentation", assignments(dense))], width)
     if presets:
         lines += ["", "presets, over the defaults:"]
     return lines + columns([(f"  {key}", assignments(of)) for key, of in presets.items()], width)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tta.corruptions import blur, digital, elastic, glass, motion, noise, spatter, weather, zoom
 from tta.corruptions.interpolation import severity_constants
-from tta.corruptions.random import ImageRandom
+from tta.corruptions.random import draws_of
 from tta.corruptions.severity import choose_table
 from tta.foundation.errors import UserError
 
@@ -93,10 +93,8 @@ def corrupt(
         "frost": {"textures": frost_textures},
         "glass_blur": {"swap": glass_swap},
     }.get(name, {})
-    # Whole severities keep their own draws; those between get a number that none of them has.
-    stream = int(severity) if severity == int(severity) else round(severity * 1_000_000)
     parts = [
-        _FUNCTIONS[name](part, constants, ImageRandom(part_ids, name, stream, seed), **options)
+        _FUNCTIONS[name](part, constants, draws_of(part_ids, name, severity, seed), **options)
         for part, part_ids in zip(levels.split(rows), ids.split(rows), strict=True)
         if len(part)
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from tta.corruptions.elastic import warp_nearest
 from tta.corruptions.engine import corrupt
 from tta.corruptions.interpolation import severity_constants
-from tta.corruptions.random import ImageRandom
+from tta.corruptions.random import ImageRandom, draws_of
 from tta.corruptions.severity import choose_table
 
 MOVING = ("elastic_transform",)
@@ -33,12 +34,11 @@ def corrupt_oblong(
     Images are mirrored about their shorter sides' ends to a square of the longer side, which is
     corrupted, and of which their place is cut out. Of squares the result is that of ``corrupt``.
     """
-    height, width = images.shape[-2:]
-    square, (top, left) = _squared(images)
-    made = corrupt(
-        square, name, severity, torch.as_tensor(ids), seed, frost_textures=frost_textures
+    ids = torch.as_tensor(ids)
+    return _in_square(
+        images,
+        lambda square: corrupt(square, name, severity, ids, seed, frost_textures=frost_textures),
     )
-    return made[..., top : top + height, left : left + width]
 
 
 def corrupt_labels(
@@ -60,17 +60,22 @@ def corrupt_labels(
     """
     for one in name.split("+"):
         if one in MOVING:
-            labels = _moved(labels, one, severity, torch.as_tensor(ids), seed)
+            draws = draws_of(torch.as_tensor(ids), one, severity, seed)
+            labels = _in_square(labels, partial(_moved, one, severity, draws))
     return labels
 
 
-def _moved(labels: Tensor, name: str, severity: float, ids: Tensor, seed: int) -> Tensor:
-    height, width = labels.shape[-2:]
-    square, (top, left) = _squared(labels)
-    constants = severity_constants(name, severity, choose_table(name, square.shape[-1], None))
-    stream = int(severity) if severity == int(severity) else round(severity * 1_000_000)
-    random = ImageRandom(ids, name, stream, seed)
-    return warp_nearest(square, constants, random)[:, top : top + height, left : left + width]
+def _moved(name: str, severity: float, draws: ImageRandom, labels: Tensor) -> Tensor:
+    """Return square label maps as a corruption of these draws moves them."""
+    table = choose_table(name, labels.shape[-1], None)
+    return warp_nearest(labels, severity_constants(name, severity, table), draws)
+
+
+def _in_square(images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what is made of images that are mirrored to squares, where the images are there."""
+    height, width = images.shape[-2:]
+    square, (top, left) = _squared(images)
+    return change(square)[..., top : top + height, left : left + width]
 
 
 def _squared(images: Tensor) -> tuple[Tensor, tuple[int, int]]:

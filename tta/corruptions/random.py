@@ -122,3 +122,12 @@ class ImageRandom:
         draws = self.bits16(*shape)
         table = _normal_quantiles(draws.device)
         return table.index_select(0, draws.flatten()).view(draws.shape)
+
+
+def draws_of(ids: Tensor, name: str, severity: float, seed: int) -> ImageRandom:
+    """Return the draws of a corruption for some images, at any severity.
+
+    Whole severities keep their own draws; those between get a number that none of them has.
+    """
+    whole = severity == int(severity)
+    return ImageRandom(ids, name, int(severity) if whole else round(severity * 1_000_000), seed)

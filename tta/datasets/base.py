@@ -119,6 +119,11 @@ class Dataset(ABC):
     decoded_cache: Path | None = None
     in_use: tuple[tuple[str, int], ...] | None = None
 
+    @property
+    def dense(self) -> bool:
+        """Whether a label is a map of classes, one per pixel."""
+        return self.task == "segmentation"
+
     @classmethod
     def open(cls, argument: str, data_dir: str | Path | None) -> Dataset:
         """Return the data set that a specification stands for.

@@ -28,7 +28,7 @@ def open_own(kind: type[Dataset], specification: str) -> Dataset:
         first = made.domains[0], made.default_severity, np.array([0])
         image = made.images(*first)
         _check_image(image, specification)
-        if made.task == "segmentation":
+        if made.dense:
             _check_label_map(made.label_maps(*first), image, made, specification)
     return made
 

@@ -123,7 +123,7 @@ class KeptClasses(Subset):
     """
 
     def __init__(self, dataset: Dataset, numbers: np.ndarray, num_classes: int) -> None:
-        self._of_pixels = dataset.task == "segmentation"  # of which every image has several
+        self._of_pixels = dataset.dense  # of which every image has several
         super().__init__(
             dataset,
             {

@@ -17,7 +17,6 @@ from tta.foundation.notes import with_those_of
 from tta.tasks.classes.lists import BACKGROUND, chosen_names, imagenet_names, own_names
 from tta.tasks.classes.matching import ClassMap, DataClasses, counted_words, map_classes
 from tta.tasks.classes.outputs import OutputNames
-from tta.tasks.task import SEGMENTATION
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def number_source_classes(
         )
     if shared < len(outputs):
         words = f"{shared:,} of {len(outputs):,} classes are classes of the test data"
-        what = "pixels" if source.task == SEGMENTATION.name else "images"
+        what = "pixels" if source.dense else "images"
         said.append(f"{words}, and {what} of the others are left out")
     _say_of_source(backbone, said)
     return KeptClasses(source, numbers, len(wanted))

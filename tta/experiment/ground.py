@@ -34,7 +34,6 @@ from tta.foundation.errors import UserError
 from tta.streams import ScenarioOptions, StreamPlan, find_scenario, plan_stream
 from tta.streams.stream import Stream, labels_of
 from tta.streams.unknown_mix import UnknownMix, with_unknown
-from tta.tasks.task import SEGMENTATION
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _checked_copies(config: RunConfig, dataset: Dataset, plan: StreamPlan) -> St
         "--unknown": config.unknown,
         "--adapt-samples": config.adapt_samples,
         "--adapt-classes": config.adapt_classes,
-        "data that is segmented": dataset.task == SEGMENTATION.name or None,
+        "data that is segmented": dataset.dense or None,
     }
     named = [what for what, given in beside.items() if given is not None]
     if plan.shift is not None and named:

@@ -92,7 +92,7 @@ def check_fits(backbone: Backbone, dataset: Dataset) -> None:
     Raises:
         UserError: naming what each of them is for.
     """
-    if (dataset.task == SEGMENTATION.name) == backbone.dense:
+    if dataset.dense == backbone.dense:
         return
     has, gives = (_ONE, _MAPS) if backbone.dense else (_MAPS, _ONE)
     raise UserError(
@@ -107,8 +107,8 @@ def check_source_fits(source: Dataset, dataset: Dataset) -> None:
     Raises:
         UserError: naming what both have.
     """
-    if source.task != dataset.task:
-        has, wanted = (_MAPS, _ONE) if source.task == SEGMENTATION.name else (_ONE, _MAPS)
+    if source.dense != dataset.dense:
+        has, wanted = (_MAPS, _ONE) if source.dense else (_ONE, _MAPS)
         raise UserError(
             f"source images {source.name!r} have {has}, and {dataset.name!r} has {wanted}: "
             "choose a --source like the test data"

@@ -216,7 +216,7 @@ def _size(
 ) -> Size:
     if options.input_size is not None:
         return options.input_size
-    if dataset.task == "segmentation":
+    if dataset.dense:
         return _dense_size(options, dataset, native)
     configured = backbone.input_size[1:]
     if dataset.sizing == "backbone":
@@ -306,9 +306,9 @@ def _usual_resizing(
     """Return how images get a size where no option but ``how`` says so."""
     if native == {size}:
         return AS_THEY_ARE
-    if _follows_the_model(dataset, backbone) and dataset.task != "segmentation":
+    if _follows_the_model(dataset, backbone) and not dataset.dense:
         return evaluation_transform(backbone, how)
-    published = SQUASH if dataset.task == "segmentation" else type(dataset).resizing
+    published = SQUASH if dataset.dense else type(dataset).resizing
     return replace(published, how=how) if how else published
 
 

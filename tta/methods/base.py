@@ -346,6 +346,15 @@ def make_optimizer(
     )
 
 
+@torch.no_grad()
+def forget_steps(optimizer: torch.optim.Optimizer) -> None:
+    """Let SGD or Adam go on as from its first step: its moments are zero, parameters stay."""
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()
+
+
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     """Take one step down the gradient of ``loss`` (a scalar)."""
     optimizer.zero_grad(set_to_none=True)

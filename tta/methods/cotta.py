@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tta.foundation.errors import UserError
-from tta.methods.base import Method, Need, descend, make_optimizer, trainable
+from tta.methods.base import Method, Need, descend, forget_steps, make_optimizer, trainable
 from tta.methods.cotta_dense import SCALES, doubtful_pixels, imitation, teach
 from tta.methods.cotta_restore import stochastic_restore
 from tta.methods.params import OptimizerParams, param, trained_param
@@ -43,7 +43,9 @@ class Cotta(Method):
     Of segmentation the choice is made for every pixel, after descendants of the authors' code,
     which is lost: views are the image in several sizes, plain and mirrored; their probabilities are
     averaged where the source's largest one is not above the threshold; the class of the largest
-    is the label of the step and the prediction. Batch norm keeps the source's statistics.
+    is the label of the step and the prediction. Batch norm keeps the source's statistics. That
+    code makes its optimiser anew for every domain, which are of 400 images in ACDC: so does
+    ``restart_interval``, without a word of domains.
     """
 
     name = "cotta"
@@ -54,7 +56,7 @@ class Cotta(Method):
         "trained": "weights_and_biases",
     }
     paper = "Wang et al., Continual test-time domain adaptation, CVPR 2022"
-    state = ("parameters", "teacher_parameters", "optimizer")
+    state = ("parameters", "teacher_parameters", "optimizer", "since_restart")
     prepared = ("threshold",)
 
     @dataclass(frozen=True)
@@ -87,6 +89,12 @@ class Cotta(Method):
             "segmentation: what is learnt, the teacher's classes or its probabilities",
             choices=("hard", "soft"),
         )
+        restart_interval: int | None = param(
+            None,
+            "images after which the optimiser forgets its earlier steps; weights stay",
+            unit="images",
+            minimum=1,
+        )
 
     @classmethod
     def needs(cls, params: Any) -> frozenset[Need]:
@@ -104,6 +112,7 @@ class Cotta(Method):
         self.teacher_parameters = trained_parameters(self.teacher, trained)
         self.source_parameters = trained_parameters(self.anchor, trained)
         self.optimizer = make_optimizer(self.parameters, self.params)
+        self.since_restart = 0
         self.loss = symmetric_cross_entropy if self.params.symmetric else soft_cross_entropy
         self.augment = CottaAugment()
 
@@ -132,6 +141,8 @@ class Cotta(Method):
         return self.anchor(images).softmax(1).amax(1)
 
     def step(self, images: Tensor) -> Tensor:
+        if self.params.restart_interval is not None:
+            self._restart(len(images), self.params.restart_interval)
         targets = self._teach(images) if self.backbone.dense else self._targets(images)
         descend(self.optimizer, self._loss(self.backbone(images), targets))
         ema_update(self.teacher_parameters, self.parameters, self.params.teacher_decay)
@@ -139,6 +150,13 @@ class Cotta(Method):
             self.parameters, self.source_parameters, self.params.restore_rate, self.generator
         )
         return targets
+
+    def _restart(self, count: int, interval: int) -> None:
+        """Forget the optimiser's steps where an interval is over, before ``count`` more images."""
+        if self.since_restart >= interval:
+            self.since_restart = 0
+            forget_steps(self.optimizer)
+        self.since_restart += count
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         if not self.backbone.dense:

@@ -97,7 +97,7 @@ class SourceData:
 
     def _labels_of(self, rows: np.ndarray) -> Tensor:
         """Return labels ``[B]``, or label maps ``[B, H, W]``."""
-        if self.dataset.task == "segmentation":
+        if self.dataset.dense:
             return self.dataset.gather_maps(self.dataset.domains, *self._places(rows))
         return torch.from_numpy(self._labels[rows])
 

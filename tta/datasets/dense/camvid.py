@@ -19,17 +19,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from torch import Tensor
-
 from tta.corruptions import CORRUPTIONS
-from tta.corruptions.oblong import corrupt_labels, corrupt_oblong
-from tta.datasets.base import Dataset
 from tta.datasets.benchmark import Benchmark
 from tta.datasets.dense.classes import CAMVID
+from tta.datasets.dense.corrupted import CorruptedMaps
 from tta.datasets.dense.files import DenseFiles
 from tta.datasets.facts import DatasetFacts
-from tta.datasets.generated import GeneratedDataset
+from tta.datasets.generated import CorruptedImageFiles, GeneratedDataset
 from tta.datasets.stored import StoredDataset
 from tta.foundation.errors import UserError
 
@@ -186,7 +182,7 @@ class CamVidSource(_CamVid):
         return frame.split == self.split and frame.sequence in _TRAINED_ON
 
 
-class CamVidCorrupted(GeneratedDataset, CamVid):
+class CamVidCorrupted(GeneratedDataset, CorruptedMaps, CorruptedImageFiles, CamVid):
     """``camvid-c@gen``: the test frames by day under the corruptions, made on the fly."""
 
     name = "camvid-c@gen"
@@ -202,24 +198,7 @@ class CamVidCorrupted(GeneratedDataset, CamVid):
         get="camvid",
         metric="mIoU",
     )
-    encoded_bytes = Dataset.encoded_bytes  # of what is made of the files, not of these
 
     def takes(self, domain: str, frame: Frame) -> bool:
         """Return whether a frame is one by day; every corruption is of the same."""
         return super().takes("day", frame)
-
-    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
-        clean = super().images(domain, severity, indices)
-        return self.corrupted(clean, domain, severity, indices)
-
-    def corrupted(self, clean: Tensor, domain: str, severity: float, ids: np.ndarray) -> Tensor:
-        """Return uint8 images ``[B, 3, H, W]`` of corruption ``domain``; ``ids`` seed the draws."""
-        textures = self.frost_textures
-        return corrupt_oblong(clean, domain, severity, ids, frost_textures=textures)
-
-    def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
-        labels = super().label_maps(domain, severity, indices)
-        return corrupt_labels(labels, domain, severity, indices)
-
-    def places_in_use(self) -> list[tuple[str, int]]:
-        return [(self.domains[0], self.default_severity)]

@@ -16,11 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from tta.corruptions import CORRUPTIONS, frost_source
-from tta.corruptions.oblong import corrupt_labels
 from tta.datasets.base import Dataset, name_digest
 from tta.datasets.benchmark import Benchmark, shipped
+from tta.datasets.dense.corrupted import CorruptedMaps
 from tta.datasets.digits import digit_scans, split_rows
-from tta.datasets.generated import CorruptedOnTheFly
 from tta.datasets.resizing import SQUASH
 
 SIZE = 64
@@ -157,7 +156,7 @@ class SourceDigitsOnCanvas(_DigitsOnCanvas):
         super().__init__(source_split=True)
 
 
-class CorruptedDigitsOnCanvas(CorruptedOnTheFly, _DigitsOnCanvas):
+class CorruptedDigitsOnCanvas(CorruptedMaps, _DigitsOnCanvas):
     """``digits-seg``: 224 pictures of the test scans under the corruptions, made on the fly."""
 
     name = "digits-seg"
@@ -168,11 +167,3 @@ class CorruptedDigitsOnCanvas(CorruptedOnTheFly, _DigitsOnCanvas):
 
     def __init__(self) -> None:
         super().__init__(source_split=False)
-
-    def images(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
-        clean = super().images(domain, severity, indices)
-        return self.corrupted(clean, domain, severity, indices)
-
-    def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
-        maps = self._maps[torch.from_numpy(indices)]
-        return corrupt_labels(maps, domain, severity, indices)

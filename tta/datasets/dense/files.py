@@ -46,15 +46,15 @@ class DenseFiles(ImageFileDataset):
         return self.pairs(domain)[index][0]
 
     def label_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
-        return torch.stack([self._label_map(domain, int(index)) for index in indices])
+        size = self.scored_size or self.image_size
+        return torch.stack([self._label_map(domain, int(index), size) for index in indices])
 
     def shown_maps(self, domain: str, severity: int, indices: np.ndarray) -> Tensor:
         return self.label_maps(domain, severity, indices)  # which are read in that size
 
-    def _label_map(self, domain: str, index: int) -> Tensor:
+    def _label_map(self, domain: str, index: int, size: Size | None) -> Tensor:
         image, file = self.pairs(domain)[index]
         check_pair(image, file, self.cure, self.published)
-        size = self.scored_size or self.image_size
         labels = read_label_map(file, size, self.resizing, self.cure, self.label_table)
         check_values(labels, self.num_classes, self.ignore_label, file)
         return labels
@@ -73,11 +73,8 @@ class DenseFiles(ImageFileDataset):
 
     def _label_faults(self, domain: str, indices: range | list[int]) -> Iterator[UserError]:
         for index in indices:
-            image, file = self.pairs(domain)[index]
             try:
-                check_pair(image, file, self.cure, self.published)
-                labels = read_label_map(file, None, self.resizing, self.cure, self.label_table)
-                check_values(labels, self.num_classes, self.ignore_label, file)
+                self._label_map(domain, index, None)
             except UserError as error:
                 yield error
 

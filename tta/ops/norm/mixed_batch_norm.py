@@ -23,6 +23,8 @@ from torch.autograd.function import once_differentiable
 from tta.ops.norm.fusible import fusible_batch_norm, fusible_moments
 
 _FOLDED_CHANNELS = 8192
+_SUMMED_VALUES = 256
+"""Up to so many values of a channel one sum loses no digits that matter; see batch_moments."""
 _HAVE_KERNEL = ("cpu", "cuda")  # devices; torch's own statistics kernel is nowhere else
 
 
@@ -47,6 +49,8 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     channels = x.shape[1]
     count = x.numel() // channels
     folds = _fold_factor(count, channels)
+    if folds == 1:
+        return _kernel_moments(x)
     folded = values.reshape(count // folds, folds * channels)
     means, variances = (part.view(folds, channels) for part in _kernel_moments(folded))
     if len(x) > 1:
@@ -54,7 +58,7 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
         return mean, variances.mean(0) + between
     # Of a single image var_mean takes longer than all sums over its values do.
     mean = means.mean(0)
-    return mean, (variances + (means - mean).square_()).mean(0)
+    return mean, variances.add_((means - mean).square_()).mean(0)
 
 
 def _kernel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,14 +66,18 @@ def _kernel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     if x.dtype in (torch.float16, torch.bfloat16):
         # The moments have the type of the running buffers, or without those that of x.
         running = x.new_zeros(2, x.shape[1], dtype=torch.float32).unbind()
-    return torch.ops.aten.batch_norm_update_stats(x, *running, 0.0)
+    return torch.batch_norm_update_stats(x, *running, 0.0)
 
 
 @lru_cache(maxsize=1024)
 def _fold_factor(count: int, channels: int) -> int:
-    """Return the largest divisor of ``count`` that leaves the folded row short enough to cache."""
+    """Return the smallest divisor of ``count`` by which sums are short.
+
+    Where the folded row would be too long to cache, it is the largest by which it is not.
+    """
     largest = max(1, min(count, _FOLDED_CHANNELS // channels))
-    return next(k for k in range(largest, 0, -1) if count % k == 0)
+    factors = [k for k in range(1, largest + 1) if count % k == 0]
+    return next((k for k in factors if count // k <= _SUMMED_VALUES), factors[-1])
 
 
 def mix_moments(
@@ -129,6 +137,9 @@ def mixed_batch_norm(
         return torch.batch_norm(
             x, weight, bias, None, None, True, 0.0, eps, torch.backends.cudnn.enabled
         )
+    if not torch.is_grad_enabled():  # of a small map that function is half of the time
+        mean, var = mixed_moments(batch_moments(x), source, mix, count)
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
     return MixedBatchNorm.apply(x, weight, bias, source, mix)
 
 
@@ -150,8 +161,8 @@ def mixed_moments(
     mean, var = moments
     if source is None:
         return moments
-    batch = mean, var * (count / (count - 1) if mix.unbiased else 1.0)
-    return mix_moments(batch, source, mix.target_weight, mix.between_means)
+    var = var * (count / (count - 1)) if mix.unbiased else var
+    return mix_moments((mean, var), source, mix.target_weight, mix.between_means)
 
 
 def _fusible(
