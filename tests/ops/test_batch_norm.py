@@ -270,7 +270,7 @@ def test_without_a_gradient_values_are_the_same_bit_for_bit(shape, options):
 
 
 def test_maps_are_folded_no_further_than_sums_must_be_short():
-    assert mixed._fold_factor(12 * 15, 672) == 1  # of 180 values
-    assert mixed._fold_factor(45 * 60, 96) == 12  # of 225
-    assert mixed._fold_factor(64 * 32 * 32, 16) == 256  # of 256
-    assert mixed._fold_factor(16 * 112 * 112, 64) == 128  # longer ones: the row is full
+    assert mixed._fold_factor(12 * 15, 672, True) == 1  # of 180 values
+    assert mixed._fold_factor(45 * 60, 96, True) == 12  # of 225
+    assert mixed._fold_factor(8 * 112 * 112, 64, True) == 128  # longer ones: the row is full
+    assert mixed._fold_factor(64 * 32 * 32, 16, False) == 512  # of many images it always is

@@ -23,8 +23,9 @@ from torch.autograd.function import once_differentiable
 from tta.ops.norm.fusible import fusible_batch_norm, fusible_moments
 
 _FOLDED_CHANNELS = 8192
-_SUMMED_VALUES = 256
-"""Up to so many values of a channel one sum loses no digits that matter; see batch_moments."""
+_FEW_IMAGES, _SUMMED_VALUES = 8, 256
+"""Of so few images many maps are small, and folding would cost more than the sums; so many values
+of a channel one sum adds up without losing digits that matter."""
 _HAVE_KERNEL = ("cpu", "cuda")  # devices; torch's own statistics kernel is nowhere else
 
 
@@ -48,7 +49,7 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     # and fills the vector units where channels are few.
     channels = x.shape[1]
     count = x.numel() // channels
-    folds = _fold_factor(count, channels)
+    folds = _fold_factor(count, channels, len(x) <= _FEW_IMAGES)
     if folds == 1:
         return _kernel_moments(x)
     folded = values.reshape(count // folds, folds * channels)
@@ -70,14 +71,15 @@ def _kernel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=1024)
-def _fold_factor(count: int, channels: int) -> int:
-    """Return the smallest divisor of ``count`` by which sums are short.
+def _fold_factor(count: int, channels: int, few_images: bool) -> int:
+    """Return the largest divisor of ``count`` that leaves the folded row short enough to cache.
 
-    Where the folded row would be too long to cache, it is the largest by which it is not.
+    Of few images the smallest one by which sums are short is enough.
     """
     largest = max(1, min(count, _FOLDED_CHANNELS // channels))
     factors = [k for k in range(1, largest + 1) if count % k == 0]
-    return next((k for k in factors if count // k <= _SUMMED_VALUES), factors[-1])
+    short = (k for k in factors if few_images and count // k <= _SUMMED_VALUES)
+    return next(short, factors[-1])
 
 
 def mix_moments(
