@@ -1,6 +1,6 @@
 """Checks and measurements of a GPU in one command.
 
-    python benchmarks/cuda.py                             # 8 minutes; writes results/cuda.md
+    python benchmarks/cuda.py                             # 8 minutes; writes results/cuda_report.md
     python benchmarks/cuda.py --device cpu --rehearse     # the same on small networks, no GPU
 
 Agreement of every method with its CPU run, graph capture of the alpha-BN forward, freedom from

@@ -4,8 +4,8 @@
     python benchmarks/two_devices.py run cuda OTHER
     python benchmarks/two_devices.py compare FOLDER OTHER     # writes results/two_devices.md
 
-Every method with a network of its kind on digits-c, 15 corruptions in turn, hyper-parameters of
-the presets. The two folders may come from two machines. Draws of a method are those of a host's
+Every method with a network of its kind on digits-c, 15 corruptions in turn (DRM on digits-r),
+hyper-parameters of the presets. The two folders may come from two machines. Draws of a method are those of a host's
 generator on one and of the GPU's on the other, so that methods that draw on their device see other
 random numbers.
 """
@@ -34,6 +34,8 @@ NETS = Nets(convolutional="test_resnet.r160_in1k")
 """Networks that come with the package, with weights trained on its digits."""
 LEFT_OUT = ("atlas", "rws", "onzeta", "watt")
 """Want files, or words, that do not come with the package."""
+NOT_SO_TRAINED = ("note", "vida")
+"""Want networks that were trained for them, and get what stands for that."""
 OPTIONS = {"drm": {"dataset": "digits-r"}}
 HEADER = [
     "method",
@@ -48,7 +50,7 @@ HEAD = """# The same runs on a CPU and on a GPU
 
 `python benchmarks/two_devices.py run cpu FOLDER`, `run cuda OTHER`, `compare FOLDER OTHER`
 
-digits-c, 15 corruptions in turn, {count} images each, batches of 50, seed 1, presets where there
+digits-c (drm: digits-r), 15 corruptions in turn, {count} images each, batches of 50, seed 1, presets where there
 are any, float32. Draws of a method come from a generator of its device: methods that draw there see
 other random numbers. First: {here}. Second: {there}.
 """
@@ -96,7 +98,7 @@ def config(name: str, options: argparse.Namespace) -> RunConfig:
     values = {
         "dataset": "digits-c",
         "backbone": NETS.for_method(name),
-        "set": UNTRAINED.get(name, {}),
+        "set": UNTRAINED[name] if name in NOT_SO_TRAINED else {},
         "num_samples": options.num_samples,
         "batch_size": 50,
     }
@@ -134,6 +136,8 @@ def render(folder: Path, other: Path) -> str:
     """Return the page that compares two folders of runs."""
     here, there = records(folder), records(other)
     both = [name for name in METHODS if name in here and name in there]
+    if not both:
+        raise SystemExit(f"error: no method has finished in both {folder} and {other}; run them")
     rows = [row(name, here[name], there[name]) for name in both]
     some = here[both[0]].summary, there[both[0]].summary
     devices = [device(summary) for summary in some]
@@ -145,6 +149,8 @@ def render(folder: Path, other: Path) -> str:
 def row(name: str, here: Record, there: Record) -> list[str]:
     """Return a line of the table."""
     errors = [f"{100 * record.summary['mean_error']:.2f}" for record in (here, there)]
+    if here.correct.shape != there.correct.shape:
+        raise SystemExit(f"error: {name} saw other numbers of images; give both one --num-samples")
     differ = int((here.correct != there.correct).sum())
     apart = float(np.abs(here.confidence - there.confidence).max())
     counts = [str(differ), str(len(here.correct))]

@@ -78,6 +78,8 @@ def test_a_run_warms_up_without_a_trace_and_says_that_it_is_compiled(quick, tmp_
     plain = run(RunConfig(**BASE, method="tent", output=str(tmp_path)))
     assert summary["compile"] == "default"
     assert summary["cost"]["compile_seconds"] > 0
+    assert summary["graphs_reason"] == "graphs are of CUDA, and this is cpu"
+    assert "graphs_reason" not in plain
     assert "compile_seconds" not in plain["cost"]
     assert summary["passes"] == plain["passes"]
     assert summary["mean_error"] == pytest.approx(plain["mean_error"], abs=0.1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -108,7 +109,7 @@ def parts(plan: Plan) -> list[Part]:
         measure = partial(gpu_speed.throughput, rounds=plan.rounds)
         units = partial(_per_method, plan, net, batch, measure)
         header = ["method", *gpu_speed.ARITHMETIC, "kept", "more in a step"]
-        made.append(Part(title, header, 0.4 / len(plan.nets), units))
+        made.append(Part(title, header, 0.35 / len(plan.nets), units))
     return made
 
 
@@ -171,8 +172,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path(os.environ.get("OUT", "results")) / "cuda.md",
-        help="the report, or its folder ($OUT where that is set)",
+        help="the report, or its folder; default: results/cuda_report.md, $OUT/cuda_report.md "
+        "where that is set, and for --rehearse a temporary file",
     )
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="these alone")
     parser.add_argument("--only", nargs="+", type=int, metavar="N", help="these parts, from 1")
@@ -189,6 +190,12 @@ def chosen(made: list[Part], numbers: Sequence[int] | None) -> list[Part]:
     return [replace(part, share=part.share / whole) for part in left]
 
 
+def usual_output(is_rehearsal: bool) -> Path:
+    """Return where the report goes unless somebody says so."""
+    folder = tempfile.gettempdir() if is_rehearsal else os.environ.get("OUT", "results")
+    return Path(folder, "cuda_report.md")
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """Write the report, or say that there is no GPU; return the exit status."""
     options = arguments().parse_args(given)
@@ -203,7 +210,7 @@ def main(given: Sequence[str] | None = None) -> int:
     methods = options.methods or list(METHODS)
     plan = rehearsal(device, methods) if options.rehearse else Plan(device, methods)
     heading = f"# CUDA\n\n`python benchmarks/cuda.py`\n\n{_devices(device)}\n"
-    report = Report(options.output, heading, options.seconds)
+    report = Report(options.output or usual_output(options.rehearse), heading, options.seconds)
     with gpu_speed.tensor_float_32(False):
         report.run(chosen(parts(plan), options.only))
     print(report.path.read_text())

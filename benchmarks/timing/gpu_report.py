@@ -48,13 +48,13 @@ class Report:
     """Runs parts and writes what there is after every row.
 
     Args:
-        path: of the report, or a folder that gets ``cuda.md``.
+        path: of the report, or a folder that gets ``cuda_report.md``.
         heading: text above the tables.
         seconds: for everything.
     """
 
     def __init__(self, path: Path, heading: str, seconds: float) -> None:
-        self.path = path / "cuda.md" if path.is_dir() or not path.suffix else path
+        self.path = path / "cuda_report.md" if path.is_dir() or not path.suffix else path
         self.heading = heading
         self.seconds = seconds
         self.parts: list[Part] = []

@@ -61,9 +61,10 @@ def test_a_rehearsal_has_every_part_and_a_row_for_what_failed(broken, tmp_path, 
     methods = ["source", broken, "tent"]
     given = ["--device", "cpu", "--rehearse", "--output", str(tmp_path), "--methods", *methods]
     assert gpu.main(given) == 0
-    text = (tmp_path / "cuda.md").read_text()
+    text = (tmp_path / "cuda_report.md").read_text()
     plan = gpu.rehearsal(torch.device("cpu"), methods)
     titles = [part.title for part in gpu.parts(plan)]
+    assert sum(part.share for part in gpu.parts(plan)) <= 1.0
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == titles
     assert "and this is more" not in text
     for name, expected in ((broken, 3), ("tent", 5)):  # that is captured and compiled, too
@@ -78,7 +79,7 @@ def test_a_kill_leaves_what_was_written(tmp_path):
     command += ["--output", str(tmp_path), "--methods", "source"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     running = subprocess.Popen(command, cwd=ROOT, env=environment)
-    report = tmp_path / "cuda.md"
+    report = tmp_path / "cuda_report.md"
     while not report.exists():
         assert running.poll() is None
         time.sleep(0.02)

@@ -22,6 +22,7 @@ from tta.sweeps.gpus import (
     VISIBLE,
     count_gpus,
     gpus_of_workers,
+    has_cuda_build,
     usual_workers,
     visible_gpus,
     workspace_of,
@@ -86,8 +87,10 @@ def test_gpus_are_counted_by_the_driver_s_own_program(monkeypatch):
 @pytest.mark.parametrize(
     ("devices", "gpus", "expected"),
     [
-        (("auto", "cpu"), 4, 4),
+        (("auto", "cpu"), 4, 16),
+        (("auto", "cuda"), 4, 4),
         (("cuda",), 1, 1),
+        (("mps",), 0, 1),
         (("auto",), 0, 16),
         (("cpu",), 4, 16),
         (("cuda:0", "cuda:2", "cuda:0"), 4, 2),
@@ -96,7 +99,18 @@ def test_gpus_are_counted_by_the_driver_s_own_program(monkeypatch):
 def test_a_process_for_each_gpu_else_for_each_core(monkeypatch, devices, gpus, expected):
     monkeypatch.setattr("tta.sweeps.gpus.count_gpus", lambda: gpus)
     monkeypatch.setattr("tta.sweeps.gpus.core_count", lambda: 16)
+    monkeypatch.setattr("tta.sweeps.gpus.has_cuda_build", lambda: True)
     assert usual_workers(cells(*devices)) == expected
+
+
+def test_without_a_build_for_cuda_gpus_do_not_count(monkeypatch):
+    monkeypatch.setattr("tta.sweeps.gpus.core_count", lambda: 16)
+    monkeypatch.setattr("tta.sweeps.gpus.has_cuda_build", lambda: False)
+    assert usual_workers(cells("auto")) == 16
+
+
+def test_what_torch_was_built_for_is_known_without_it():
+    assert has_cuda_build() == (torch.version.cuda is not None)
 
 
 def seen_variable(config):

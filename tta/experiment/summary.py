@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from tta.experiment.built import Experiment
+from tta.experiment.compiling import capture_obstacle
 from tta.experiment.figures import classes_digest, environment, figures
 from tta.experiment.observing.course import Course
 from tta.experiment.observing.map_table import MapTable
@@ -104,8 +105,16 @@ def _choices(experiment: Experiment) -> dict[str, Any]:
         "seed": config.seed,
         "precision": config.precision,
         "compile": config.compile,
+        **_graphs(experiment),
         "resets": int(experiment.plan.reset_before.sum()),
     }
+
+
+def _graphs(experiment: Experiment) -> dict[str, Any]:
+    """Return why a compiled run takes its steps one by one, None where it repeats a graph."""
+    if experiment.config.compile == "none":
+        return {}
+    return {"graphs_reason": capture_obstacle(experiment)}
 
 
 def _files(method: Method) -> dict[str, Any]:

@@ -45,7 +45,8 @@ class CudaGraph:
 
     def capture(self, call: Callable[[], Tensor]) -> Tensor:
         """Record a call, which does nothing yet; its result is filled by every replay."""
-        with torch.cuda.graph(self.graph, stream=self.stream):
+        # Other threads, which load images into locked memory meanwhile, are none of its business.
+        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
             return call()
 
     def replay(self) -> None:

@@ -148,7 +148,7 @@ class MemoryBank:
 
         Waits for the device: where an image goes depends on all of them.
         """
-        read = torch.stack([labels, *facts]).cpu()  # float32 holds integers up to 2**24
+        read = torch.stack([labels.float(), *facts]).cpu()  # float32 holds integers up to 2**24
         return array_of(read[0]).astype(int).tolist(), read[1:]
 
     def _store(self, images: Tensor, arrivals: dict[int, int]) -> None:

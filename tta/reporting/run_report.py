@@ -317,7 +317,10 @@ def run_report(summary: dict[str, Any], metric: str, width: int | None = None) -
         lines.insert(-1, f"precision: {summary['precision']}, {summary['precision_reason']}")
     if summary.get("compile", "none") != "none":
         took = f" in {cost['compile_seconds']:.1f} s" if "compile_seconds" in cost else ""
-        lines.insert(-1, f"compiled: {summary['compile']}{took}, before the stream")
+        steps = (
+            "" if summary.get("graphs_reason", "") is not None else "; whole steps are CUDA graphs"
+        )
+        lines.insert(-1, f"compiled: {summary['compile']}{took}, before the stream{steps}")
     if summary.get("compile_reason"):
         lines.insert(-1, f"not compiled: {summary['compile_reason']}")
     if summary["reused"]:

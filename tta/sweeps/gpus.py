@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tta.foundation.cores import core_count
 from tta.foundation.devices import WORKSPACE, WORKSPACES
@@ -15,14 +18,27 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def usual_workers(cells: Iterable[Cell]) -> int:
-    """Return how many processes suit a grid: one for each GPU that its runs take, else each core.
+    """Return how many processes suit a grid: one for each GPU where all its runs take one.
 
-    More on one GPU take turns there, and each has a model and a context in its memory.
+    More on one GPU take turns there, and each has a model and a context in its memory. Else there
+    is one for each core.
     """
     devices = {cell.config.device for cell in cells}
-    named = len({name for name in devices if name.startswith("cuda:")})
-    there = len(visible_gpus()) if devices & {"auto", "cuda"} else 0
-    return max(named, there) or core_count()
+    if devices == {"mps"}:
+        return 1
+    if all(name.startswith("cuda:") for name in devices):
+        return len(devices)
+    anywhere = devices <= {"auto", "cuda"} and has_cuda_build()
+    return (len(visible_gpus()) if anywhere else 0) or core_count()
+
+
+def has_cuda_build() -> bool:
+    """Return whether the torch that is installed was built for CUDA; it is not imported."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    said = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+    return re.search(r"^cuda\b[^=]*=\s*['\"]", said, re.MULTILINE) is not None
 
 
 def gpus_of_workers(cells: Iterable[Cell], workers: int) -> list[str | None]:
