@@ -5,9 +5,9 @@
     python benchmarks/two_devices.py compare FOLDER OTHER     # writes results/two_devices.md
 
 Every method with a network of its kind on digits-c, 15 corruptions in turn (DRM on digits-r),
-hyper-parameters of the presets. The two folders may come from two machines. Draws of a method are those of a host's
-generator on one and of the GPU's on the other, so that methods that draw on their device see other
-random numbers.
+hyper-parameters of the presets. The two folders may come from two machines. Draws of a method are
+those of a host's generator on one and of the GPU's on the other, so that methods that draw on their
+device see other random numbers.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ HEAD = """# The same runs on a CPU and on a GPU
 
 `python benchmarks/two_devices.py run cpu FOLDER`, `run cuda OTHER`, `compare FOLDER OTHER`
 
-digits-c (drm: digits-r), 15 corruptions in turn, {count} images each, batches of 50, seed 1, presets where there
-are any, float32. Draws of a method come from a generator of its device: methods that draw there see
-other random numbers. First: {here}. Second: {there}.
+digits-c (drm: digits-r), 15 corruptions in turn, {count} images each, batches of 50, seed 1,
+presets where there are any, float32. Draws of a method come from a generator of its device:
+methods that draw there see other random numbers. First: {here}. Second: {there}.
 """
 
 

@@ -107,6 +107,8 @@ def test_usual_eps_is_not_spoken_of(tmp_path):
         '{"bn1": "1e-3"}',
         '{"bn1": true}',
         '{"conv1": 1e-3}',
+        '{"bn1": 1e300}',
+        json.dumps({"bn1": 10**400}),
     ],
 )
 def test_eps_that_cannot_be_is_refused(tmp_path, text):
@@ -124,8 +126,28 @@ def test_a_card_of_another_kind_says_nothing(tmp_path, text):
     assert found.understood["normalisation"].endswith("the checkpoint names none")
 
 
-def test_a_card_without_a_size_that_can_be_says_the_rest(tmp_path):
-    card = {"mean": MEAN, "std": STD, "input_size": [3, -1, 8], "num_classes": 4}
+@pytest.mark.parametrize("text", ["{", "[1]", '{"mean": [0.5, 0.5], "std": [1.0, 1.0]}'])
+def test_a_damaged_card_that_was_written_here_is_refused(tmp_path, text):
+    file = tmp_path / "net.safetensors"
+    save_file(make().model.state_dict(), file, {LAYER_EPS: "{}", HEADER: text})
+    with pytest.raises(UserError, match="'pretrained_cfg' is damaged.*write the file again"):
+        create_backbone("test_resnet", weights=file, num_classes=4)
+
+
+def test_a_mean_that_cannot_be_is_refused(tmp_path):
+    file = tmp_path / "net.safetensors"
+    card = {"mean": [10**400] * 3, "std": STD}
+    save_file(make().model.state_dict(), file, {HEADER: json.dumps(card)})
+    with pytest.raises(UserError, match="mean"):
+        create_backbone("test_resnet", weights=file, num_classes=4)
+
+
+SIZES = [[3, -1, 8], [4, 32, 32], [3, 10**9, 10**9], [3, 31.5, 32], [3, 10**400, 32]]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size)[:20])
+def test_a_card_without_a_size_that_can_be_says_the_rest(tmp_path, size):
+    card = {"mean": MEAN, "std": STD, "input_size": size, "num_classes": 4}
     file = tmp_path / "net.safetensors"
     save_file(make().model.state_dict(), file, {HEADER: json.dumps(card)})
     found = create_backbone("test_resnet", weights=file)

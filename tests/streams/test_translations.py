@@ -212,3 +212,9 @@ def test_too_many_copies_are_refused(monkeypatch):
 def test_copies_of_which_nothing_is_left_are_refused(tmp_path):
     with pytest.raises(UserError, match="by 32 pixels, which leaves nothing of images of 32 x 32"):
         run(config(tmp_path, method="source", scenario="translations", translate_by=32))
+
+
+def test_turning_images_all_the_way_round_is_refused():
+    made = plan(translate_by=32, translate_edges="wrap", num_samples=4)
+    with pytest.raises(UserError, match="are the images themselves: pass another --translate-by"):
+        list(Stream(DATA, made, 20))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,18 +29,18 @@ def stored_eps(metadata: Mapping[str, str], model: nn.Module, path: str) -> dict
         path: the file, for messages.
 
     Raises:
-        UserError: that is no number above 0, or of a layer that has no eps.
+        UserError: that is no number between 0 and 1, or of a layer that has no eps.
     """
     if LAYER_EPS not in metadata:
         return {}
     own, stored = layer_eps(model), _parsed(metadata[LAYER_EPS])
     for layer, eps in stored.items():
-        if layer not in own or not (_is_number(eps) and 0 < eps < math.inf):
+        if layer not in own or not (_is_number(eps) and 0 < eps <= 1):
             raise UserError(
                 f"checkpoint {path}: its header says eps {eps!r:.40} of layer {layer!r:.80}; write "
                 "it again, or choose the architecture that it is of"
             )
-    return {layer: eps for layer, eps in stored.items() if eps != own[layer]}
+    return {layer: float(eps) for layer, eps in stored.items() if eps != own[layer]}
 
 
 def _is_number(value: Any) -> bool:
@@ -58,6 +57,15 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def set_eps(model: nn.Module, changed: Mapping[str, float]) -> None:
     """Give layers their eps, in place; the model remembers which its architecture has not."""
+    own = layer_eps(model)
+    model.usual_eps = {layer: own[layer] for layer in changed} | getattr(model, "usual_eps", {})
     for layer, eps in changed.items():
         model.get_submodule(layer).eps = eps
     model.changed_eps = dict(changed)
+
+
+def put_back_eps(model: nn.Module) -> None:
+    """Give layers the eps of their architecture again, in place."""
+    usual = getattr(model, "usual_eps", {})
+    set_eps(model, usual)
+    model.changed_eps = {}

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tta.backbones.checkpoint_file import CheckpointFile
+from tta.backbones.layer_eps import LAYER_EPS
 from tta.foundation.errors import UserError
+from tta.foundation.geometry import LARGEST_SIDE
 from tta.foundation.inputs import regular_file, shown_path
 from tta.foundation.normalisation import check_normalisation, shortest, spread
 
@@ -63,11 +65,16 @@ def read_card(file: CheckpointFile, architecture: str) -> ModelCard:
     ..., "std": ..., "input_size": ...}}``; one for another architecture is not used.
 
     Raises:
-        UserError: the file beside it is damaged.
+        UserError: the file beside it, or what this package wrote in the header, is damaged.
     """
     card = _card(_in_header(file), f"{HEADER!r} in the header of")
-    if card.mean is not None:
-        return dataclasses.replace(card, exact=True)
+    if card.mean is None and {LAYER_EPS, HEADER} <= file.metadata.keys():  # written by this package
+        raise UserError(
+            f"{shown_path(file.path)}: its header's {HEADER!r} is damaged, which says how images "
+            "are normalised; write the file again"
+        )
+    if card != ModelCard():
+        return dataclasses.replace(card, exact=card.mean is not None)
     if isinstance(file.content, Mapping):
         for key in _INSIDE:
             found = file.content.get(key)
@@ -126,11 +133,12 @@ def _card(facts: Any, place: str) -> ModelCard:
     known = mean is not None and std is not None
     classes, names = first("num_classes"), first("label_names")
     size = _numbers(first("input_size"))
-    whole = size is not None and len(size) == 3 and all(side >= 1 for side in size)
+    whole = size is not None and len(size) == 3 and all(side % 1 == 0 for side in size)
+    fits = whole and size[0] == 3 and all(1 <= side <= LARGEST_SIDE for side in size)
     return ModelCard(
         mean=spread(mean) if known else None,
         std=spread(std) if known else None,
-        input_size=tuple(map(int, size)) if whole and max(size) < math.inf else None,
+        input_size=tuple(map(int, size)) if fits else None,
         num_classes=classes if type(classes) is int and classes > 0 else None,
         label_names=names if isinstance(names, list | tuple | Mapping) else None,
         origin=f"{place} the checkpoint" if known else "",
@@ -141,7 +149,14 @@ def _numbers(value: Any) -> tuple[float, ...] | None:
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) not in (1, 3):
         return None
     numbers = all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
-    return tuple(value) if numbers else None
+    return tuple(map(_float, value)) if numbers else None
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # of a whole number; what is in range is checked later
+        return math.inf
 
 
 def choose_normalisation(

@@ -308,7 +308,7 @@ def shifted(images: Tensor, shift: np.ndarray) -> Tensor:
     """Return images ``[B, 3, H, W]`` moved as :meth:`Dataset.moved` says.
 
     Raises:
-        UserError: nothing of an image would be left.
+        UserError: nothing of an image would be left, or it would be where it was.
     """
     height, width = images.shape[-2:]
     is_far = (np.abs(shift[:, :2]) >= (height, width)).any(1)
@@ -316,6 +316,12 @@ def shifted(images: Tensor, shift: np.ndarray) -> Tensor:
         raise UserError(
             f"copies cannot be moved by {np.abs(shift).max()} pixels, which leaves nothing of"
             f" images of {height} x {width}: pass a smaller --translate-by"
+        )
+    wraps, turns = shift[:, 2:].any(1), (shift[:, :2] % (height, width) == 0).all(1)
+    if (wraps & turns & shift[:, :2].any(1)).any():
+        raise UserError(
+            f"copies that are moved by {np.abs(shift[:, :2]).max()} pixels round images of "
+            f"{height} x {width} are the images themselves: pass another --translate-by"
         )
     return moved(images, *torch.from_numpy(np.ascontiguousarray(shift.T)))
 

@@ -15,6 +15,8 @@ from tta.foundation.text import shown
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
+LARGEST_SIDE = (1 << 16) - 1
+"""In pixels."""
 HOWS = ("shorter", "squash", "none")
 """Resize by the shorter side, keeping the aspect ratio; both sides, without it; not at all."""
 FILTERS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
@@ -38,7 +40,7 @@ def parse_input_size(value: Any) -> Size:
 def _pixels(value: Any) -> int | None:
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value) if len(value) < 9 else None
-    whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 16
+    whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_SIDE
     return value if whole else None
 
 

@@ -33,10 +33,10 @@ class Reservoir(PlugIn):
     prediction and SAR's mean loss, as in the published code for TENT, EATA, SAR and ROID; and what
     other methods keep, such as memories of images, counts of steps, PALM's rates and POEM's bets,
     of which a copy is stored once more and two are moved with every batch: 16 times TEA's 123 MB
-    are 2 GB. ``memories=common`` leaves to all in common what is neither trained nor a tensor. The
-    place in the source stream always is. A method that learns by no optimiser, or goes back to its
-    start with every batch, or keeps courses of its own (lame, t3a, memo, asr, imse) is as by
-    itself.
+    are 2 GB. ``memories=common`` leaves to all in common what is neither trained nor a tensor, as
+    runs had it before there was a choice. The place in the source stream always is. A method that
+    learns by no optimiser, or goes back to its start with every batch, or keeps courses of its own
+    (lame, t3a, memo, asr, imse) is as by itself.
 
     Styles are published as those of a VGG-19 with ImageNet weights (``style=vgg19``); by default
     they are those of the first stage of the source model itself, for which nothing is loaded.

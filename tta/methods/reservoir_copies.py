@@ -69,7 +69,7 @@ def averaged(method: Method, copies: Sequence[Copy], shares: Tensor, nearest: in
     """Return the nearest copy with the weights of all, averaged by their shares ``[K]``."""
     found = dict(copies[nearest])
     for name in found:
-        live, stored = getattr(method, name), [copy[name] for copy in copies]
+        live, stored = getattr(method, name), [copy[name] for copy in copies if name in copy]
         if isinstance(live, Method):
             found[name] = averaged(live, stored, shares, nearest)
         elif isinstance(_first(live), _WEIGHTS):

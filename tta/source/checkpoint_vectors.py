@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tta.backbones.backbone import Backbone, copy_module
 from tta.backbones.checkpoint import load_checkpoint
 from tta.backbones.checkpoint_file import CheckpointFile, read_checkpoint
+from tta.backbones.layer_eps import put_back_eps
 from tta.backbones.model_card import read_card
 from tta.backbones.network_facts import difference_in_layers
 from tta.backbones.split import SplitModel
@@ -60,6 +61,7 @@ def _other_images(content: CheckpointFile, backbone: Backbone) -> str:
 def _trained(content: CheckpointFile, backbone: Backbone) -> nn.Module:
     """Return the network of a checkpoint, as ``create_backbone`` would load it."""
     model = copy_module(backbone.model)
+    put_back_eps(model.network if isinstance(model, SplitModel) else model)
     if isinstance(model, SplitModel):  # a user's own network, whose names are without the wrapper's
         load_checkpoint(model.network, content, backbone.name, classifier=f"{model.split}.")
     else:

@@ -14,7 +14,8 @@ def adjust_hue(images: Tensor, turns: float) -> Tensor:
     """Turn the hue of images ``[B, 3, H, W]`` in [0, 1] by ``turns`` of the colour circle.
 
     In float32 equal to ``torchvision.transforms.v2.functional.adjust_hue``: the same roundings in
-    the same order. It takes a plane for each case and masks; here one look-up finds each pixel's case.
+    the same order. It takes a plane for each case and masks; here one look-up finds each pixel's
+    case.
     """
     images = images.contiguous()  # planes of colours, of which most of what follows is made
     value, brightest = images.max(1, keepdim=True)
